@@ -1,0 +1,53 @@
+#pragma once
+
+#include "core/shape.h"
+
+namespace ratel {
+
+/// How a shape lies in a storage: element (i0, i1, ...) is at offset + i0*stride[0] + i1*stride[1] + ..., in elements.
+struct Layout {
+  Shape shape;
+  std::array<int64_t, kMaxRank> strides{};
+  int64_t offset = 0;
+
+  /// Row-major, starting at 0.
+  static Layout contiguous(const Shape& shape);
+  [[nodiscard]] int64_t stride(int axis) const { return strides[static_cast<size_t>(shape.normalize_axis(axis))]; }
+  /// True where elements in index order are neighbours (axes of size 1 do not matter; an empty tensor is contiguous).
+  [[nodiscard]] bool is_contiguous() const;
+  /// One past the largest element position, 0 where there are no elements.
+  [[nodiscard]] int64_t extent() const;
+
+  /// The views. Each throws Error for axes or ranges that do not exist.
+  [[nodiscard]] Layout transposed(int a, int b) const;
+  [[nodiscard]] Layout sliced(int axis, int64_t begin, int64_t end, int64_t step = 1) const;
+  [[nodiscard]] Layout broadcast_to(const Shape& target, std::string_view op) const;
+  /// The same elements under another shape, or throws Error where no strides express that without a copy.
+  [[nodiscard]] bool can_view_as(const Shape& target) const;
+  [[nodiscard]] Layout viewed_as(const Shape& target) const;
+};
+
+/// Calls f(position) for every element in index order. Positions are in elements, the offset included.
+template <class F>
+void for_each_position(const Layout& layout, F&& f) {
+  const int rank = layout.shape.rank();
+  const int64_t count = layout.shape.numel();
+  if (count == 0) return;
+  if (rank == 0) return f(layout.offset);
+  std::array<int64_t, kMaxRank> index{};
+  const auto last = static_cast<size_t>(rank - 1);
+  const int64_t inner = layout.shape[-1], inner_stride = layout.strides[last];
+  int64_t base = layout.offset;
+  for (int64_t done = 0; done < count; done += inner) {
+    for (int64_t i = 0; i < inner; ++i) f(base + i * inner_stride);
+    for (int axis = rank - 2; axis >= 0; --axis) {
+      const auto a = static_cast<size_t>(axis);
+      base += layout.strides[a];
+      if (++index[a] < layout.shape[axis]) break;
+      base -= layout.strides[a] * layout.shape[axis];
+      index[a] = 0;
+    }
+  }
+}
+
+}  // namespace ratel

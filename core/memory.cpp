@@ -1,0 +1,67 @@
+#include "core/memory.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "core/error.h"
+
+// Freed blocks of many megabytes are asked for again a moment later, step after step. TBB's scalable pool keeps them,
+// where the C library would return them to the system and fault every page in anew. Sanitizers watch the C library
+// only.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(RATEL_TBBMALLOC)
+#define RATEL_PLAIN_MALLOC 1
+#else
+#include <tbb/scalable_allocator.h>
+#endif
+
+namespace ratel {
+namespace {
+
+constexpr size_t kAlignment = 64;
+std::atomic<int64_t> live_bytes{0};
+std::atomic<int64_t> peak_bytes{0};
+
+void* raw_allocate(size_t bytes) {
+#ifdef RATEL_PLAIN_MALLOC
+  return std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+#else
+  return scalable_aligned_malloc(bytes, kAlignment);
+#endif
+}
+
+void raw_free(void* pointer) {
+#ifdef RATEL_PLAIN_MALLOC
+  std::free(pointer);
+#else
+  scalable_aligned_free(pointer);
+#endif
+}
+
+}  // namespace
+
+MemoryUse memory_use() { return {live_bytes.load(), peak_bytes.load()}; }
+
+void reset_peak_memory() { peak_bytes.store(live_bytes.load()); }
+
+void* allocate_bytes(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  constexpr size_t kLargest = size_t{1} << 47;  // the address space: asking for more is asking for too much
+  void* pointer = bytes < kLargest ? raw_allocate(bytes) : nullptr;
+  if (pointer == nullptr)
+    throw Error(concat_text("out of memory: asked for ", bytes, " bytes, tensors hold ", live_bytes.load(),
+                            " bytes\nhint: a smaller batch, a shorter sequence or gradient accumulation needs less"),
+                ErrorKind::memory);
+  const int64_t now = live_bytes.fetch_add(static_cast<int64_t>(bytes)) + static_cast<int64_t>(bytes);
+  int64_t peak = peak_bytes.load();
+  while (now > peak && !peak_bytes.compare_exchange_weak(peak, now)) {
+  }
+  return pointer;
+}
+
+void free_bytes(void* pointer, size_t bytes) noexcept {
+  if (pointer == nullptr) return;
+  live_bytes.fetch_sub(static_cast<int64_t>(bytes));
+  raw_free(pointer);
+}
+
+}  // namespace ratel

@@ -1,0 +1,31 @@
+#include "core/tensor.h"
+
+namespace ratel {
+
+Tensor empty(const Shape& shape, DType dtype, Device device) {
+  int64_t bytes = 0;
+  check(!__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes), "a tensor of shape ",
+        shape, " has too many bytes");
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = std::make_shared<Storage>(static_cast<size_t>(bytes), device);
+  impl->layout = Layout::contiguous(shape);
+  impl->dtype = dtype;
+  return Tensor(std::move(impl));
+}
+
+Tensor view_of(const Tensor& x, const Layout& layout) {
+  check(layout.extent() * static_cast<int64_t>(size_of(x.dtype())) <= static_cast<int64_t>(x.storage()->bytes()),
+        "view: shape ", layout.shape, " reaches beyond the storage of ", x.shape());
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = x.storage();
+  impl->layout = layout;
+  impl->dtype = x.dtype();
+  return Tensor(std::move(impl));
+}
+
+double Tensor::item() const {
+  check(numel() == 1, "item: expected one element, found shape ", shape());
+  return to_vector<double>(*this).front();
+}
+
+}  // namespace ratel
