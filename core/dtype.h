@@ -95,6 +95,19 @@ constexpr DType dtype_of() {
   }
 }
 
+/// One element as another type. To bf16 through float, rounding to nearest even; to integers truncating.
+template <class To, class From>
+To convert_element(From value) {
+  if constexpr (std::is_same_v<To, From>)
+    return value;
+  else if constexpr (std::is_same_v<From, bfloat16>)
+    return convert_element<To>(static_cast<float>(value));
+  else if constexpr (std::is_same_v<To, bfloat16>)
+    return bfloat16(static_cast<float>(value));
+  else
+    return static_cast<To>(value);
+}
+
 /// Calls f.template operator()<T>() with the C++ type of a float dtype.
 /// Throws Error naming `op` where the dtype is not a float.
 template <class F>

@@ -81,20 +81,6 @@ Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype
 template <class T>
 std::vector<T> to_vector(const Tensor& x);
 
-namespace detail {
-
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::is_same_v<From, bfloat16>)
-    return convert<To>(static_cast<float>(value));
-  else if constexpr (std::is_same_v<To, bfloat16>)
-    return bfloat16(static_cast<float>(value));
-  else
-    return static_cast<To>(value);
-}
-
-}  // namespace detail
-
 template <class T>
 Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype) {
   check(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: shape ", shape, " needs ", shape.numel(),
@@ -102,7 +88,7 @@ Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype
   Tensor result = empty(shape, dtype);
   visit_any(dtype, [&]<class E>() {
     E* out = result.data<E>();
-    for (const T& value : values) *out++ = detail::convert<E>(value);
+    for (const T& value : values) *out++ = convert_element<E>(value);
   });
   return result;
 }
@@ -113,7 +99,7 @@ std::vector<T> to_vector(const Tensor& x) {
   values.reserve(static_cast<size_t>(x.numel()));
   visit_any(x.dtype(), [&]<class E>() {
     const E* base = static_cast<const E*>(x.storage()->data());
-    for_each_position(x.layout(), [&](int64_t position) { values.push_back(detail::convert<T>(base[position])); });
+    for_each_position(x.layout(), [&](int64_t position) { values.push_back(convert_element<T>(base[position])); });
   });
   return values;
 }

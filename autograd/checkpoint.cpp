@@ -1,0 +1,35 @@
+#include "autograd/checkpoint.h"
+
+#include "autograd/engine.h"
+#include "autograd/grad_mode.h"
+#include "autograd/node.h"
+
+namespace ratel {
+
+Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs) {
+  if (!grad_enabled()) return f(inputs);
+  Tensor out;
+  {
+    const NoGrad no_grad;
+    out = detach(f(inputs));
+  }
+  // An input of our own that wants a gradient: f may capture parameters though none of its inputs needs one.
+  const Tensor anchor = requires_grad(empty({}, DType::f32));
+  std::vector<Tensor> recorded{anchor};
+  recorded.insert(recorded.end(), inputs.begin(), inputs.end());
+  std::vector<Saved> saved;
+  for (const Tensor& input : inputs) saved.emplace_back(input);
+  return record(out, "checkpoint", recorded, [f, saved](const Tensor& grad_out, const Needs& needs) -> Grads {
+    const GradMode recording(true);
+    std::vector<Tensor> again;
+    for (size_t i = 0; i < saved.size(); ++i) {
+      const Tensor input = saved[i]->defined() ? detach(*saved[i]) : Tensor();
+      again.push_back(needs[i + 1] ? requires_grad(input) : input);
+    }
+    Grads grads = run_nested_backward(f(again), grad_out, again);
+    grads.insert(grads.begin(), Tensor());  // the anchor's
+    return grads;
+  });
+}
+
+}  // namespace ratel

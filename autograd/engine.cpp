@@ -1,0 +1,150 @@
+#include "autograd/engine.h"
+
+#include <queue>
+#include <unordered_map>
+#include <utility>
+
+#include "autograd/grad_mode.h"
+
+namespace ratel {
+namespace {
+
+thread_local const GradientOps* running_ops = nullptr;
+
+class Engine {
+ public:
+  Engine(Tape tape, const GradientOps& ops) : tape_(tape), ops_(ops) {}
+
+  void seed(const Tensor& root, const Tensor& grad) {
+    check(needs_grad(root), "backward: the tensor of shape ", root.shape(), " needs no gradient");
+    check(grad.shape() == root.shape() && grad.dtype() == root.dtype(), "backward: expected a gradient of ",
+          root.dtype(), ' ', root.shape(), ", found ", grad.dtype(), ' ', grad.shape());
+    const auto& meta = root.impl().autograd;
+    if (meta->node == nullptr)
+      add_to_leaf(*meta, root.dtype(), grad);
+    else
+      deliver(*meta->node, meta->output, grad);
+  }
+
+  void run() {
+    while (!ready_.empty()) {
+      Node& node = *ready_.top();
+      ready_.pop();
+      auto pending = pending_.extract(&node);
+      visit(node, pending.mapped());
+    }
+  }
+
+ private:
+  struct BySequence {
+    bool operator()(const Node* a, const Node* b) const { return a->sequence < b->sequence; }
+  };
+
+  /// slot += grad. In place only where nobody else can see the slot's storage: an op may hand out one tensor twice.
+  void accumulate(Tensor& slot, Tensor grad) {
+    if (!slot.defined())
+      slot = std::move(grad);
+    else if (slot.solely_owned() && slot.is_contiguous())
+      ops_.add_in_place(slot, grad);
+    else
+      slot = ops_.add(slot, ops_.contiguous(grad, slot.dtype()));
+  }
+
+  void add_to_leaf(AutogradMeta& leaf, DType dtype, Tensor grad) {
+    if (leaf.grad.defined()) return accumulate(leaf.grad, std::move(grad));
+    leaf.grad = ops_.contiguous(grad, accumulate_dtype(dtype));
+  }
+
+  void deliver(Node& node, size_t output, Tensor grad) {
+    auto [entry, fresh] = pending_.try_emplace(&node);
+    if (fresh) {
+      check(node.backward != nullptr, "backward: the tape of op ", node.name,
+            " was consumed by an earlier backward; run the forward again, or keep it with Tape::keep");
+      entry->second.resize(node.outputs.size());
+      ready_.push(&node);
+    }
+    accumulate(entry->second[output], std::move(grad));
+  }
+
+  void visit(Node& node, std::vector<Tensor>& grads) {
+    for (size_t i = 0; i < grads.size(); ++i)
+      if (const auto meta = node.outputs[i].lock(); meta != nullptr && meta->retain_grad && grads[i].defined())
+        accumulate(meta->grad, grads[i]);
+    std::vector<bool> flags;
+    for (const auto& input : node.inputs) flags.push_back(input.needed());
+    const auto backward = tape_ == Tape::consume ? std::exchange(node.backward, nullptr) : node.backward;
+    Grads results = call(node, backward, grads, Needs(std::move(flags)));
+    grads.clear();
+    check(results.size() == node.inputs.size(), "backward of ", node.name, ": expected ", node.inputs.size(),
+          " gradients, found ", results.size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      const auto& input = node.inputs[i];
+      if (!input.needed() || !results[i].defined()) continue;
+      check_result(node, i, results[i]);
+      if (input.node != nullptr)
+        deliver(*input.node, input.output, std::move(results[i]));
+      else
+        add_to_leaf(*input.leaf, input.dtype, std::move(results[i]));
+    }
+  }
+
+  static Grads call(const Node& node, const Node::Backward& backward, std::span<const Tensor> grads,
+                    const Needs& needs) {
+    try {
+      return backward(grads, needs);
+    } catch (const Error& error) {
+      throw Error(concat_text("backward of ", node.name, ": ", error.what()), error.kind());
+    }
+  }
+
+  static void check_result(const Node& node, size_t i, const Tensor& result) {
+    const auto& input = node.inputs[i];
+    const bool wide_leaf = input.leaf != nullptr && result.dtype() == accumulate_dtype(input.dtype);
+    check(result.shape() == input.shape && (result.dtype() == input.dtype || wide_leaf) &&
+              result.device() == input.device,
+          "backward of ", node.name, ": gradient of input ", i, ": expected ", input.dtype, ' ', input.shape, " on ",
+          input.device, ", found ", result.dtype(), ' ', result.shape(), " on ", result.device());
+  }
+
+  Tape tape_;
+  const GradientOps& ops_;
+  std::priority_queue<Node*, std::vector<Node*>, BySequence> ready_;
+  std::unordered_map<Node*, std::vector<Tensor>> pending_;
+};
+
+/// Makes `ops` the running engine's for a scope.
+class RunningOps {
+ public:
+  explicit RunningOps(const GradientOps& ops) : previous_(std::exchange(running_ops, &ops)) {}
+  ~RunningOps() { running_ops = previous_; }
+  RunningOps(const RunningOps&) = delete;
+  RunningOps& operator=(const RunningOps&) = delete;
+
+ private:
+  const GradientOps* previous_;
+};
+
+}  // namespace
+
+void run_backward(std::span<const Tensor> roots, std::span<const Tensor> grads, Tape tape, const GradientOps& ops) {
+  check(roots.size() == grads.size(), "backward: ", roots.size(), " tensors, but ", grads.size(), " gradients");
+  const NoGrad no_grad;
+  const RunningOps running(ops);
+  Engine engine(tape, ops);
+  for (size_t i = 0; i < roots.size(); ++i) engine.seed(roots[i], grads[i]);
+  engine.run();
+}
+
+Grads run_nested_backward(const Tensor& root, const Tensor& grad_root, std::span<const Tensor> leaves) {
+  check(running_ops != nullptr, "run_nested_backward: no backward is running");
+  const GradientOps ops = *running_ops;
+  if (needs_grad(root)) run_backward({&root, 1}, {&grad_root, 1}, Tape::consume, ops);
+  Grads grads;
+  for (const Tensor& leaf : leaves) {
+    const Tensor found = leaf.defined() ? grad(leaf) : Tensor();
+    grads.push_back(found.defined() ? ops.contiguous(found, leaf.dtype()) : found);
+  }
+  return grads;
+}
+
+}  // namespace ratel

@@ -1,0 +1,118 @@
+#include "autograd/node.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "autograd/grad_mode.h"
+
+namespace ratel {
+namespace {
+
+std::atomic<uint64_t> next_sequence{1};
+
+AutogradMeta& meta_of(const Tensor& x) {
+  auto& meta = x.impl().autograd;
+  if (meta == nullptr) meta = std::make_shared<AutogradMeta>();
+  return *meta;
+}
+
+Node::Input input_of(const Tensor& x) {
+  if (!x.defined()) return {};
+  Node::Input input{{}, 0, {}, x.shape(), x.dtype(), x.device()};
+  if (!needs_grad(x)) return input;
+  const auto& meta = x.impl().autograd;
+  input.node = meta->node;
+  input.output = meta->output;
+  if (input.node == nullptr) input.leaf = meta;
+  return input;
+}
+
+}  // namespace
+
+Tensor requires_grad(Tensor leaf, bool wanted) {
+  check(!wanted || is_float(leaf.dtype()), "requires_grad: only float tensors have gradients, found ", leaf.dtype());
+  check(is_leaf(leaf), "requires_grad: the tensor of shape ", leaf.shape(),
+        " was made by an op; use retain_grad to keep its gradient");
+  meta_of(leaf).requires_grad = wanted;
+  return leaf;
+}
+
+bool needs_grad(const Tensor& x) {
+  const auto& meta = x.impl().autograd;
+  return meta != nullptr && meta->requires_grad;
+}
+
+bool is_leaf(const Tensor& x) {
+  const auto& meta = x.impl().autograd;
+  return meta == nullptr || meta->node == nullptr;
+}
+
+Tensor grad(const Tensor& x) {
+  const auto& meta = x.impl().autograd;
+  return meta == nullptr ? Tensor() : meta->grad;
+}
+
+void set_grad(const Tensor& x, Tensor value) {
+  if (!value.defined() && x.impl().autograd == nullptr) return;
+  check(!value.defined() || value.shape() == x.shape(), "set_grad: expected shape ", x.shape(), ", found ",
+        value.defined() ? value.shape() : Shape{});
+  meta_of(x).grad = std::move(value);
+}
+
+void retain_grad(const Tensor& x) {
+  check(needs_grad(x), "retain_grad: the tensor of shape ", x.shape(), " needs no gradient");
+  meta_of(x).retain_grad = true;
+}
+
+const Tensor& Saved::get() const {
+  check(!tensor_.defined() || tensor_.storage()->version() == version_,
+        "a tensor saved for backward was changed in place since; change it after backward(), or a copy of it");
+  return tensor_;
+}
+
+Node::~Node() {
+  thread_local std::vector<std::shared_ptr<Node>>* draining = nullptr;
+  std::vector<std::shared_ptr<Node>> queue;
+  auto& target = draining != nullptr ? *draining : queue;
+  for (Input& input : inputs)
+    if (input.node != nullptr) target.push_back(std::move(input.node));
+  if (draining != nullptr) return;
+  draining = &queue;
+  while (!queue.empty()) {
+    const std::shared_ptr<Node> last = std::move(queue.back());
+    queue.pop_back();
+  }
+  draining = nullptr;
+}
+
+void record(std::span<Tensor> outputs, const char* name, const std::vector<Tensor>& inputs, Node::Backward backward) {
+  if (!grad_enabled()) return;
+  auto node = std::make_shared<Node>();
+  node->inputs.reserve(inputs.size());
+  for (const Tensor& input : inputs) node->inputs.push_back(input_of(input));
+  if (std::none_of(node->inputs.begin(), node->inputs.end(), [](const auto& input) { return input.needed(); })) return;
+  node->name = name;
+  node->sequence = next_sequence.fetch_add(1);
+  node->backward = std::move(backward);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    auto& slot = outputs[i].impl().autograd;
+    check(slot == nullptr, name, ": an op must return fresh tensors, output ", i, " is already on the tape");
+    slot = std::make_shared<AutogradMeta>();
+    slot->requires_grad = true;
+    slot->node = node;
+    slot->output = i;
+    node->outputs.push_back(slot);
+  }
+}
+
+Tensor record(Tensor out, const char* name, const std::vector<Tensor>& inputs,
+              std::function<Grads(const Tensor&, const Needs&)> backward) {
+  record(std::span<Tensor>(&out, 1), name, inputs,
+         [backward = std::move(backward)](std::span<const Tensor> grads, const Needs& needs) {
+           return backward(grads[0], needs);
+         });
+  return out;
+}
+
+}  // namespace ratel

@@ -1,0 +1,29 @@
+#pragma once
+
+#include "core/tensor.h"
+
+namespace ratel {
+
+/// x in row-major order: x itself where it already is, a copy otherwise. Gradient: x.
+Tensor contiguous(const Tensor& x);
+/// A contiguous copy that shares nothing with x. Gradient: x.
+Tensor clone(const Tensor& x);
+/// x as another dtype (x itself where it is that dtype). Any layout. Gradient: x, where both dtypes are floats.
+Tensor to(const Tensor& x, DType dtype);
+
+/// Writes `from` into `into`, converting the dtype; counts as a change of `into`. Not differentiable.
+/// Throws Error where shapes differ, or `into` is on the tape.
+void copy_into(const Tensor& into, const Tensor& from);
+
+/// `into` and `from` have the same shape and any strides.
+struct CopyArgs {
+  Layout into_layout, from_layout;
+  DType into_dtype, from_dtype;
+  void* into;        // start of the storage: the layout's offset is not applied
+  const void* from;  // likewise
+};
+namespace cpu {
+void copy(const CopyArgs& args);
+}  // namespace cpu
+
+}  // namespace ratel

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "core/tensor.h"
+
+namespace ratel {
+
+/// Labels of this value do not count.
+inline constexpr int64_t kIgnoreIndex = -100;
+
+/// Mean cross-entropy in nats from logits, over the labels that are not kIgnoreIndex.
+///
+///   logits   (..., V)  f64 | f32 | bf16, any layout
+///   labels   (...)     i64 | i32
+///   returns  rank 0, f32 (f64 for f64): mean of  log sum_v exp(logits[v]) - logits[label]
+///
+/// Gradient: logits. Deterministic. Where every label is ignored the loss is 0 and so is the gradient.
+/// Throws Error where shapes do not fit, or for a label that is neither in [0, V) nor ignored, naming it.
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
+
+/// The same, composed from log_softmax and a one-hot mask.
+Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels);
+
+/// Loss of every position on its own, (...) f32 (f64 for f64), 0 where the label is ignored. Not differentiable.
+Tensor token_losses(const Tensor& logits, const Tensor& labels);
+
+/// loss (rows) per position; lse (rows) is kept for backward: both f32 (f64 for f64).
+struct CrossEntropyArgs {
+  int64_t rows, V;
+  DType dtype;
+  const void* logits;
+  const int64_t* labels;
+  void *loss, *lse;
+};
+/// grad_logits[r, v] = scale (softmax(logits[r])[v] - [v == label]), 0 for ignored rows.
+struct CrossEntropyBackwardArgs {
+  int64_t rows, V;
+  DType dtype;
+  const void* logits;
+  const int64_t* labels;
+  const void* lse;
+  void* grad_logits;
+  double scale;
+};
+namespace cpu {
+void cross_entropy_forward(const CrossEntropyArgs& args);
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args);
+}  // namespace cpu
+
+}  // namespace ratel

@@ -1,0 +1,58 @@
+#pragma once
+
+#include "core/tensor.h"
+#include "ops/pattern.h"
+
+namespace ratel {
+
+struct AttentionResult {
+  Tensor out;  ///< (B, H, T, d)  dtype of q
+  Tensor lse;  ///< (B, H, T)     f32 (f64 for f64): log sum over visible j of exp(q_i . k_j / sqrt d)
+};
+
+/// Softmax attention over the keys a pattern admits:
+///   out_i = sum_{j visible to i} softmax_j(q_i . k_j / sqrt d) v_j
+///
+///   q, k, v   (B, H, T, d)  f64 | f32 | bf16, last axis contiguous, T >= 1, any d
+///   patterns  one for all heads, or one a head
+///   returns   out, contiguous, and lse; scores, softmax and sums in f32 (f64 for f64)
+///
+/// Work and time are O(T (T/D + W + S) d), memory O(T d): no T x T matrix exists at any moment, forward or backward.
+/// Gradients: q, k, v, from both outputs. Deterministic.
+/// Throws Error where shapes, dtypes, devices or patterns do not fit, or a last axis is not contiguous.
+/// Source: RAT+, arXiv 2602.18196; the backward is derived in docs/derivations/dilated_attention.md.
+AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns);
+
+/// The same, composed from matmul, a mask and softmax: the definition, and the oracle for every kernel. O(T^2) memory.
+AttentionResult dilated_attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
+                                            const HeadPatterns& patterns);
+
+/// Where the rows of one operand are: row t of head h of batch b starts at data + b*batch + h*head + t*time elements.
+struct AttentionOperand {
+  const void* data;
+  int64_t batch, head, time;
+};
+struct DilatedAttentionArgs {
+  int64_t B, H, T, d;
+  DType dtype;
+  AttentionOperand q, k, v;
+  const Pattern* patterns;  // H of them
+  void* out;                // (B, H, T, d)
+  void* lse;                // (B, H, T)
+};
+/// grad_lse may be null. The results are contiguous (B, H, T, d), all three are written.
+struct DilatedAttentionBackwardArgs {
+  int64_t B, H, T, d;
+  DType dtype;
+  AttentionOperand q, k, v;
+  const Pattern* patterns;
+  const void *out, *lse;
+  const void *grad_out, *grad_lse;
+  void *grad_q, *grad_k, *grad_v;
+};
+namespace cpu {
+void dilated_attention_forward(const DilatedAttentionArgs& args);
+void dilated_attention_backward(const DilatedAttentionBackwardArgs& args);
+}  // namespace cpu
+
+}  // namespace ratel

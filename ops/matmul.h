@@ -1,0 +1,43 @@
+#pragma once
+
+#include "core/tensor.h"
+
+namespace ratel {
+
+/// Matrix products, named by which operand is read transposed.
+///
+///   matmul     a (..., M, K)  b (..., K, N)  ->  (..., M, N)      a b
+///   matmul_nt  a (..., M, K)  b (..., N, K)  ->  (..., M, N)      a b^T    a linear layer: x W^T, W (out, in)
+///   matmul_tn  a (..., K, M)  b (..., K, N)  ->  (..., M, N)      a^T b    a weight's gradient
+///
+///   a, b     rank >= 2, one float dtype, any layout (rows with contiguous last axes are read in place). The leading
+///            axes of both agree, or b has rank 2 and is shared by all of a's.
+///   returns  contiguous, dtype of a. bf16 multiplies and accumulates in f32 and rounds once.
+///
+/// K may be 0 (the result is zeros), M and N too. Gradients: a and b; of a shared b summed over the batch.
+/// Deterministic: the work is cut into tiles by the shapes alone, so that the number of threads changes no bit.
+/// Throws Error where shapes, dtypes or devices do not fit.
+Tensor matmul(const Tensor& a, const Tensor& b);
+Tensor matmul_nt(const Tensor& a, const Tensor& b);
+Tensor matmul_tn(const Tensor& a, const Tensor& b);
+
+/// The definition by mul and sum over a (..., M, N, K) product: slow, and the oracle for the kernels.
+Tensor matmul_reference(const Tensor& a, const Tensor& b);
+
+enum class Transpose { no, yes };
+/// c = op(a) op(b), or c += where `accumulate`; row-major with leading dimensions in elements; c is (M, N) a batch
+/// entry, batch entries are *_batch elements apart (0: shared).
+struct MatmulArgs {
+  Transpose transpose_a, transpose_b;
+  int64_t batch, M, N, K;
+  DType dtype;
+  const void *a, *b;
+  void* c;
+  int64_t lda, ldb, ldc, a_batch, b_batch, c_batch;
+  bool accumulate;
+};
+namespace cpu {
+void matmul(const MatmulArgs& args);
+}  // namespace cpu
+
+}  // namespace ratel

@@ -1,0 +1,131 @@
+#include "ops/reduce.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "autograd/node.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+/// Which axes go, and the shapes with and without them.
+struct Reduction {
+  std::vector<int> kept, reduced;
+  Shape out_shape, keep_shape;
+  int64_t rows = 1, n = 1;
+};
+
+Reduction plan(const Tensor& x, const std::vector<int>& axes, const char* name) {
+  check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
+  std::vector<char> gone(static_cast<size_t>(x.rank()), axes.empty());
+  for (const int axis : axes) {
+    char& flag = gone[static_cast<size_t>(x.shape().normalize_axis(axis))];
+    check(flag == 0, name, ": axis ", axis, " is given twice");
+    flag = 1;
+  }
+  Reduction r;
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    const bool goes = gone[static_cast<size_t>(axis)] != 0;
+    (goes ? r.reduced : r.kept).push_back(axis);
+    (goes ? r.n : r.rows) *= x.dim(axis);
+    r.keep_shape.push_back(goes ? 1 : x.dim(axis));
+    if (!goes) r.out_shape.push_back(x.dim(axis));
+  }
+  return r;
+}
+
+/// x with the reduced axes last (or first), contiguous, off the tape.
+Tensor arranged(const Tensor& x, const std::vector<int>& first, const std::vector<int>& last) {
+  Layout layout = x.layout();
+  int to = 0;
+  for (const auto& group : {first, last})
+    for (const int axis : group) {
+      layout.shape.set(to, x.dim(axis));
+      layout.strides[static_cast<size_t>(to++)] = x.stride(axis);
+    }
+  return contiguous(view_of(x, layout));
+}
+
+bool leading(const Reduction& r) { return !r.reduced.empty() && !r.kept.empty() && r.reduced.back() < r.kept.front(); }
+
+Tensor sum_forward(const Tensor& x, const Reduction& r, KeepDims keep) {
+  Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
+  if (leading(r)) {
+    const Tensor in = contiguous(detach(x));
+    cpu::column_sum({r.n, r.rows, x.dtype(), in.data(), out.data()});
+  } else {
+    const Tensor in = arranged(x, r.kept, r.reduced);
+    cpu::reduce_sum({r.rows, r.n, x.dtype(), in.data(), out.data(), nullptr});
+  }
+  return out;
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const Reduction r = plan(x, axes, "sum");
+  return record(sum_forward(x, r, keep), "sum", {x},
+                [shape = x.shape(), keep_shape = r.keep_shape](const Tensor& grad, const Needs&) -> Grads {
+                  return {broadcast_to(reshape(grad, keep_shape), shape)};
+                });
+}
+
+Tensor mean(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const Reduction r = plan(x, axes, "mean");
+  check(r.n > 0, "mean: nothing to average in shape ", x.shape());
+  return mul(sum(x, axes, keep), 1.0 / static_cast<double>(r.n));
+}
+
+Tensor max(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const Reduction r = plan(x, axes, "max");
+  check(r.n > 0 || r.rows == 0, "max: there is no maximum of nothing in shape ", x.shape());
+  Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
+  const Tensor argmax = empty({r.rows}, DType::i64, x.device());
+  const Tensor in = arranged(x, r.kept, r.reduced);
+  cpu::reduce_max({r.rows, r.n, x.dtype(), in.data(), out.data(), argmax.data<int64_t>()});
+  return record(out, "max", {x}, [argmax, r, shape = x.shape()](const Tensor& grad, const Needs&) -> Grads {
+    // A one at each row's maximum, in x's own order of axes, times the gradient.
+    Tensor mask = zeros({r.rows, r.n}, grad.dtype());
+    const auto positions = to_vector<int64_t>(argmax);
+    visit_float(grad.dtype(), "max", [&]<class T>() {
+      for (int64_t row = 0; row < r.rows; ++row)
+        mask.data<T>()[row * r.n + positions[static_cast<size_t>(row)]] = convert_element<T>(1.0F);
+    });
+    Layout layout{shape, {}, 0};
+    int64_t stride = 1;
+    for (const auto* group : {&r.reduced, &r.kept})
+      for (auto axis = group->rbegin(); axis != group->rend(); ++axis) {
+        layout.strides[static_cast<size_t>(*axis)] = stride;
+        stride *= shape[*axis];
+      }
+    return {mul(view_of(mask, layout), reshape(grad, r.keep_shape))};
+  });
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  check(broadcast_shapes(x.shape(), shape, "sum_to") == x.shape(), "sum_to: shape ", shape, " does not broadcast to ",
+        x.shape());
+  const int lead = x.rank() - shape.rank();
+  std::vector<int> axes;
+  for (int axis = 0; axis < x.rank(); ++axis)
+    if (axis < lead || (shape[axis - lead] == 1 && x.dim(axis) != 1)) axes.push_back(axis);
+  return axes.empty() ? reshape(x, shape) : reshape(sum(x, axes), shape);
+}
+
+double global_norm(const std::vector<Tensor>& tensors) {
+  double total = 0;
+  for (const Tensor& x : tensors) {
+    if (!x.defined()) continue;
+    const Tensor in = contiguous(detach(x));
+    total += cpu::sum_of_squares(in.numel(), in.dtype(), in.data());
+  }
+  return std::sqrt(total);
+}
+
+}  // namespace ratel

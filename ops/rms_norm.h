@@ -1,0 +1,40 @@
+#pragma once
+
+#include "core/tensor.h"
+
+namespace ratel {
+
+/// Root-mean-square normalisation of the last axis:  y[..., c] = x[..., c] / sqrt(mean_c(x^2) + eps) * weight[c].
+///
+///   x        (..., C)  f64 | f32 | bf16, any layout
+///   weight   (C)       dtype of x
+///   returns  (..., C)  contiguous; statistics and products in f32 (f64 for f64), rounded once
+///
+/// Gradients: x, weight. Deterministic. Throws Error where shapes or dtypes do not fit.
+/// Source: Zhang and Sennrich, "Root mean square layer normalization", arXiv 1910.07467; eps as in RAT+.
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6);
+
+/// The same, composed from elementwise ops.
+Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps = 1e-6);
+
+/// inverse_rms (rows), f32 (f64 for f64), is kept for backward.
+struct RmsNormArgs {
+  int64_t rows, C;
+  DType dtype;
+  const void *x, *weight;
+  void *y, *inverse_rms;
+  double eps;
+};
+/// grad_x (rows, C) in dtype and grad_weight (C) in accumulate_dtype(dtype); either may be null.
+struct RmsNormBackwardArgs {
+  int64_t rows, C;
+  DType dtype;
+  const void *x, *weight, *inverse_rms, *grad;
+  void *grad_x, *grad_weight;
+};
+namespace cpu {
+void rms_norm_forward(const RmsNormArgs& args);
+void rms_norm_backward(const RmsNormBackwardArgs& args);
+}  // namespace cpu
+
+}  // namespace ratel

@@ -1,0 +1,121 @@
+#include "test/support/gradcheck.h"
+
+#include <cmath>
+
+#include "autograd/grad_mode.h"
+#include "autograd/gradient.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "test/support/compare.h"
+
+namespace ratel::test {
+namespace {
+
+/// The same layout and values on a storage of its own, wanting a gradient or not.
+Tensor leaf_of(const Tensor& x, bool wants) {
+  if (!x.defined() || !is_float(x.dtype())) return x;
+  return requires_grad(detach(x), wants);
+}
+
+double dot(const Tensor& a, const Tensor& b) {
+  const auto x = to_vector<double>(a), y = to_vector<double>(b);
+  double total = 0;
+  for (size_t i = 0; i < x.size(); ++i) total += x[i] * y[i];
+  return total;
+}
+
+double& element(const Tensor& x, int64_t index) {
+  double* found = nullptr;
+  auto* base = static_cast<double*>(x.storage()->data());
+  for_each_position(x.layout(), [&](int64_t position) {
+    if (index-- == 0) found = base + position;
+  });
+  return *found;
+}
+
+}  // namespace
+
+Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true));
+  Gradients result{f(leaves), {}};
+  backward(result.out, grad_out.defined() ? grad_out : randn(result.out.shape(), 99, result.out.dtype()));
+  for (const Tensor& leaf : leaves)
+    result.grads.push_back(leaf.defined() && is_float(leaf.dtype()) ? grad(leaf) : Tensor());
+  result.out = detach(result.out);
+  return result;
+}
+
+void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int samples) {
+  constexpr double kEps = 1e-6, kAtol = 1e-5, kRtol = 1e-3;
+  const Gradients all = gradients(f, inputs);
+  const Tensor cotangent = randn(all.out.shape(), 99, all.out.dtype());
+  const auto value = [&] {
+    const NoGrad no_grad;
+    return dot(f(inputs), cotangent);
+  };
+  Rng rng(7);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor& x = inputs[i];
+    if (!x.defined() || !is_float(x.dtype())) continue;
+    BOOST_REQUIRE_MESSAGE(x.dtype() == DType::f64, what << ": gradcheck needs f64");
+    const std::string name = what + ", input " + std::to_string(i);
+    BOOST_REQUIRE_MESSAGE(all.grads[i].defined(), name << ": no gradient arrived");
+    const auto analytic = to_vector<double>(all.grads[i]);
+    for (int sample = 0; sample < samples && x.numel() > 0; ++sample) {
+      const bool every = x.numel() <= samples;
+      if (every && sample >= x.numel()) break;
+      const auto index = every ? sample : static_cast<int64_t>(rng.below(static_cast<uint64_t>(x.numel())));
+      double& moved = element(x, index);
+      const double before = moved;
+      moved = before + kEps;
+      const double above = value();
+      moved = before - kEps;
+      const double below = value();
+      moved = before;
+      const double numeric = (above - below) / (2 * kEps), ours = analytic[static_cast<size_t>(index)];
+      BOOST_CHECK_MESSAGE(std::abs(numeric - ours) <= kAtol + kRtol * std::abs(numeric),
+                          name << ", element " << index << ": gradient " << ours << ", differences say " << numeric);
+    }
+    // This input alone: the backward must not depend on which other gradients were asked for.
+    std::vector<Tensor> leaves;
+    for (size_t j = 0; j < inputs.size(); ++j) leaves.push_back(leaf_of(inputs[j], j == i));
+    backward(f(leaves), cotangent);
+    BOOST_REQUIRE_MESSAGE(grad(leaves[i]).defined(), name << " alone: no gradient arrived");
+    check_close(grad(leaves[i]), all.grads[i], 1e-12, name + " alone");
+    for (size_t j = 0; j < leaves.size(); ++j)
+      BOOST_CHECK_MESSAGE(j == i || !leaves[j].defined() || !grad(leaves[j]).defined(),
+                          what << ": input " << j << " wants no gradient, but got one");
+  }
+}
+
+void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
+                             const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
+  const auto as = [](const std::vector<Tensor>& xs, DType dtype) {
+    std::vector<Tensor> result;
+    for (const Tensor& x : xs) result.push_back(x.defined() && is_float(x.dtype()) ? to(detach(x), dtype) : x);
+    return result;
+  };
+  const Gradients exact = gradients(reference, inputs);
+  const Gradients ours = gradients(op, inputs);
+  check_close(ours.out, exact.out, tolerance, what + " f64 forward");
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (exact.grads[i].defined()) {
+      BOOST_REQUIRE_MESSAGE(ours.grads[i].defined(), what << ": no gradient of input " << i);
+      check_close(ours.grads[i], exact.grads[i], tolerance, what + " f64 gradient " + std::to_string(i));
+    }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto rounded = as(inputs, dtype);
+    const Tensor cotangent = randn(exact.out.shape(), 99, dtype);
+    const Gradients oracle = gradients(reference, as(rounded, DType::f64), to(cotangent, DType::f64));
+    const Gradients plain = gradients(reference, rounded, cotangent);
+    const Gradients fast = gradients(op, rounded, cotangent);
+    const std::string name = what + ' ' + std::string(name_of(dtype));
+    check_within_twice(fast.out, plain.out, oracle.out, name + " forward");
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (oracle.grads[i].defined())
+        check_within_twice(fast.grads[i], plain.grads[i], oracle.grads[i], name + " gradient " + std::to_string(i));
+  }
+}
+
+}  // namespace ratel::test

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace ratel::test {
+
+using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
+
+/// Checks the gradients of f at `inputs` (f64) against central differences, eps 1e-6, atol 1e-5, rtol 1e-3, under a
+/// RANDOM cotangent (an all-ones one lets a zero softmax gradient pass). Every input of a float dtype is checked, at up
+/// to `samples` random elements. Also checks that f leaves inputs that want no gradient without one, and that the
+/// gradients of each input alone equal those of all together.
+void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int samples = 40);
+
+/// Output and gradients of f at `inputs` under the cotangent `grad` (drawn from seed 99 where undefined).
+struct Gradients {
+  Tensor out;
+  std::vector<Tensor> grads;
+};
+Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad = {});
+
+/// The kernel against its composed reference, forward and every gradient: within `tolerance` of the largest magnitude
+/// in f64; in f32 and bf16 by the 2x rule against the reference in f64 on the same (rounded) inputs.
+void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
+                             const std::vector<Tensor>& inputs, const std::string& what, double tolerance = 1e-11);
+
+}  // namespace ratel::test
