@@ -1,0 +1,60 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/layers.h"
+#include "ops/pattern.h"
+
+namespace ratel {
+
+/// Sizes of a model; see ratplus presets tiny, small, 1b, 3b, 7b.
+struct RatPlusConfig {
+  int64_t vocab_size = 257;
+  int64_t layers = 4;
+  int64_t channels = 128;
+  int64_t heads = 2;
+  Recurrence recurrence = Recurrence::gated;  ///< none: the attention-only baseline
+  double norm_eps = 1e-6;
+  double rope_base = 10000.0;
+
+  /// Throws Error naming the first field that cannot work (heads must divide channels into even widths, ...).
+  void validate() const;
+  [[nodiscard]] int64_t parameter_count() const;
+  friend bool operator==(const RatPlusConfig&, const RatPlusConfig&) = default;
+};
+
+/// "tiny", "small", "1b", "3b", "7b". Throws Error naming the presets there are.
+RatPlusConfig rat_plus_preset(std::string_view name);
+
+/// The pattern of every layer: one HeadPatterns for all layers, or one a layer.
+struct ModelPattern {
+  std::vector<HeadPatterns> layers{{Pattern{}}};
+  /// The pattern of one layer of `count`. Throws Error where the list fits neither.
+  [[nodiscard]] const HeadPatterns& of_layer(int64_t layer, int64_t count) const;
+  static ModelPattern uniform(Pattern pattern) { return {{{pattern}}}; }
+  friend bool operator==(const ModelPattern&, const ModelPattern&) = default;
+};
+
+/// Bytes of the KV cache of one sequence of T tokens at `element_bytes` an element: keys and values of the visible keys
+/// of every layer and head, and the recurrent state in f32.
+int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes);
+
+/// RAT+: embedding, blocks, final norm, output head tied to the embedding.
+struct RatPlus {
+  RatPlusConfig config;
+  nn::Embedding embedding;
+  std::vector<nn::RatPlusBlock> blocks;
+  nn::RmsNorm norm;
+
+  RatPlus(const nn::Scope& s, const RatPlusConfig& config);
+  /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
+  [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern) const;
+  /// tokens (B, T) -> logits (B, T, V).
+  Tensor operator()(const Tensor& tokens, const ModelPattern& pattern) const;
+  /// Mean cross-entropy in nats over the labels (B, T) that are not kIgnoreIndex; rank 0.
+  [[nodiscard]] Tensor loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern) const;
+};
+
+}  // namespace ratel

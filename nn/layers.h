@@ -1,0 +1,68 @@
+#pragma once
+
+#include "nn/param_store.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/recurrent_attention.h"
+#include "ops/rms_norm.h"
+
+namespace ratel::nn {
+
+/// Layers are plain structs: handles on parameters and a call operator. Copying one shares its parameters.
+
+inline constexpr double kInitStd = 0.02;  // RAT+: weights start as N(0, 0.02)
+
+/// y = x W^T without bias:  x (..., in) -> (..., out),  W (out, in).
+struct Linear {
+  Tensor weight;
+  Linear(const Scope& s, int64_t in, int64_t out) : weight(s.param("weight", {out, in}, normal(kInitStd))) {}
+  Tensor operator()(const Tensor& x) const { return matmul_nt(x, weight); }
+};
+
+/// ids (...) -> (..., C),  W (V, C); as_head gives the logits of the output head tied to it: (..., C) -> (..., V).
+struct Embedding {
+  Tensor weight;
+  Embedding(const Scope& s, int64_t vocab_size, int64_t channels)
+      : weight(s.param("weight", {vocab_size, channels}, normal(kInitStd))) {}
+  Tensor operator()(const Tensor& ids) const { return embedding(weight, ids); }
+  [[nodiscard]] Tensor as_head(const Tensor& x) const { return matmul_nt(x, weight); }
+};
+
+/// (..., C) -> (..., C); the weight starts as 1.
+struct RmsNorm {
+  Tensor weight;
+  double eps;
+  RmsNorm(const Scope& s, int64_t channels, double epsilon = 1e-6)
+      : weight(s.param("weight", {channels}, constant(1))), eps(epsilon) {}
+  Tensor operator()(const Tensor& x) const { return rms_norm(x, weight, eps); }
+};
+
+/// x + gelu(norm(x) W_1) W_2:  (..., C) -> (..., C), hidden width 4C, no bias.
+struct FeedForward {
+  RmsNorm norm;
+  Linear fc1, fc2;
+  FeedForward(const Scope& s, int64_t channels);
+  Tensor operator()(const Tensor& x) const;
+};
+
+/// x + out_proj(recurrent_attention(in_proj(norm(x)))):  (B, T, C) -> (B, T, C).
+/// Source: RAT+, arXiv 2602.18196, section 3.
+struct RatPlusMixer {
+  RmsNorm norm;
+  Linear in_proj, out_proj;
+  int64_t heads;
+  Recurrence recurrence;
+  double rope_base;
+  RatPlusMixer(const Scope& s, int64_t channels, int64_t heads, Recurrence recurrence, double rope_base = 10000.0);
+  Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
+};
+
+/// Mixer, then feed-forward:  (B, T, C) -> (B, T, C).
+struct RatPlusBlock {
+  RatPlusMixer mixer;
+  FeedForward feed_forward;
+  RatPlusBlock(const Scope& s, int64_t channels, int64_t heads, Recurrence recurrence, double rope_base = 10000.0);
+  Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
+};
+
+}  // namespace ratel::nn

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/rng.h"
+#include "core/tensor.h"
+
+namespace ratel::nn {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+/// How a parameter starts. Gets the random numbers set aside for that parameter.
+using Init = std::function<Tensor(const Shape& shape, DType dtype, Rng& rng)>;
+Init normal(double std);
+Init constant(double value);
+
+/// All parameters of a model by their paths ("layers.0.mixer.in_proj.weight"), in the order they were made: it IS the
+/// state dict. Layers hold handles on the same tensors, so that load() and an optimizer change them everywhere.
+/// A parameter's start depends on (seed, its path, its shape) alone.
+class ParamStore {
+ public:
+  explicit ParamStore(DType dtype = DType::f32, uint64_t seed = 0);
+
+  /// Makes a leaf that wants a gradient. Throws Error where the path is taken.
+  Tensor add(const std::string& path, const Shape& shape, const Init& init);
+  /// Throws Error naming the path and the nearest one there is.
+  [[nodiscard]] const Tensor& at(std::string_view path) const;
+  [[nodiscard]] bool contains(std::string_view path) const;
+  [[nodiscard]] const std::vector<NamedTensor>& parameters() const { return parameters_; }
+  [[nodiscard]] int64_t numel() const;  ///< elements of all parameters
+  [[nodiscard]] DType dtype() const { return dtype_; }
+
+  /// Copies values in by path, converting float dtypes. Throws ONE Error (input) that lists ALL missing, unexpected and
+  /// misshaped paths; nothing is changed then.
+  void load(const std::vector<NamedTensor>& tensors, std::string_view source) const;
+  void zero_grad() const;
+
+ private:
+  DType dtype_;
+  uint64_t seed_;
+  std::vector<NamedTensor> parameters_;
+};
+
+/// A place in the tree of paths, handed to a layer's constructor. The store must outlive the constructor only.
+class Scope {
+ public:
+  explicit Scope(ParamStore& store, std::string path = {}) : store_(&store), path_(std::move(path)) {}
+  /// The place below: scope / "mixer", scope / 3.
+  Scope operator/(std::string_view name) const;
+  Scope operator/(int64_t index) const { return *this / std::to_string(index); }
+  [[nodiscard]] Tensor param(std::string_view name, const Shape& shape, const Init& init) const;
+
+ private:
+  ParamStore* store_;
+  std::string path_;
+};
+
+}  // namespace ratel::nn
