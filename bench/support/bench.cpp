@@ -1,0 +1,120 @@
+#include "bench/support/bench.h"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/matmul.h"
+#include "ops/threads.h"
+
+namespace ratel::bench {
+namespace {
+
+struct Ceilings {
+  double copy_bytes, gemm_flops;  // a second
+};
+Ceilings ceilings{1, 1};
+
+double seconds_of(const std::function<void()>& call) {
+  const auto start = std::chrono::steady_clock::now();
+  call();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double best_seconds(const std::function<void()>& call, int times) {
+  double best = 1e300;
+  for (int i = 0; i < times; ++i) best = std::min(best, seconds_of(call));
+  return best;
+}
+
+Ceilings measure_ceilings() {
+  constexpr int64_t kCopied = 1 << 25, kEdge = 2048;
+  Rng rng(1);
+  const Tensor from = full({kCopied}, 1), into = full({kCopied}, 0);
+  const Tensor a = random_normal({kEdge, kEdge}, rng), b = random_normal({kEdge, kEdge}, rng);
+  const double copy = best_seconds([&] { copy_into(into, from); }, 10);
+  const double gemm = best_seconds([&] { matmul(a, b); }, 5);
+  return {2.0 * 4 * static_cast<double>(kCopied) / copy, 2.0 * static_cast<double>(kEdge * kEdge * kEdge) / gemm};
+}
+
+/// First line a command prints, or "unknown".
+std::string first_line(const char* command) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command, "r"), pclose);
+  std::array<char, 256> buffer{};
+  if (pipe == nullptr || std::fgets(buffer.data(), buffer.size(), pipe.get()) == nullptr) return "unknown";
+  std::string line(buffer.data());
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  return line;
+}
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+void run(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
+  const std::function<void()> call = prepare();
+  call();  // page faults and first-use initialisation
+  std::vector<double> seconds;
+  for ([[maybe_unused]] auto _ : state) {
+    seconds.push_back(seconds_of(call));
+    state.SetIterationTime(seconds.back());
+  }
+  const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  const double bytes = work.bytes / *middle, flops = work.flops / *middle;
+  state.counters["median_us"] = *middle * 1e6;
+  if (work.bytes > 0) {
+    state.counters["GB/s"] = bytes / 1e9;
+    state.counters["%copy"] = 100 * bytes / ceilings.copy_bytes;
+  }
+  if (work.flops > 0) {
+    state.counters["GFLOP/s"] = flops / 1e9;
+    state.counters["%gemm"] = 100 * flops / ceilings.gemm_flops;
+  }
+}
+
+}  // namespace
+
+void add(const std::string& name, const Work& work, std::function<std::function<void()>()> prepare) {
+  benchmark::RegisterBenchmark(
+      name.c_str(), [work, prepare = std::move(prepare)](benchmark::State& state) { run(state, work, prepare); })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+}  // namespace ratel::bench
+
+int main(int argc, char** argv) {
+  namespace bench = ratel::bench;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    bench::ceilings = bench::measure_ceilings();
+    const std::string git = std::string("git -C '") + RATEL_SOURCE_DIR + "' describe --always --dirty 2>/dev/null";
+    benchmark::AddCustomContext("commit", bench::first_line(git.c_str()));
+    benchmark::AddCustomContext("machine", bench::cpu_model());
+    benchmark::AddCustomContext("threads", std::to_string(ratel::num_threads()));
+    benchmark::AddCustomContext("ceiling copy GB/s", std::to_string(bench::ceilings.copy_bytes / 1e9));
+    benchmark::AddCustomContext("ceiling gemm GFLOP/s", std::to_string(bench::ceilings.gemm_flops / 1e9));
+    bench::declare();
+    benchmark::RunSpecifiedBenchmarks();
+  } catch (const ratel::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.kind());
+  }
+  benchmark::Shutdown();
+  return 0;
+}

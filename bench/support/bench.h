@@ -1,0 +1,35 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+// A benchmark executable is one file that defines ratel::bench::declare(); main() is in this library.
+//
+//   void ratel::bench::declare() {
+//     add("rms_norm/4096x2048", {.bytes = 4.0 * 2 * 4096 * 2048}, [] {
+//       const Tensor x = randn({4096, 2048});
+//       return [=] { rms_norm(x, ...); };
+//     });
+//   }
+//
+// main() first measures the ceilings of this machine: `copy`, GB/s of a large contiguous copy (bytes read + written),
+// and `gemm`, GFLOP/s of one large f32 product. Each line then reports GB/s, GFLOP/s and the percentage of both.
+// All of Google Benchmark's options work: --benchmark_filter=, --benchmark_out=FILE (JSON, with commit and machine).
+
+namespace ratel::bench {
+
+/// What one call must move and compute, whatever the kernel really does: each input read once, each output written
+/// once.
+struct Work {
+  double bytes = 0;
+  double flops = 0;
+};
+
+/// Declares one benchmark. `prepare` runs once, untimed, only if the benchmark is selected, and returns what is timed.
+/// Rates are those of the median call, so that a busy neighbour does not change them.
+void add(const std::string& name, const Work& work, std::function<std::function<void()>()> prepare);
+
+/// Defined by each benchmark executable: its calls of add().
+void declare();
+
+}  // namespace ratel::bench
