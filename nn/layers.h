@@ -37,11 +37,20 @@ struct RmsNorm {
   Tensor operator()(const Tensor& x) const { return rms_norm(x, weight, eps); }
 };
 
+/// The sizes and constants of one RAT+ layer.
+struct RatPlusLayerConfig {
+  int64_t channels;
+  int64_t heads;
+  Recurrence recurrence = Recurrence::gated;
+  double norm_eps = 1e-6;
+  double rope_base = 10000.0;
+};
+
 /// x + gelu(norm(x) W_1) W_2:  (..., C) -> (..., C), hidden width 4C, no bias.
 struct FeedForward {
   RmsNorm norm;
   Linear fc1, fc2;
-  FeedForward(const Scope& s, int64_t channels);
+  FeedForward(const Scope& s, int64_t channels, double norm_eps = 1e-6);
   Tensor operator()(const Tensor& x) const;
 };
 
@@ -53,7 +62,7 @@ struct RatPlusMixer {
   int64_t heads;
   Recurrence recurrence;
   double rope_base;
-  RatPlusMixer(const Scope& s, int64_t channels, int64_t heads, Recurrence recurrence, double rope_base = 10000.0);
+  RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config);
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
 };
 
@@ -61,7 +70,7 @@ struct RatPlusMixer {
 struct RatPlusBlock {
   RatPlusMixer mixer;
   FeedForward feed_forward;
-  RatPlusBlock(const Scope& s, int64_t channels, int64_t heads, Recurrence recurrence, double rope_base = 10000.0);
+  RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config);
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
 };
 

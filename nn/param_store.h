@@ -3,6 +3,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/rng.h"
@@ -15,36 +17,54 @@ struct NamedTensor {
   Tensor tensor;
 };
 
+struct NamedShape {
+  std::string name;
+  Shape shape;
+};
+
 /// How a parameter starts. Gets the random numbers set aside for that parameter.
 using Init = std::function<Tensor(const Shape& shape, DType dtype, Rng& rng)>;
 Init normal(double std);
 Init constant(double value);
+
+/// What add() puts into a parameter.
+enum class Start {
+  init,         ///< what its Init says
+  empty,        ///< nothing: for a store that load() fills next
+  shapes_only,  ///< one element stretched to the shape: no memory, to be asked for names, shapes and sizes alone
+};
 
 /// All parameters of a model by their paths ("layers.0.mixer.in_proj.weight"), in the order they were made: it IS the
 /// state dict. Layers hold handles on the same tensors, so that load() and an optimizer change them everywhere.
 /// A parameter's start depends on (seed, its path, its shape) alone.
 class ParamStore {
  public:
-  explicit ParamStore(DType dtype = DType::f32, uint64_t seed = 0);
+  explicit ParamStore(DType dtype = DType::f32, uint64_t seed = 0, Start start = Start::init);
 
-  /// Makes a leaf that wants a gradient. Throws Error where the path is taken.
+  /// Makes a leaf that wants a gradient. Throws Error where the path is taken or has an empty part.
   Tensor add(const std::string& path, const Shape& shape, const Init& init);
   /// Throws Error naming the path and the nearest one there is.
   [[nodiscard]] const Tensor& at(std::string_view path) const;
-  [[nodiscard]] bool contains(std::string_view path) const;
+  [[nodiscard]] bool contains(std::string_view path) const { return find(path) != nullptr; }
   [[nodiscard]] const std::vector<NamedTensor>& parameters() const { return parameters_; }
   [[nodiscard]] int64_t numel() const;  ///< elements of all parameters
   [[nodiscard]] DType dtype() const { return dtype_; }
 
-  /// Copies values in by path, converting float dtypes. Throws ONE Error (input) that lists ALL missing, unexpected and
-  /// misshaped paths; nothing is changed then.
+  /// Throws ONE Error (input) "source: ..." that lists ALL missing, unexpected, misshaped and repeated paths.
+  void check_shapes(const std::vector<NamedShape>& shapes, std::string_view source) const;
+  /// Copies values in by path, converting float dtypes. Throws as check_shapes does, and for tensors that are not of a
+  /// float dtype; nothing is changed then.
   void load(const std::vector<NamedTensor>& tensors, std::string_view source) const;
   void zero_grad() const;
 
  private:
+  [[nodiscard]] const Tensor* find(std::string_view path) const;
+
   DType dtype_;
   uint64_t seed_;
+  Start start_;
   std::vector<NamedTensor> parameters_;
+  std::unordered_map<std::string, size_t> index_;  // path -> place in parameters_
 };
 
 /// A place in the tree of paths, handed to a layer's constructor. The store must outlive the constructor only.
@@ -54,9 +74,12 @@ class Scope {
   /// The place below: scope / "mixer", scope / 3.
   Scope operator/(std::string_view name) const;
   Scope operator/(int64_t index) const { return *this / std::to_string(index); }
-  [[nodiscard]] Tensor param(std::string_view name, const Shape& shape, const Init& init) const;
+  /// ParamStore::add below this place.
+  Tensor param(std::string_view name, const Shape& shape, const Init& init) const;
 
  private:
+  [[nodiscard]] std::string below(std::string_view name) const;
+
   ParamStore* store_;
   std::string path_;
 };

@@ -1,0 +1,34 @@
+#include "nn/layers.h"
+
+#include "ops/arithmetic.h"
+#include "ops/unary.h"
+
+namespace ratel::nn {
+
+FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)
+    : norm(s / "norm", channels, norm_eps),
+      fc1(s / "fc1", channels, 4 * channels),
+      fc2(s / "fc2", 4 * channels, channels) {}
+
+Tensor FeedForward::operator()(const Tensor& x) const { return x + fc2(gelu(fc1(norm(x)))); }
+
+RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
+    : norm(s / "norm", config.channels, config.norm_eps),
+      in_proj(s / "in_proj", config.channels, (config.recurrence == Recurrence::gated ? 5 : 4) * config.channels),
+      out_proj(s / "out_proj", config.channels, config.channels),
+      heads(config.heads),
+      recurrence(config.recurrence),
+      rope_base(config.rope_base) {}
+
+Tensor RatPlusMixer::operator()(const Tensor& x, const HeadPatterns& patterns) const {
+  return x + out_proj(recurrent_attention(in_proj(norm(x)), heads, patterns, recurrence, rope_base));
+}
+
+RatPlusBlock::RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config)
+    : mixer(s / "mixer", config), feed_forward(s / "feed_forward", config.channels, config.norm_eps) {}
+
+Tensor RatPlusBlock::operator()(const Tensor& x, const HeadPatterns& patterns) const {
+  return feed_forward(mixer(x, patterns));
+}
+
+}  // namespace ratel::nn

@@ -1,0 +1,175 @@
+#include "nn/layers.h"
+
+#include "autograd/gradient.h"
+#include "ops/create.h"
+#include "test/support/compare.h"
+#include "test/support/gradcheck.h"
+#include "test/support/reference_model.h"
+
+using ratel::DType;
+using ratel::HeadPatterns;
+using ratel::Recurrence;
+using ratel::Shape;
+using ratel::Tensor;
+using ratel::nn::ParamStore;
+using ratel::nn::Scope;
+namespace nn = ratel::nn;
+namespace test = ratel::test;
+
+namespace {
+
+/// Weights large enough for every path to show.
+ParamStore make_store(DType dtype = DType::f64) { return ParamStore(dtype, 11); }
+
+std::vector<Tensor> random_weights(const ParamStore& store, uint64_t seed) {
+  std::vector<Tensor> result;
+  for (const auto& parameter : store.parameters()) result.push_back(test::randn(parameter.tensor.shape(), seed++));
+  return result;
+}
+
+/// The block with other weights, in the order of its parameter store.
+nn::RatPlusBlock with_weights(nn::RatPlusBlock block, std::span<const Tensor> weights) {
+  block.mixer.norm.weight = weights[0];
+  block.mixer.in_proj.weight = weights[1];
+  block.mixer.out_proj.weight = weights[2];
+  block.feed_forward.norm.weight = weights[3];
+  block.feed_forward.fc1.weight = weights[4];
+  block.feed_forward.fc2.weight = weights[5];
+  return block;
+}
+
+constexpr int64_t kChannels = 8, kHeads = 2;
+
+struct Case {
+  const char* path;
+  Recurrence recurrence;
+  HeadPatterns patterns;
+};
+
+const Case kCases[] = {
+    {"dense", Recurrence::gated, {{1, 0, 0}}},
+    {"dilated", Recurrence::gated, {{4, 0, 0}}},
+    {"a pattern for each head", Recurrence::gated, {{3, 2, 1}, {ratel::kNoDilatedKeys, 4, 2}}},
+    {"attention only", Recurrence::none, {{4, 1, 0}}},
+    {"attention only, a pattern for each head", Recurrence::none, {{1, 0, 0}, {5, 0, 1}}},
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(linear) {
+  ParamStore store = make_store();
+  nn::Linear layer(Scope(store, "l"), 5, 7);
+  BOOST_TEST(store.at("l.weight").shape() == Shape({7, 5}));
+  const Tensor x = test::randn({2, 3, 5}, 1), weight = test::randn({7, 5}, 2);
+  test::gradcheck(
+      [&](const auto& in) {
+        nn::Linear other = layer;
+        other.weight = in[1];
+        return other(in[0]);
+      },
+      {x, weight}, "linear");
+  test::check_error([&] { layer(test::randn({2, 3, 4}, 1)); }, "matmul_nt");
+}
+
+BOOST_AUTO_TEST_CASE(an_embedding_serves_as_the_output_head) {
+  ParamStore store = make_store();
+  nn::Embedding layer(Scope(store, "e"), 6, 5);
+  BOOST_TEST(store.at("e.weight").shape() == Shape({6, 5}));
+  const Tensor ids = ratel::from_vector<int64_t>({0, 5, 2, 2}, {2, 2});
+  BOOST_TEST(layer(ids).shape() == Shape({2, 2, 5}));
+  test::gradcheck(
+      [&](const auto& in) {
+        nn::Embedding tied = layer;
+        tied.weight = in[0];
+        return tied.as_head(tied(ids));
+      },
+      {test::randn({6, 5}, 1)}, "tied embedding");
+}
+
+BOOST_AUTO_TEST_CASE(norm_and_feed_forward) {
+  ParamStore store = make_store();
+  nn::RmsNorm norm(Scope(store, "n"), 5, 1e-3);
+  BOOST_TEST(ratel::to_vector<double>(store.at("n.weight")) == std::vector<double>(5, 1.0));
+  test::gradcheck(
+      [&](const auto& in) {
+        nn::RmsNorm other = norm;
+        other.weight = in[1];
+        return other(in[0]);
+      },
+      {test::randn({2, 3, 5}, 1), test::randn({5}, 2)}, "norm");
+  nn::FeedForward layer(Scope(store, "f"), 4);
+  BOOST_TEST(store.at("f.fc1.weight").shape() == Shape({16, 4}));
+  BOOST_TEST(store.at("f.fc2.weight").shape() == Shape({4, 16}));
+  test::gradcheck(
+      [&](const auto& in) {
+        nn::FeedForward other = layer;
+        other.norm.weight = in[1];
+        other.fc1.weight = in[2];
+        other.fc2.weight = in[3];
+        return other(in[0]);
+      },
+      {test::randn({2, 3, 4}, 1), test::randn({4}, 2), test::randn({16, 4}, 3), test::randn({4, 16}, 4)},
+      "feed-forward");
+}
+
+BOOST_AUTO_TEST_CASE(a_block_names_its_parameters) {
+  for (const Recurrence recurrence : {Recurrence::gated, Recurrence::none}) {
+    ParamStore store = make_store();
+    const nn::RatPlusBlock block(Scope(store) / "layers" / 3, {kChannels, kHeads, recurrence});
+    const int64_t parts = recurrence == Recurrence::gated ? 5 : 4;
+    const std::vector<nn::NamedShape> expected{{"layers.3.mixer.norm.weight", {kChannels}},
+                                               {"layers.3.mixer.in_proj.weight", {parts * kChannels, kChannels}},
+                                               {"layers.3.mixer.out_proj.weight", {kChannels, kChannels}},
+                                               {"layers.3.feed_forward.norm.weight", {kChannels}},
+                                               {"layers.3.feed_forward.fc1.weight", {4 * kChannels, kChannels}},
+                                               {"layers.3.feed_forward.fc2.weight", {kChannels, 4 * kChannels}}};
+    store.check_shapes(expected, "block");
+    for (size_t i = 0; i < expected.size(); ++i) BOOST_TEST(store.parameters()[i].name == expected[i].name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(copies_of_a_layer_share_its_parameters) {
+  ParamStore store = make_store();
+  const nn::RatPlusBlock block(Scope(store), {kChannels, kHeads});
+  const nn::RatPlusBlock copy = block;
+  BOOST_TEST(is_same_tensor(copy.mixer.in_proj.weight, store.at("mixer.in_proj.weight")));
+}
+
+BOOST_AUTO_TEST_CASE(gradients_of_a_whole_block) {
+  for (const Case& c : kCases) {
+    ParamStore store = make_store();
+    const nn::RatPlusBlock block(Scope(store), {kChannels, kHeads, c.recurrence});
+    std::vector<Tensor> inputs{test::randn({2, 9, kChannels}, 1)};
+    for (const Tensor& weight : random_weights(store, 2)) inputs.push_back(weight);
+    test::gradcheck([&](const auto& in) { return with_weights(block, std::span(in).subspan(1))(in[0], c.patterns); },
+                    inputs, c.path, 12);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_block_equals_the_composed_references) {
+  for (const Case& c : kCases) {
+    ParamStore store = make_store();
+    const nn::RatPlusBlock block(Scope(store, "block"), {kChannels, kHeads, c.recurrence});
+    std::vector<Tensor> inputs{test::randn({2, 21, kChannels}, 1)};
+    for (const Tensor& weight : random_weights(store, 2)) inputs.push_back(weight);
+    const auto fused = [&](const auto& in) { return with_weights(block, std::span(in).subspan(1))(in[0], c.patterns); };
+    const auto composed = [&](const auto& in) {
+      test::Weights weights;
+      for (size_t i = 1; i < in.size(); ++i) weights[store.parameters()[i - 1].name] = in[i];
+      return test::reference_block(in[0], weights, "block.", kHeads, c.patterns, c.recurrence);
+    };
+    const auto ours = test::gradients(fused, inputs), exact = test::gradients(composed, inputs);
+    test::check_close(ours.out, exact.out, 1e-11, c.path);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      test::check_close(ours.grads[i], exact.grads[i], 1e-11, std::string(c.path) + ", gradient " + std::to_string(i));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  ParamStore store = make_store();
+  const nn::RatPlusBlock block(Scope(store), {kChannels, kHeads});
+  const Tensor x = test::randn({1, 3, kChannels}, 1);
+  test::check_error([&] { block(x, {{1, 0, 0}, {1, 0, 0}, {1, 0, 0}}); }, "recurrent_attention");
+  test::check_error([&] { block(x, {{0, 0, 0}}); }, "recurrent_attention");
+  test::check_error([&] { block(test::randn({1, 3, kChannels}, 1, DType::f32), {{}}); }, "rms_norm");
+}
