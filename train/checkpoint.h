@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/rat_plus.h"
+#include "nn/param_store.h"
+#include "train/config.h"
+#include "train/optimizer.h"
+#include "train/run_folder.h"
+#include "train/trainer.h"
+
+namespace ratel::train {
+
+// RUN/checkpoints/step-N/ is a model folder with more in it:
+//   config.json, model.safetensors   models/model_folder.h
+//   optimizer.safetensors            the moments: m.PATH, v.PATH
+//   state.json                       CheckpointState
+//   MANIFEST.json                    size and SHA-256 of each of these; written last
+
+/// The data a run reads, so that a resumed one can tell that it changed.
+struct DataIdentity {
+  std::string fingerprint;  ///< io::TokenFile::fingerprint()
+  int64_t tokens = 0;
+  friend bool operator==(const DataIdentity&, const DataIdentity&) = default;
+};
+
+struct CheckpointState {
+  Progress progress;
+  int64_t epoch = 0, position = 0;  ///< of the next sample; follow from progress.samples
+  int64_t optimizer_steps = 0;
+  DataIdentity data;
+  TrainConfig config;
+};
+
+/// Writes RUN/checkpoints/step-N/ so that it is there whole or not at all, whenever the process or the machine stops:
+/// into step-N.tmp/, every file brought to the disk, the manifest last, then renamed. A valid step-N stays as it is.
+/// Returns its path. Throws Error(disk); nothing that was there is lost, and no step-N.tmp is left, then.
+std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
+                            const Optimizer& optimizer);
+
+/// Throws Error(input) naming the first file that is missing, or has another size or hash than its manifest says.
+void verify_checkpoint(const std::string& checkpoint);
+
+struct CheckpointEntry {
+  int64_t step = 0;
+  std::string path;
+};
+/// All step-N folders of a run, oldest first, valid or not.
+std::vector<CheckpointEntry> list_checkpoints(const std::string& run);
+/// The newest that verify_checkpoint accepts; each newer one that it does not is named to `warn`. Nothing where the
+/// run has no checkpoints at all. Throws Error(input) where there are some but none is valid.
+std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const Warn& warn = {});
+
+CheckpointState read_checkpoint_state(const std::string& checkpoint);
+/// Weights, moments and the optimizer's count. Throws Error(input) where they do not fit.
+void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
+                     Optimizer& optimizer);
+
+/// Removes all but the newest `keep` checkpoints that are valid, and damaged ones older than those. `just_written` is
+/// known to be valid and is not read again. Never removes the last valid one.
+void prune_checkpoints(const std::string& run, int64_t keep, const std::string& just_written);
+
+/// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.
+void require_free_space(const std::string& path, uint64_t bytes);
+
+}  // namespace ratel::train

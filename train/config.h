@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dtype.h"
+#include "io/json.h"
+#include "io/toml.h"
+#include "models/rat_plus.h"
+
+namespace ratel::train {
+
+/// How a batch is trained on. `alternate`: two optimizer steps, first through the sparse pattern, then through the
+/// run's own. `sum`: one step on the sum of both losses. `off`: the run's own pattern alone.
+enum class Joint { alternate, sum, off };
+
+/// Everything that decides what a run computes, and how it runs. Reading, overriding, printing and comparing go by the
+/// one table of fields in config.cpp.
+struct TrainConfig {
+  std::string preset = "tiny";  ///< [model] preset: where the sizes come from that are not given
+  RatPlusConfig model;          ///< [model]
+
+  struct Data {
+    int64_t seq_len = 256;   ///< tokens of a training window
+    int64_t batch_size = 8;  ///< windows of a batch
+    int64_t accumulate = 1;  ///< equal parts a batch is computed in; divides batch_size
+    int64_t seed = 0;        ///< of the order of the windows
+    int64_t eos = 256;       ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    friend bool operator==(const Data&, const Data&) = default;
+  } data;
+
+  struct Optimizer {
+    double peak_rate = 3e-3;
+    double final_rate = 1e-6;
+    double warmup_fraction = 0.05;
+    double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+    double weight_decay = 0.1;
+    double clip = 1.0;  ///< the largest gradient norm; 0: any
+    friend bool operator==(const Optimizer&, const Optimizer&) = default;
+  } optimizer;
+
+  struct Run {            // [train]
+    int64_t steps = 500;  ///< batches
+    Joint joint = Joint::alternate;
+    int64_t sparse_dilation = 64;                             ///< of the sparse pattern of joint training
+    std::vector<int64_t> dilation{1}, window{0}, initial{0};  ///< the run's own pattern: one value, or one a layer
+    int64_t checkpoint_every = 100;                           ///< steps; the last step always makes one
+    int64_t keep_checkpoints = 2;
+    int64_t seed = 0;  ///< of the weights
+    DType dtype = DType::f32;
+    int64_t threads = 0;     ///< 0: all cores
+    bool recompute = false;  ///< forget what blocks computed and compute it again in backward: slower, less memory
+    friend bool operator==(const Run&, const Run&) = default;
+  } train;
+
+  /// The run's own pattern. Throws Error where dilation, window and initial have lengths that do not fit.
+  [[nodiscard]] ModelPattern pattern() const;
+  [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
+  /// Throws Error naming the first field that is out of range or does not fit the others.
+  void validate() const;
+  friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
+};
+
+/// Patterns from lists of one value or one a layer; lists of one stretch. Throws Error naming the list that fits
+/// neither, or a value out of range.
+ModelPattern make_pattern(const std::vector<int64_t>& dilation, const std::vector<int64_t>& window,
+                          const std::vector<int64_t>& initial, int64_t layers);
+
+/// Puts the assignments into `config`: first model.preset, which sets the sizes, then the others. Throws Error(input)
+/// "path:line: ..." for an unknown key (naming the nearest there is), a value of the wrong type or out of range.
+void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path);
+/// Reads a file over `config`. Throws Error(input) as above.
+void apply_toml_file(TrainConfig& config, const std::string& path);
+/// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
+void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides);
+
+/// The file (none where the path is empty) over the defaults, then the overrides; validated.
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// All fields as TOML, section by section, which apply_toml reads back as the same config.
+std::string to_toml(const TrainConfig& config);
+/// One flat object {"model.layers": 4, ...}, and back; `where` names the document in errors.
+io::Json to_json(const TrainConfig& config);
+TrainConfig config_from_json(const io::Json& json, std::string_view where);
+
+/// A field that two configs disagree on.
+struct ConfigChange {
+  std::string key, was, is;
+};
+/// The fields that change what a resumed run computes: all but preset, checkpoint_every, keep_checkpoints, threads and
+/// recompute.
+std::vector<ConfigChange> changes_between(const TrainConfig& was, const TrainConfig& is);
+
+/// "model.layers", "data.seq_len", ... with a line about each, for --help.
+struct ConfigField {
+  std::string key, about;
+};
+std::vector<ConfigField> config_fields();
+
+}  // namespace ratel::train

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "io/token_file.h"
+#include "models/rat_plus.h"
+
+namespace ratel::train {
+
+struct EvalResult {
+  double loss = 0;        ///< nats a token, the mean over `tokens`
+  double perplexity = 0;  ///< e^loss
+  int64_t tokens = 0;     ///< predicted tokens that counted
+  bool complete = true;   ///< false where `stop` ended it early: the result is over what was seen
+};
+
+struct EvalOptions {
+  int64_t seq_len = 256;  ///< T
+  ModelPattern pattern;
+  int64_t batch_size = 8;           ///< windows computed at once; changes the result by rounding at most
+  int64_t eos = -1;                 ///< the end-of-text id; -1: there is none
+  std::function<bool()> stop = {};  ///< polled between batches
+  std::function<void(int64_t done, int64_t total)> progress = {};  ///< in tokens
+};
+
+/// Mean cross-entropy over a token file, window by window: window w reads tokens [w T, w T + T) and predicts for each
+/// the one after it, so that targets of neighbouring windows overlap by one token. A last window is shorter where T
+/// does not divide the file's size - 1: every token but the first is predicted exactly once. As in training, what
+/// follows an `eos` input is not counted.
+///
+/// Gradients are off. Losses are summed in f64 in the order of the file. Throws Error(input) for a file of fewer than
+/// two tokens or a token id the model does not know, Error where T or the pattern do not fit.
+EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalOptions& options);
+
+}  // namespace ratel::train

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "nn/param_store.h"
+#include "train/config.h"
+
+namespace ratel::train {
+
+/// What became of one optimizer step.
+struct UpdateResult {
+  double grad_norm = 0;  ///< over all parameters, before clipping
+  bool applied = false;  ///< false where the norm is not finite: nothing changed then
+};
+
+/// AdamW over all parameters of a store, after clipping the norm of their gradients together as
+/// torch.nn.utils.clip_grad_norm_ does: by clip / (norm + 1e-6), where that is below 1. Parameters without a gradient
+/// keep their values and moments. Deterministic.
+class Optimizer {
+ public:
+  /// Moments start as zeros, in f32 (f64 for f64 parameters). Handles are kept, so that the store may go.
+  Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options);
+
+  /// One step with the gradients the parameters hold; they stay.
+  UpdateResult step(double rate);
+  /// Steps applied so far, which the moments' bias correction needs.
+  [[nodiscard]] int64_t steps() const { return steps_; }
+
+  /// The moments: "m.PATH" and "v.PATH" for every parameter.
+  [[nodiscard]] std::vector<nn::NamedTensor> state() const;
+  /// Puts moments and count back. Throws Error(input) that lists what is missing, unexpected or misshaped in `source`.
+  void load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source);
+
+ private:
+  struct Slot {
+    nn::NamedTensor parameter;
+    Tensor m, v;
+  };
+  std::vector<Slot> slots_;
+  TrainConfig::Optimizer options_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace ratel::train

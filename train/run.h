@@ -1,0 +1,78 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/run_folder.h"
+#include "train/trainer.h"
+
+namespace ratel::train {
+
+/// What a run tells its caller; each may be empty. Called from the thread that trains.
+struct Observer {
+  /// Once, before the first step: the resolved config, the parameters' number, and the step resumed from (0: none).
+  std::function<void(const TrainConfig& config, int64_t parameters, int64_t resumed_step)> start;
+  std::function<void(const StepReport& report)> step;
+  std::function<void(const SkippedUpdate& skipped)> skipped;
+  std::function<void(const std::string& path)> checkpoint;
+  Warn warn;
+};
+
+enum class Start { fresh, resume };
+/// Whether a resumed run may go on with another config or other data than it was started with.
+enum class Changes { refuse, allow };
+
+struct TrainOptions {
+  std::string config;                  ///< TOML; where empty, RUN/config.toml when resuming, else the defaults
+  std::vector<std::string> overrides;  ///< "--section.key=value"
+  std::string data;                    ///< token file
+  std::string out;                     ///< RUN
+  Start start = Start::fresh;
+  Changes changes = Changes::refuse;
+  Observer observer;
+  std::function<bool()> stop;  ///< polled after every step: true makes a checkpoint and returns
+};
+
+struct RunResult {
+  enum class Status { finished, stopped };
+  Status status = Status::finished;
+  int64_t step = 0, steps = 0;
+  std::string checkpoint;  ///< the newest
+};
+
+/// Trains to the end, or until `stop`. Throws Error: (usage) where a fresh run's folder is not empty, a resumed one was
+/// changed (both values are named) or another process trains there; (input) for config, data or checkpoints that do not
+/// fit; (disk); (numerical) after kMaxSkippedInARow, with a checkpoint of what was reached.
+///
+/// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one. It is
+/// bit-identical to never having stopped: weights, moments, schedule, data, losses. Rows of metrics.jsonl after that
+/// checkpoint are dropped. Results do not depend on the number of threads.
+RunResult train_run(const TrainOptions& options);
+
+/// The config train_run would use, for --print-config.
+TrainConfig resolve_train_config(const TrainOptions& options);
+
+struct AdaptOptions {
+  std::string from;  ///< a model folder, a checkpoint or a run folder
+  /// The pattern, one value or one a layer; an empty list leaves the default (1, 0, 0) or what the overrides say.
+  std::vector<int64_t> dilation, window, initial;
+  std::vector<std::string> overrides;
+  std::string data, out;
+  Start start = Start::fresh;
+  Changes changes = Changes::refuse;
+  Observer observer;
+  std::function<bool()> stop;
+};
+
+/// Adapts trained weights to one pattern: joint off, no warm-up, nothing frozen, fresh moments, a tenth of the source
+/// run's peak rate, cosine to its final rate. Steps are a tenth of the source run's, at least 1; batch, seq_len and all
+/// else are as there. Where `from` is no checkpoint of ours they follow from TrainConfig's defaults. Overrides win.
+/// The checkpoints' config.json records the pattern. Errors and resuming as in train_run.
+/// Source: RAT+, arXiv 2602.18196, resolution adaptation.
+RunResult adapt_run(const AdaptOptions& options);
+TrainConfig resolve_adapt_config(const AdaptOptions& options);
+
+}  // namespace ratel::train

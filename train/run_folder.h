@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ratel::train {
+
+// RUN/config.toml                 the resolved config
+// RUN/metrics.jsonl               one row a step
+// RUN/checkpoints/step-N/         see train/checkpoint.h
+// RUN/lock                        held by the process that trains here
+
+/// A line for the user: something was wrong, and the run goes on.
+using Warn = std::function<void(const std::string& message)>;
+
+std::string config_path(const std::string& run);
+std::string metrics_path(const std::string& run);
+std::string checkpoints_path(const std::string& run);
+std::string checkpoint_path(const std::string& run, int64_t step);
+
+/// True where nothing is in the folder, or there is none; leftovers of a start that was cut short do not count.
+bool is_empty_run(const std::string& run);
+/// Removes checkpoints that were being written when a process ended (step-N.tmp).
+void remove_leftovers(const std::string& run);
+
+/// Sole use of a run folder, until it is destroyed or the process ends. Makes the folder.
+class RunLock {
+ public:
+  /// Throws Error(usage) naming the process that holds it, Error(disk) where the folder cannot be made.
+  explicit RunLock(const std::string& run);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// Where config.json and model.safetensors are for a path a user gives: a model folder or a checkpoint itself, or the
+/// newest valid checkpoint of a run folder. Throws Error(input) for anything else.
+std::string resolve_model_dir(const std::string& path, const Warn& warn = {});
+
+}  // namespace ratel::train
