@@ -15,7 +15,7 @@ enum class Recurrence { gated, none };
 ///
 ///   projection  (B, T, 5C)  f64 | f32 | bf16, contiguous; (B, T, 4C) without g for Recurrence::none, where k~ = k and
 ///               v~ = v: the attention-only baseline
-///   heads       divides C into heads of an even width d
+///   heads       divides C into heads of an even width d, at most 1024
 ///   patterns    one for all heads, or one a head
 ///   returns     (B, T, C)   dtype of the projection; gate, state, softmax in f32 (f64 for f64)
 ///
@@ -30,7 +30,7 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
 Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
                                      Recurrence recurrence = Recurrence::gated, double rope_base = 10000.0);
 
-/// attention (B, T, C), before the output gate, and lse (B, H, T), f32 (f64 for f64), are kept for backward.
+/// Kept for backward: attention (B, T, C), before the output gate, in dtype; lse (B, H, T) in f32 (f64 for f64).
 struct RecurrentAttentionArgs {
   int64_t B, T, C, H;
   DType dtype;

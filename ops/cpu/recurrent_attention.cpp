@@ -1,0 +1,251 @@
+// The fused core of a RAT+ layer on the CPU, in three passes over heads:
+//   1. recurrence (a task: one head): walks time, reads k, v and g of the projection once, and writes rope(k~) and v~
+//   of
+//      that head, (T, d) each; the gate and the two states stay in the first-level cache
+//   2. attention (a task: a tile of queries forward, a stretch of them backward): rotates q, attention_tile.h, gate
+//   3. backward only (a task: one head): sums key and value gradients, turns them back, and walks time downwards
+//   through
+//      the recurrence, whose states are computed again chunk by chunk from the ones pass 1 kept every kScanChunk tokens
+// Bytes of an f32 token and channel: 20 read of the projection, 8 + 8 for k~ and v~, 12 written; attention is bound by
+// gemm, the rest by memory. Scratch: 2 T d a head forward, 4 T d and the stretches' backward: linear in T.
+
+#include "ops/recurrent_attention.h"
+
+#include "ops/cpu/attention_tile.h"
+#include "ops/cpu/math.h"
+#include "ops/cpu/rope_table.h"
+#include "ops/cpu/scan.h"
+#include "ops/cpu/stretches.h"
+
+namespace ratel::cpu {
+namespace {
+
+enum class Part { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
+
+/// The projection's rows by part, and the layer's sizes.
+template <class T>
+struct Projection {
+  using A = accumulate_t<T>;
+  const T* data;
+  int64_t T_, C, H, d, width;
+
+  template <class Args>
+  explicit Projection(const Args& args)
+      : data(static_cast<const T*>(args.projection)),
+        T_(args.T),
+        C(args.C),
+        H(args.H),
+        d(args.C / args.H),
+        width(args.C * (args.recurrence == Recurrence::gated ? 5 : 4)) {}
+
+  /// Element offset of a part of token t of a head (head = b * H + h).
+  [[nodiscard]] int64_t offset(int64_t head, Part part, int64_t t) const {
+    return ((head / H) * T_ + t) * width + static_cast<int64_t>(part) * C + head % H * d;
+  }
+  [[nodiscard]] Loaded<T> load(int64_t head, Part part, int64_t t) const { return {data + offset(head, part, t), d}; }
+  /// Element offset of a head's token in a (B, T, C) tensor.
+  [[nodiscard]] int64_t out_offset(int64_t head, int64_t t) const { return ((head / H) * T_ + t) * C + head % H * d; }
+};
+
+template <class A>
+std::unique_ptr<A[]> scratch(int64_t n) {
+  return std::make_unique_for_overwrite<A[]>(static_cast<size_t>(n));
+}
+
+/// Pass 1. Keys (turned) and values of every head, and, for backward, the key and value states before every chunk.
+template <class T>
+class Scanned {
+  using A = accumulate_t<T>;
+
+ public:
+  template <class Args>
+  Scanned(const Args& args, const RopeTable<A>& rope, bool keep_carries)
+      : p_(args), gated_(args.recurrence == Recurrence::gated), chunks_((args.T + kScanChunk - 1) / kScanChunk) {
+    const int64_t heads = args.B * args.H, d = p_.d;
+    keys_ = scratch<A>(heads * p_.T_ * d);
+    values_ = scratch<A>(heads * p_.T_ * d);
+    if (keep_carries && gated_) carries_ = scratch<A>(heads * chunks_ * 2 * d);
+    parallel_for(heads, 1, [&](int64_t first, int64_t last) {
+      std::vector<A> gate(static_cast<size_t>(d)), state(static_cast<size_t>(2 * d));
+      for (int64_t head = first; head < last; ++head) {
+        std::fill(state.begin(), state.end(), A{0});
+        for (int64_t t = 0; t < p_.T_; ++t) {
+          if (carries_ != nullptr && t % kScanChunk == 0) std::copy(state.begin(), state.end(), carry(head, t));
+          step(head, t, gate.data(), state.data());
+          rope.rotate(t, state.data(), keys(head) + t * d, 1);
+          std::copy_n(state.data() + d, d, values(head) + t * d);
+        }
+      }
+    });
+  }
+
+  /// state = (key state, value state) of token t from those before it; gate is written where there is one.
+  void step(int64_t head, int64_t t, A* gate, A* state) const {
+    const int64_t d = p_.d;
+    const auto k = p_.load(head, Part::key, t), v = p_.load(head, Part::value, t);
+    if (!gated_) {
+      Array<A>(state, d) = *k;
+      Array<A>(state + d, d) = *v;
+      return;
+    }
+    Array<A>(gate, d) = sigmoid(*p_.load(head, Part::gate, t));
+    scan_step(d, gate, (*k).data(), state);
+    scan_step(d, gate, (*v).data(), state + d);
+  }
+
+  [[nodiscard]] A* keys(int64_t head) const { return keys_.get() + head * p_.T_ * p_.d; }
+  [[nodiscard]] A* values(int64_t head) const { return values_.get() + head * p_.T_ * p_.d; }
+  [[nodiscard]] A* carry(int64_t head, int64_t t) const {
+    return carries_.get() + (head * chunks_ + t / kScanChunk) * 2 * p_.d;
+  }
+  [[nodiscard]] Head<A> head(int64_t head, const Pattern* patterns) const {
+    return {{keys(head), p_.d}, {values(head), p_.d}, p_.d, patterns[head % p_.H]};
+  }
+
+ private:
+  Projection<T> p_;
+  bool gated_;
+  int64_t chunks_;
+  std::unique_ptr<A[]> keys_, values_, carries_;
+};
+
+/// The turned queries of a tile, (n, d).
+template <class T, class A>
+void load_queries(const Projection<T>& p, const RopeTable<A>& rope, int64_t head, int64_t begin, int64_t n, A* q) {
+  for (int64_t r = 0; r < n; ++r) {
+    const auto row = p.load(head, Part::query, begin + r);
+    rope.rotate(begin + r, (*row).data(), q + r * p.d, 1);
+  }
+}
+
+template <class T>
+void forward(const RecurrentAttentionArgs& args) {
+  using A = accumulate_t<T>;
+  const Projection<T> p(args);
+  const auto rope = rope_table<A>(p.T_, p.d, args.rope_base);
+  const Scanned<T> scanned(args, *rope, false);
+  const Stretches tiles(args.B * args.H, p.T_, kQueryTile);
+  tiles.for_each([&](int64_t head, int64_t begin, int64_t end) {
+    const int64_t n = end - begin, d = p.d;
+    AttentionTile<A> tile(d);
+    const auto q = scratch<A>(2 * n * d);
+    A* a = q.get() + n * d;
+    load_queries(p, *rope, head, begin, n, q.get());
+    tile.forward(scanned.head(head, args.patterns), {q.get(), d}, begin, n, {a, d},
+                 static_cast<A*>(args.lse) + head * p.T_ + begin);
+    for (int64_t r = 0; r < n; ++r) {
+      Array<A> row(a + r * d, d);
+      store(row.data(), static_cast<T*>(args.attention) + p.out_offset(head, begin + r), d);
+      row *= sigmoid(*p.load(head, Part::output_gate, begin + r));
+      store(row.data(), static_cast<T*>(args.out) + p.out_offset(head, begin + r), d);
+    }
+  });
+}
+
+/// Pass 2 backward of one tile: grad_out of the attention from the gated gradient, delta, and the output gate's
+/// gradient.
+///   out = a s, s = sigmoid(o):   da = grad s;   do = grad a s (1 - s);   delta = da . a
+template <class T, class A>
+void ungate(const Projection<T>& p, const RecurrentAttentionBackwardArgs& args, int64_t head, int64_t begin, int64_t n,
+            A* grad_attention, A* delta) {
+  const int64_t d = p.d;
+  std::vector<A> grad_gate(static_cast<size_t>(d));
+  for (int64_t r = 0; r < n; ++r) {
+    const int64_t at = p.out_offset(head, begin + r);
+    const Loaded<T> grad(static_cast<const T*>(args.grad) + at, d), a(static_cast<const T*>(args.attention) + at, d);
+    Array<A> da(grad_attention + r * d, d), ds(grad_gate.data(), d);
+    ds = sigmoid(*p.load(head, Part::output_gate, begin + r));
+    da = *grad * ds;
+    delta[r] = (da * *a).sum();
+    ds = da * *a * (1 - ds);
+    store(ds.data(), static_cast<T*>(args.grad_projection) + p.offset(head, Part::output_gate, begin + r), d);
+  }
+}
+
+/// Pass 3 of one head: gradients of the turned keys and of the values, (T, d), to those of k, v and g.
+template <class T, class A>
+void scan_backward(const Projection<T>& p, const Scanned<T>& scanned, const RopeTable<A>& rope,
+                   const RecurrentAttentionBackwardArgs& args, int64_t head, A* grad_keys, A* grad_values) {
+  const int64_t d = p.d;
+  T* out = static_cast<T*>(args.grad_projection);
+  const auto put = [&](const A* row, Part part, int64_t t) { store(row, out + p.offset(head, part, t), d); };
+  for (int64_t t = 0; t < p.T_; ++t) rope.rotate(t, grad_keys + t * d, grad_keys + t * d, -1);
+  if (args.recurrence == Recurrence::none) {
+    for (int64_t t = 0; t < p.T_; ++t) {
+      put(grad_keys + t * d, Part::key, t);
+      put(grad_values + t * d, Part::value, t);
+    }
+    return;
+  }
+  const auto size = static_cast<size_t>(d);
+  std::vector<A> dk(size), dv(size), dx(size), dgate(size), gates(kScanChunk * size),
+      before((kScanChunk + 1) * 2 * size);
+  for (int64_t first = (p.T_ - 1) / kScanChunk * kScanChunk; first >= 0; first -= kScanChunk) {
+    const int64_t end = std::min(p.T_, first + kScanChunk);
+    std::copy_n(scanned.carry(head, first), 2 * d, before.data());
+    for (int64_t t = first; t < end; ++t) {
+      A* next = before.data() + (t + 1 - first) * 2 * d;
+      std::copy_n(next - 2 * d, 2 * d, next);
+      scanned.step(head, t, gates.data() + (t - first) * d, next);
+    }
+    for (int64_t t = end - 1; t >= first; --t) {
+      const A *gate = gates.data() + (t - first) * d, *h = before.data() + (t - first) * 2 * d;
+      const auto k = p.load(head, Part::key, t), v = p.load(head, Part::value, t);
+      std::fill(dgate.begin(), dgate.end(), A{0});
+      scan_step_backward(d, gate, (*k).data(), h, grad_keys + t * d, dk.data(), dx.data(), dgate.data());
+      put(dx.data(), Part::key, t);
+      scan_step_backward(d, gate, (*v).data(), h + d, grad_values + t * d, dv.data(), dx.data(), dgate.data());
+      put(dx.data(), Part::value, t);
+      const ConstArray<A> g(gate, d);
+      Array<A>(dgate.data(), d) *= g * (1 - g);
+      put(dgate.data(), Part::gate, t);
+    }
+  }
+}
+
+template <class T>
+void backward(const RecurrentAttentionBackwardArgs& args) {
+  using A = accumulate_t<T>;
+  const Projection<T> p(args);
+  const int64_t d = p.d, heads = args.B * args.H;
+  const auto rope = rope_table<A>(p.T_, d, args.rope_base);
+  const Scanned<T> scanned(args, *rope, true);
+  const Stretches stretches = Stretches::for_backward(heads, p.T_);
+  KeyGradients<A> key_grads(stretches, d);
+  stretches.for_each([&](int64_t head, int64_t begin, int64_t end) {
+    const auto [grad_k, grad_v] = key_grads.of(head, begin);
+    AttentionTile<A> tile(d);
+    const auto buffers = scratch<A>(3 * kQueryTile * d);
+    A *q = buffers.get(), *grad_a = q + kQueryTile * d, *grad_q = grad_a + kQueryTile * d;
+    std::array<A, kQueryTile> delta;
+    for (int64_t i = begin; i < end; i += kQueryTile) {
+      const int64_t n = std::min(kQueryTile, end - i);
+      load_queries(p, *rope, head, i, n, q);
+      ungate(p, args, head, i, n, grad_a, delta.data());
+      tile.backward(scanned.head(head, args.patterns), {q, d}, i, n, {grad_a, d},
+                    static_cast<const A*>(args.lse) + head * p.T_ + i, delta.data(), {grad_q, d}, grad_k, grad_v);
+      for (int64_t r = 0; r < n; ++r) {
+        rope->rotate(i + r, grad_q + r * d, grad_q + r * d, -1);
+        store(grad_q + r * d, static_cast<T*>(args.grad_projection) + p.offset(head, Part::query, i + r), d);
+      }
+    }
+  });
+  parallel_for(heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t head = first; head < last; ++head) {
+      const auto [grad_k, grad_v] = key_grads.total(head);
+      scan_backward(p, scanned, *rope, args, head, grad_k.data, grad_v.data);
+    }
+  });
+}
+
+}  // namespace
+
+void recurrent_attention_forward(const RecurrentAttentionArgs& args) {
+  visit_float(args.dtype, "recurrent_attention", [&]<class T>() { forward<T>(args); });
+}
+
+void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args) {
+  visit_float(args.dtype, "recurrent_attention", [&]<class T>() { backward<T>(args); });
+}
+
+}  // namespace ratel::cpu

@@ -1,0 +1,75 @@
+#include "ops/gated_recurrence.h"
+
+#include "autograd/node.h"
+#include "ops/arithmetic.h"
+#include "ops/concat.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+constexpr const char* kName = "gated_recurrence";
+
+void check_arguments(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+  check(x.rank() == 3 && gate.shape() == x.shape(), kName, ": expected gate and x of one shape (B, T, C), found ",
+        gate.shape(), " and ", x.shape());
+  check(is_float(x.dtype()) && gate.dtype() == x.dtype(), kName, ": expected gate and x of one float dtype, found ",
+        gate.dtype(), " and ", x.dtype());
+  check(gate.device() == x.device(), kName, ": gate on ", gate.device(), ", x on ", x.device());
+  check(x.dim(1) >= 1, kName, ": expected at least one token, found shape ", x.shape());
+  check(gate.stride(2) == 1 && x.stride(2) == 1, kName, ": the last axes of gate and x must be contiguous");
+  if (!initial.defined()) return;
+  check(initial.shape() == Shape{x.dim(0), x.dim(2)} && initial.dtype() == accumulate_dtype(x.dtype()), kName,
+        ": expected initial of shape ", Shape{x.dim(0), x.dim(2)}, ' ', accumulate_dtype(x.dtype()), ", found ",
+        initial.shape(), ' ', initial.dtype());
+  check(initial.is_contiguous(), kName, ": initial must be contiguous");
+}
+
+const void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : nullptr; }
+
+}  // namespace
+
+RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+  check_arguments(gate, x, initial);
+  const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
+  Tensor outputs[] = {empty(x.shape(), x.dtype()), empty({B, C}, accumulate_dtype(x.dtype()))};
+  cpu::gated_recurrence_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0),
+                                 x.stride(1), data_or_null(initial), outputs[0].data(), outputs[1].data()});
+  // dh[t] = grad[t] + g[t+1] dh[t+1];  dx = (1-g) dh;  dg[t] = dh[t] (h[t-1] - x[t]);  d_initial = g[0] dh[0]
+  record(
+      outputs, kName, {gate, x, initial},
+      [gate = Saved(gate), x = Saved(x), initial = Saved(initial), B, T, C](std::span<const Tensor> grads,
+                                                                            const Needs& needs) -> Grads {
+        const Tensor grad_h = grads[0].defined() ? contiguous(grads[0]) : Tensor();
+        const Tensor grad_last = grads[1].defined() ? contiguous(grads[1]) : Tensor();
+        const Tensor d_gate = needs[0] ? empty(gate->shape(), gate->dtype()) : Tensor();
+        const Tensor d_x = needs[1] ? empty(x->shape(), x->dtype()) : Tensor();
+        const Tensor d_initial = needs[2] ? empty_like(*initial) : Tensor();
+        const auto target = [](const Tensor& t) { return t.defined() ? t.data() : nullptr; };
+        cpu::gated_recurrence_backward({B, T, C, x->dtype(), gate->data(), x->data(), gate->stride(0), gate->stride(1),
+                                        x->stride(0), x->stride(1), data_or_null(*initial), data_or_null(grad_h),
+                                        data_or_null(grad_last), target(d_gate), target(d_x), target(d_initial)});
+        return {d_gate, d_x, d_initial};
+      });
+  return {outputs[0], outputs[1]};
+}
+
+RecurrenceResult gated_recurrence_reference(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+  check_arguments(gate, x, initial);
+  const DType state = accumulate_dtype(x.dtype());
+  const auto token = [](const Tensor& all, int64_t t) {
+    return reshape(slice(all, 1, t, t + 1), {all.dim(0), all.dim(2)});
+  };
+  Tensor h = initial.defined() ? initial : zeros({x.dim(0), x.dim(2)}, state);
+  std::vector<Tensor> states;
+  for (int64_t t = 0; t < x.dim(1); ++t) {
+    const Tensor g = to(token(gate, t), state);
+    h = g * h + (1 - g) * to(token(x, t), state);
+    states.push_back(to(h, x.dtype()));
+  }
+  return {stack(states, 1), h};
+}
+
+}  // namespace ratel

@@ -1,0 +1,37 @@
+#include "ops/pattern.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace ratel {
+
+void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op) {
+  const auto count = static_cast<int64_t>(patterns.size());
+  check(count == 1 || count == heads, op, ": expected one pattern, or one for each of ", heads, " heads, found ",
+        count);
+  for (const Pattern& p : patterns) {
+    check(p.dilation >= 1 || p.dilation == kNoDilatedKeys, op,
+          ": dilation must be at least 1, or -1 for no dilated keys, found ", p.dilation);
+    check(p.window >= 0, op, ": window must not be negative, found ", p.window);
+    check(p.initial >= 0, op, ": initial must not be negative, found ", p.initial);
+  }
+}
+
+int64_t visible_keys(const Pattern& pattern, int64_t T) {
+  if (T <= 0) return 0;
+  if (pattern.dilation == 1) return T;
+  // Window and self: [first, T). Initial tokens: [0, initial) before it. Dilated keys: those before it in neither.
+  const int64_t first = std::max<int64_t>(0, T - 1 - std::min(pattern.window, T));
+  const int64_t initial = std::min(pattern.initial, first);
+  const auto dilated_below = [&](int64_t end) {
+    return pattern.dilation == kNoDilatedKeys ? 0 : end / pattern.dilation;
+  };
+  return (T - first) + initial + dilated_below(first) - dilated_below(initial);
+}
+
+std::ostream& operator<<(std::ostream& out, const Pattern& pattern) {
+  return out << "D=" << pattern.dilation << " W=" << pattern.window << " S=" << pattern.initial;
+}
+
+}  // namespace ratel

@@ -1,0 +1,76 @@
+#include "ops/recurrent_attention.h"
+
+#include "autograd/node.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
+#include "ops/dilated_attention.h"
+#include "ops/gated_recurrence.h"
+#include "ops/rope.h"
+#include "ops/unary.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+constexpr const char* kName = "recurrent_attention";
+
+/// Throws where the arguments do not fit; returns C.
+int64_t check_arguments(const Tensor& projection, int64_t heads, const HeadPatterns& patterns, Recurrence recurrence) {
+  const int64_t parts = recurrence == Recurrence::gated ? 5 : 4;
+  check(is_float(projection.dtype()), kName, ": expected a float dtype, found ", projection.dtype());
+  check(projection.rank() == 3 && projection.dim(2) % parts == 0 && projection.dim(1) >= 1, kName,
+        ": expected a projection (B, T, ", parts, "C) with T >= 1, found ", projection.shape());
+  check(projection.is_contiguous(), kName, ": the projection must be contiguous");
+  const int64_t C = projection.dim(2) / parts;
+  check(heads >= 1 && C % (2 * heads) == 0 && C > 0 && C / heads <= 1024, kName, ": ", heads, " heads do not divide ",
+        C, " channels into even widths of at most 1024");
+  check_patterns(patterns, heads, kName);
+  return C;
+}
+
+}  // namespace
+
+Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPatterns& patterns, Recurrence recurrence,
+                           double rope_base) {
+  const int64_t C = check_arguments(projection, heads, patterns, recurrence);
+  const int64_t B = projection.dim(0), T = projection.dim(1);
+  const DType dtype = projection.dtype();
+  const HeadPatterns per_head = patterns.size() == 1 ? HeadPatterns(static_cast<size_t>(heads), patterns[0]) : patterns;
+  Tensor out = empty({B, T, C}, dtype), attention = empty({B, T, C}, dtype);
+  Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype));
+  cpu::recurrent_attention_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(),
+                                    out.data(), attention.data(), lse.data()});
+  // The parts one after the other: gate, attention, rope, recurrence. Derived in
+  // docs/derivations/recurrent_attention.md.
+  return record(
+      out, kName, {projection},
+      [projection = Saved(projection), attention = Saved(attention), lse = Saved(lse), per_head, heads, recurrence,
+       rope_base](const Tensor& grad, const Needs&) -> Grads {
+        const Tensor grad_out = contiguous(grad);
+        Tensor grad_projection = empty_like(*projection);
+        cpu::recurrent_attention_backward({grad.dim(0), grad.dim(1), grad.dim(2), heads, grad.dtype(), recurrence,
+                                           rope_base, per_head.data(), projection->data(), attention->data(),
+                                           lse->data(), grad_out.data(), grad_projection.data()});
+        return {grad_projection};
+      });
+}
+
+Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
+                                     Recurrence recurrence, double rope_base) {
+  const int64_t C = check_arguments(projection, heads, patterns, recurrence);
+  const int64_t B = projection.dim(0), T = projection.dim(1);
+  const auto parts = split(projection, 2, recurrence == Recurrence::gated ? 5 : 4);
+  Tensor k = parts[2], v = parts[3];
+  if (recurrence == Recurrence::gated) {
+    const Tensor gate = sigmoid(parts[4]);
+    k = gated_recurrence_reference(gate, k).h;
+    v = gated_recurrence_reference(gate, v).h;
+  }
+  const auto split_heads = [&](const Tensor& x) { return transpose(reshape(x, {B, T, heads, C / heads}), 1, 2); };
+  const Tensor q_turned = rope_reference(split_heads(parts[1]), 0, rope_base);
+  const Tensor k_turned = rope_reference(split_heads(k), 0, rope_base);
+  const Tensor a = dilated_attention_reference(q_turned, k_turned, split_heads(v), patterns).out;
+  return reshape(transpose(a, 1, 2), {B, T, C}) * sigmoid(parts[0]);
+}
+
+}  // namespace ratel
