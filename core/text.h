@@ -18,7 +18,7 @@ std::string nearest(std::string_view name, const Names& candidates) {
   size_t best_distance = 0;
   for (const auto& candidate : candidates) {
     const std::string_view text = candidate;
-    const auto [shorter, longer] = std::minmax(name.size(), text.size());
+    const auto [shorter, longer] = std::minmax({name.size(), text.size()});
     if (longer - shorter > longer / 2) continue;
     const size_t distance = edit_distance(name, text);
     if (distance > longer / 2 || (!best.empty() && distance >= best_distance)) continue;
