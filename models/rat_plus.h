@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,7 +11,7 @@
 
 namespace ratel {
 
-/// Sizes of a model; see ratplus presets tiny, small, 1b, 3b, 7b.
+/// Sizes of a model; see rat_plus_preset.
 struct RatPlusConfig {
   int64_t vocab_size = 257;
   int64_t layers = 4;
@@ -19,13 +21,15 @@ struct RatPlusConfig {
   double norm_eps = 1e-6;
   double rope_base = 10000.0;
 
-  /// Throws Error naming the first field that cannot work (heads must divide channels into even widths, ...).
+  /// Throws Error naming the first field that cannot work (heads must divide channels into even widths, ...). Sizes are
+  /// bounded so that parameter_count() fits in 64 bits: 2^31 words, 2^20 channels, 10^4 layers.
   void validate() const;
   [[nodiscard]] int64_t parameter_count() const;
   friend bool operator==(const RatPlusConfig&, const RatPlusConfig&) = default;
 };
 
-/// "tiny", "small", "1b", "3b", "7b". Throws Error naming the presets there are.
+/// "tiny" (4 layers, 128 channels, 2 heads) and "small" (8, 384, 6) have 257 words: bytes and end-of-text. "1b", "3b"
+/// and "7b" are the paper's, with 32000. Throws Error naming the presets there are.
 RatPlusConfig rat_plus_preset(std::string_view name);
 
 /// The pattern of every layer: one HeadPatterns for all layers, or one a layer.
@@ -33,12 +37,22 @@ struct ModelPattern {
   std::vector<HeadPatterns> layers{{Pattern{}}};
   /// The pattern of one layer of `count`. Throws Error where the list fits neither.
   [[nodiscard]] const HeadPatterns& of_layer(int64_t layer, int64_t count) const;
+  /// Throws Error naming the layer unless every one of the model's layers has a pattern that fits its heads.
+  void check_fits(const RatPlusConfig& config) const;
   static ModelPattern uniform(Pattern pattern) { return {{{pattern}}}; }
   friend bool operator==(const ModelPattern&, const ModelPattern&) = default;
 };
 
+/// The pattern of a command line: each list holds one value for all of the model's layers, or one a layer.
+/// Throws Error naming the list (dilation, window or initial) and its wrong length or value.
+ModelPattern parse_model_pattern(std::span<const int64_t> dilation, std::span<const int64_t> window,
+                                 std::span<const int64_t> initial, int64_t layers);
+
+/// "D=16 W=0 S=0"; layers are parted by " | ", heads by ", ".
+std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern);
+
 /// Bytes of the KV cache of one sequence of T tokens at `element_bytes` an element: keys and values of the visible keys
-/// of every layer and head, and the recurrent state in f32.
+/// of every layer and head, and the recurrent state in f32. Throws Error where the pattern does not fit the model.
 int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes);
 
 /// RAT+: embedding, blocks, final norm, output head tied to the embedding.
@@ -48,6 +62,8 @@ struct RatPlus {
   std::vector<nn::RatPlusBlock> blocks;
   nn::RmsNorm norm;
 
+  /// Parameters below s: embedding.weight, layers.N.{mixer,feed_forward}..., norm.weight.
+  /// Throws Error where the configuration is not valid.
   RatPlus(const nn::Scope& s, const RatPlusConfig& config);
   /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
   [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern) const;

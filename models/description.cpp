@@ -1,0 +1,109 @@
+#include "models/description.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/text.h"
+#include "io/report.h"
+#include "models/byte_tokenizer.h"
+
+namespace ratel {
+namespace {
+
+constexpr std::array<std::string_view, 7> kConfigMembers{"vocab_size", "layers",   "channels", "heads",
+                                                         "recurrence", "norm_eps", "rope_base"};
+constexpr std::array<std::string_view, 3> kPatternMembers{"dilation", "window", "initial"};
+
+/// Runs f; what it finds wrong with a value is wrong with the document.
+template <class F>
+void checked_at(const std::string& where, F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    fail_input(where, error.what());
+  }
+}
+
+Recurrence recurrence_named(const io::JsonCursor& json) {
+  for (const Recurrence recurrence : {Recurrence::gated, Recurrence::none})
+    if (json.as_string() == name_of(recurrence)) return recurrence;
+  fail_input(json.where(), "expected \"gated\" or \"none\", found ", io::quoted(json.as_string()));
+}
+
+Pattern pattern_from_json(const io::JsonCursor& json) {
+  check_members(json, kPatternMembers);
+  const Pattern pattern{json["dilation"].as_int(), json["window"].as_int(), json["initial"].as_int()};
+  checked_at(json.where(), [&] { check_patterns({pattern}, 1, "pattern"); });
+  return pattern;
+}
+
+}  // namespace
+
+std::string_view name_of(Recurrence recurrence) { return recurrence == Recurrence::gated ? "gated" : "none"; }
+std::string_view name_of(Tokenizer tokenizer) { return tokenizer == Tokenizer::bytes ? "bytes" : "none"; }
+
+void ModelDescription::validate() const {
+  config.validate();
+  check(tokenizer != Tokenizer::bytes || config.vocab_size >= ByteTokenizer::kVocabSize,
+        "model: the byte tokenizer needs ", ByteTokenizer::kVocabSize, " words, found vocab_size ", config.vocab_size);
+  if (adapted) adapted->check_fits(config);
+}
+
+void check_members(const io::JsonCursor& json, std::span<const std::string_view> known) {
+  std::string unknown;
+  for (const auto& [name, value] : json.value().as_object(json.where())) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string near = nearest(name, known);
+    unknown += (unknown.empty() ? "" : ", ") + io::quoted(name) +
+               (near.empty() ? "" : " (the nearest is " + io::quoted(near) + ')');
+  }
+  if (!unknown.empty()) fail_input(json.where(), "unknown: ", unknown);
+}
+
+io::Json to_json(const RatPlusConfig& config) {
+  return io::Json::object({{"vocab_size", config.vocab_size},
+                           {"layers", config.layers},
+                           {"channels", config.channels},
+                           {"heads", config.heads},
+                           {"recurrence", name_of(config.recurrence)},
+                           {"norm_eps", config.norm_eps},
+                           {"rope_base", config.rope_base}});
+}
+
+io::Json to_json(const ModelPattern& pattern) {
+  io::Json layers = io::Json::array();
+  for (const HeadPatterns& patterns : pattern.layers) {
+    io::Json heads = io::Json::array();
+    for (const Pattern& p : patterns)
+      heads.push_back(io::Json::object({{"dilation", p.dilation}, {"window", p.window}, {"initial", p.initial}}));
+    layers.push_back(std::move(heads));
+  }
+  return layers;
+}
+
+RatPlusConfig rat_plus_config_from_json(const io::JsonCursor& json) {
+  check_members(json, kConfigMembers);
+  const RatPlusConfig config{json["vocab_size"].as_int(),
+                             json["layers"].as_int(),
+                             json["channels"].as_int(),
+                             json["heads"].as_int(),
+                             recurrence_named(json["recurrence"]),
+                             json["norm_eps"].as_double(),
+                             json["rope_base"].as_double()};
+  checked_at(json.where(), [&] { config.validate(); });
+  return config;
+}
+
+ModelPattern model_pattern_from_json(const io::JsonCursor& json) {
+  ModelPattern result{{}};
+  for (size_t layer = 0; layer < json.size(); ++layer) {
+    HeadPatterns heads;
+    for (size_t head = 0; head < json[layer].size(); ++head) heads.push_back(pattern_from_json(json[layer][head]));
+    if (heads.empty()) fail_input(json[layer].where(), "expected the pattern of one head or more");
+    result.layers.push_back(std::move(heads));
+  }
+  if (result.layers.empty()) fail_input(json.where(), "expected the patterns of one layer or more");
+  return result;
+}
+
+}  // namespace ratel

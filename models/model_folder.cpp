@@ -1,0 +1,113 @@
+#include "models/model_folder.h"
+
+#include <array>
+#include <filesystem>
+#include <system_error>
+
+#include "io/file.h"
+#include "io/report.h"
+#include "io/safetensors.h"
+
+namespace ratel {
+namespace {
+
+constexpr std::string_view kArchitecture = "rat_plus";
+constexpr std::array<std::string_view, 6> kMembers{"format_version", "architecture", "dtype",
+                                                   "tokenizer",      "model",        "adapted_pattern"};
+
+std::string config_path(const std::string& folder) { return folder + "/config.json"; }
+std::string weights_path(const std::string& folder) { return folder + "/model.safetensors"; }
+
+/// The model's parameters without their memory.
+nn::ParamStore shapes_of(const RatPlusConfig& config) {
+  nn::ParamStore shapes(DType::f32, 0, nn::Start::shapes_only);
+  RatPlus(nn::Scope(shapes), config);
+  return shapes;
+}
+
+struct Config {
+  ModelDescription description;
+  DType dtype;  // of the file's tensors
+};
+
+Tokenizer tokenizer_named(const io::JsonCursor& json) {
+  for (const Tokenizer tokenizer : {Tokenizer::bytes, Tokenizer::none})
+    if (json.as_string() == name_of(tokenizer)) return tokenizer;
+  fail_input(json.where(), "expected \"bytes\" or \"none\", found ", io::quoted(json.as_string()));
+}
+
+DType dtype_named(const io::JsonCursor& json) {
+  const auto dtype = ratel::dtype_named(json.as_string());
+  if (!dtype || !is_float(*dtype))
+    fail_input(json.where(), "expected \"f64\", \"f32\" or \"bf16\", found ", io::quoted(json.as_string()));
+  return *dtype;
+}
+
+Config read_config(const std::string& path) {
+  const io::Json document = io::read_json_file(path);
+  const io::JsonCursor json(document, path);
+  // The version comes first: another one may have other members.
+  if (const int64_t version = json["format_version"].as_int(); version != kModelFormatVersion)
+    fail_input(path, "expected format_version ", kModelFormatVersion, ", found ", version);
+  if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
+    fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::quoted(architecture));
+  check_members(json, kMembers);
+  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_named(json["tokenizer"]), {}},
+                dtype_named(json["dtype"])};
+  if (const auto adapted = json.find("adapted_pattern")) config.description.adapted = model_pattern_from_json(*adapted);
+  try {
+    config.description.validate();
+  } catch (const Error& error) {
+    fail_input(path, error.what());
+  }
+  return config;
+}
+
+}  // namespace
+
+void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store) {
+  description.validate();
+  std::vector<nn::NamedShape> expected;
+  const nn::ParamStore shapes = shapes_of(description.config);
+  for (const auto& [name, tensor] : shapes.parameters()) expected.push_back({name, tensor.shape()});
+  try {
+    store.check_shapes(expected, "save_model");
+  } catch (const Error& error) {
+    fail(error.what());
+  }
+  io::Json config = io::Json::object({{"format_version", kModelFormatVersion},
+                                      {"architecture", kArchitecture},
+                                      {"dtype", name_of(store.dtype())},
+                                      {"tokenizer", name_of(description.tokenizer)},
+                                      {"model", to_json(description.config)}});
+  if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
+
+  std::error_code problem;
+  std::filesystem::create_directories(folder, problem);
+  if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& [name, tensor] : store.parameters()) tensors.emplace_back(name, detach(tensor));
+  io::save_safetensors(weights_path(folder), tensors);
+  io::write_file_atomically(config_path(folder), config.dump(2) + '\n');
+}
+
+LoadedModel load_model(const std::string& folder, DType dtype) {
+  check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
+  const Config config = read_config(config_path(folder));
+  const auto file = io::SafetensorsFile::open(weights_path(folder));
+  std::vector<nn::NamedShape> found;
+  for (const auto& entry : file.entries()) found.push_back({entry.name, entry.shape});
+  shapes_of(config.description.config).check_shapes(found, file.path());
+  for (const auto& entry : file.entries())
+    if (entry.dtype != config.dtype)
+      fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
+
+  nn::ParamStore store(dtype, 0, nn::Start::empty);
+  RatPlus model(nn::Scope(store), config.description.config);
+  std::vector<nn::NamedTensor> tensors;
+  for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
+  store.load(tensors, file.path());
+  return {config.description, std::move(store), std::move(model)};
+}
+
+}  // namespace ratel

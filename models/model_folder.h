@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+
+#include "models/description.h"
+#include "nn/param_store.h"
+
+namespace ratel {
+
+/// A model folder holds config.json and model.safetensors:
+///   {"format_version": 1, "architecture": "rat_plus", "dtype": "f32", "tokenizer": "bytes", "model": {the sizes},
+///    "adapted_pattern": the pattern, or left out}
+/// and every parameter under its path ("layers.0.mixer.in_proj.weight").
+
+inline constexpr int64_t kModelFormatVersion = 1;
+
+/// Writes the folder, which is created where there is none. Each file appears only when it is complete; config.json
+/// comes last. Throws Error where the description is not valid or the store does not hold its model's parameters;
+/// Error(disk).
+void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store);
+
+/// A model together with its parameters.
+struct LoadedModel {
+  ModelDescription description;
+  nn::ParamStore store;
+  RatPlus model;
+};
+
+/// Reads a folder; the parameters are converted to `dtype`, in which the model then computes. Nothing is allocated for
+/// them before the files are known to agree. Throws Error (input) naming the file: one that is missing or damaged; in
+/// config.json what is missing, unknown, of a wrong type or not supported; in model.safetensors ALL tensors that are
+/// missing, unexpected or misshaped, in one error.
+LoadedModel load_model(const std::string& folder, DType dtype = DType::f32);
+
+}  // namespace ratel
