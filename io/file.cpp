@@ -1,0 +1,159 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace ratel::io {
+namespace {
+
+// std::strerror is not safe with threads; this is the same text.
+std::string reason(int code) { return std::generic_category().message(code); }
+
+template <class Call>
+auto retry_interrupted(Call&& call) {
+  auto result = call();
+  while (result == -1 && errno == EINTR) result = call();
+  return result;
+}
+
+/// Closes a descriptor that was only read, or that an error has made useless.
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const { return value_; }
+
+ private:
+  int value_;
+};
+
+void sync_descriptor(int descriptor, const std::string& path) {
+  if (retry_interrupted([&] { return ::fsync(descriptor); }) != 0)
+    fail_disk(path, "not brought to the disk: ", reason(errno));
+}
+
+void sync_path(const std::string& path, int flags) {
+  const Descriptor file(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags); }));
+  if (file.get() < 0) fail_disk(path, "not opened: ", reason(errno));
+  sync_descriptor(file.get(), path);
+}
+
+std::string parent_of(const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
+}  // namespace
+
+MappedFile MappedFile::open(const std::string& path, Mapping mapping) {
+  // O_NONBLOCK: opening a pipe that nobody writes to must not wait.
+  const Descriptor file(
+      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }));
+  if (file.get() < 0) fail_input(path, "not opened: ", reason(errno));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail_input(path, "not read: ", reason(errno));
+  if (!S_ISREG(status.st_mode))
+    fail_input(path, "expected a regular file, found ", S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+  MappedFile result;
+  result.path_ = path;
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size == 0) {
+    result.owner_ = std::make_shared<char>();
+    return result;
+  }
+  const int protection = mapping == Mapping::private_copy ? PROT_READ | PROT_WRITE : PROT_READ;
+  void* data = ::mmap(nullptr, size, protection, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
+  if (data == MAP_FAILED) fail_input(path, "not mapped into memory: ", reason(errno));
+  result.owner_ = std::shared_ptr<void>(data, [size](void* mapped) { ::munmap(mapped, size); });
+  result.bytes_ = {static_cast<const std::byte*>(data), size};
+  return result;
+}
+
+OutputFile::OutputFile(std::string path, Mode mode) : path_(std::move(path)) {
+  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (mode == Mode::append ? O_APPEND : O_TRUNC);
+  descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), flags, 0666); });
+  if (descriptor_ < 0) fail_disk(path_, "not opened for writing: ", reason(errno));
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = retry_interrupted([&] { return ::write(descriptor_, bytes.data(), bytes.size()); });
+    if (written < 0) fail_disk(path_, "not written: ", reason(errno));
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+}
+
+void OutputFile::sync() { sync_descriptor(descriptor_, path_); }
+
+void OutputFile::close() {
+  // Linux closes the descriptor even where it reports EINTR.
+  const int result = ::close(std::exchange(descriptor_, -1));
+  if (result != 0 && errno != EINTR) fail_disk(path_, "not closed: ", reason(errno));
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), file_(path_ + ".tmp", OutputFile::Mode::truncate) {}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) ::unlink(file_.path().c_str());
+}
+
+void AtomicFile::commit() {
+  file_.sync();
+  file_.close();
+  if (std::rename(file_.path().c_str(), path_.c_str()) != 0)
+    fail_disk(path_, "not renamed from ", file_.path(), ": ", reason(errno));
+  committed_ = true;
+  fsync_directory(parent_of(path_));
+}
+
+std::string read_text_file(const std::string& path, size_t limit) {
+  const MappedFile file = MappedFile::open(path);
+  if (file.bytes().size() > limit)
+    fail_input(path, "too long; expected at most ", limit, " bytes, found ", file.bytes().size());
+  return std::string(file.text());
+}
+
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+void write_file_atomically(const std::string& path, std::string_view text) {
+  write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+void fsync_file(const std::string& path) { sync_path(path, 0); }
+
+void fsync_directory(const std::string& path) { sync_path(path, O_DIRECTORY); }
+
+uint64_t free_space(const std::string& path) {
+  struct statvfs status {};
+  for (std::string place = path;; place = parent_of(place)) {
+    if (::statvfs(place.c_str(), &status) == 0) return uint64_t{status.f_bavail} * status.f_frsize;
+    if (errno != ENOENT || place == "." || place == parent_of(place))
+      fail_input(path, "free space not known: ", reason(errno));
+  }
+}
+
+}  // namespace ratel::io

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ratel::io {
+
+enum class Mapping {
+  read_only,
+  private_copy,  ///< may be written to: the process then gets pages of its own, and the file stays as it is
+};
+
+/// The bytes of a regular file, mapped into memory; copies share the mapping. A file that somebody shortens while it
+/// is mapped ends the process when the missing part is touched, as with every mapping: replace files by renaming.
+class MappedFile {
+ public:
+  /// Throws Error(input) where the file is missing, unreadable or not a regular file.
+  static MappedFile open(const std::string& path, Mapping mapping = Mapping::read_only);
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+  [[nodiscard]] std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// Keeps the mapping alive. Not null, even for an empty file.
+  [[nodiscard]] const std::shared_ptr<void>& owner() const { return owner_; }
+
+ private:
+  std::string path_;
+  std::shared_ptr<void> owner_;
+  std::span<const std::byte> bytes_;
+};
+
+/// A descriptor open for writing. Every call throws Error(disk) with the system's reason where it does not succeed.
+class OutputFile {
+ public:
+  enum class Mode { truncate, append };
+  OutputFile(std::string path, Mode mode);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// Writes all bytes, in one write(2) unless the system takes fewer.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  /// Returns once the bytes are on the disk.
+  void sync();
+  void close();
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+/// A file that appears under its name only when it is complete: bytes go to `path`.tmp, which commit() brings to the
+/// disk and renames. Without commit() the destructor removes it, and what was at `path` stays. Throws Error(disk).
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes) { file_.write(bytes); }
+  void write(std::string_view text) { file_.write(text); }
+  void commit();
+
+ private:
+  std::string path_;
+  OutputFile file_;
+  bool committed_ = false;
+};
+
+/// The whole file. Throws Error(input) where it is missing, unreadable or longer than `limit` bytes.
+std::string read_text_file(const std::string& path, size_t limit);
+
+/// The file then holds exactly these bytes, or, where Error(disk) is thrown, what it held before.
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+void write_file_atomically(const std::string& path, std::string_view text);
+
+/// Returns once the file's bytes, or the folder's names, are on the disk. Throws Error(disk).
+void fsync_file(const std::string& path);
+void fsync_directory(const std::string& path);
+
+/// Bytes that may still be written to the file system of `path`; where that does not exist yet, of the nearest folder
+/// above it that does. Throws Error(input).
+uint64_t free_space(const std::string& path);
+
+}  // namespace ratel::io

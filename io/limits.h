@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/shape.h"
+
+/// The most a parser accepts. Each bounds what a hostile file can cost in memory, time or stack, far above what an
+/// honest one needs.
+namespace ratel::io {
+
+inline constexpr size_t kJsonDepth = 16;          ///< arrays and objects inside one another
+inline constexpr size_t kJsonValues = 4'000'000;  ///< values held at once while a document is read
+inline constexpr size_t kJsonBytes = 100'000'000;
+
+inline constexpr size_t kTomlBytes = 1'000'000;
+inline constexpr size_t kTomlDepth = 16;  ///< parts of a key, and arrays inside one another
+
+inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;
+inline constexpr size_t kSafetensorsTensors = 1'000'000;
+inline constexpr size_t kSafetensorsRank = kMaxRank;
+
+inline constexpr size_t kPickleBytes = 64'000'000;
+inline constexpr size_t kPickleOpcodes = 10'000'000;
+inline constexpr size_t kPickleDepth = 256;
+
+inline constexpr uint64_t kZipRatio = 100;  ///< uncompressed bytes for each compressed one
+
+}  // namespace ratel::io

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace ratel::io {
+
+/// Throws Error(input): "path:place: parts...". The place is a byte offset, or a line where the format is read by
+/// lines.
+template <class... Parts>
+[[noreturn]] void fail_at(std::string_view path, uint64_t place, const Parts&... parts) {
+  fail_input(concat_text(path, ":", place), parts...);
+}
+
+/// Bytes of the valid UTF-8 sequence that starts at text[at], 0 where there is none.
+size_t utf8_length(std::string_view text, size_t at);
+
+/// The text fit for one line of an error: control characters and invalid UTF-8 as \xNN, no more than about `limit`
+/// bytes, "..." where it was cut.
+std::string one_line(std::string_view text, size_t limit = 120);
+
+/// The same in double quotes.
+std::string quoted(std::string_view text, size_t limit = 120);
+
+}  // namespace ratel::io

@@ -1,0 +1,165 @@
+#include "io/file.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <boost/test/unit_test.hpp>
+#include <csignal>
+#include <string>
+
+#include "test/io/support.h"
+
+using namespace ratel::io;
+using ratel::ErrorKind;
+using ratel::test::check_error;
+using ratel::test::content_of;
+using ratel::test::TemporaryFolder;
+
+namespace {
+
+/// Files of this process cannot grow beyond `bytes`: a write across it is short, and the next one is refused.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, before_.rlim_max};
+    BOOST_REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(mapping_a_file) {
+  const TemporaryFolder folder;
+  const MappedFile file = MappedFile::open(folder.file("a", "hello"));
+  BOOST_TEST(file.text() == "hello");
+  BOOST_TEST(file.bytes().size() == 5u);
+  BOOST_TEST(file.path() == folder.path("a"));
+}
+
+BOOST_AUTO_TEST_CASE(mapping_an_empty_file) {
+  const TemporaryFolder folder;
+  const MappedFile file = MappedFile::open(folder.file("a", ""));
+  BOOST_TEST(file.bytes().empty());
+  BOOST_TEST((file.owner() != nullptr));
+}
+
+BOOST_AUTO_TEST_CASE(the_owner_outlives_the_file_object) {
+  const TemporaryFolder folder;
+  std::shared_ptr<void> owner;
+  std::string_view text;
+  {
+    const MappedFile file = MappedFile::open(folder.file("a", "still here"));
+    owner = file.owner();
+    text = file.text();
+  }
+  BOOST_TEST(text == "still here");
+}
+
+BOOST_AUTO_TEST_CASE(writing_to_a_private_copy_leaves_the_file) {
+  const TemporaryFolder folder;
+  const MappedFile file = MappedFile::open(folder.file("a", "hello"), Mapping::private_copy);
+  const_cast<std::byte&>(file.bytes()[0]) = std::byte{'j'};
+  BOOST_TEST(file.text() == "jello");
+  BOOST_TEST(content_of(folder.path("a")) == "hello");
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_mapped) {
+  const TemporaryFolder folder;
+  check_error(ErrorKind::input, "No such file", [&] { MappedFile::open(folder.path("none")); });
+  check_error(ErrorKind::input, "expected a regular file, found a folder", [&] { MappedFile::open(folder.path("")); });
+  check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open("/dev/null"); });
+  BOOST_REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
+  check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open(folder.path("pipe")); });
+}
+
+BOOST_AUTO_TEST_CASE(reading_text_up_to_a_limit) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a", "hello");
+  BOOST_TEST(read_text_file(path, 5) == "hello");
+  check_error(ErrorKind::input, "expected at most 4 bytes, found 5", [&] { (void)read_text_file(path, 4); });
+}
+
+BOOST_AUTO_TEST_CASE(atomic_writes_replace) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder.path("a"), "one");
+  write_file_atomically(folder.path("a"), "");
+  BOOST_TEST(content_of(folder.path("a")).empty());
+  write_file_atomically(folder.path("a"), "three");
+  BOOST_TEST(content_of(folder.path("a")) == "three");
+  BOOST_TEST(folder.count() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(without_commit_nothing_changes) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a", "before");
+  {
+    AtomicFile file(path);
+    file.write("after");
+    BOOST_TEST(folder.count() == 2);
+  }
+  BOOST_TEST(content_of(path) == "before");
+  BOOST_TEST(folder.count() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk) {
+  OutputFile full("/dev/full", OutputFile::Mode::append);
+  check_error(ErrorKind::disk, "/dev/full: not written: No space left on device", [&] { full.write("x"); });
+}
+
+BOOST_AUTO_TEST_CASE(a_write_that_stops_half_way) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a", "before");
+  {
+    const FileSizeLimit limit(1000);
+    check_error(ErrorKind::disk, "File too large", [&] { write_file_atomically(path, std::string(1500, 'x')); });
+    OutputFile file(folder.path("b"), OutputFile::Mode::truncate);
+    check_error(ErrorKind::disk, "File too large", [&] { file.write(std::string(1500, 'x')); });
+  }
+  BOOST_TEST(content_of(path) == "before");
+  BOOST_TEST(content_of(folder.path("b")) == std::string(1000, 'x'));
+  BOOST_TEST(folder.count() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(where_nothing_can_be_written) {
+  const TemporaryFolder folder;
+  check_error(ErrorKind::disk, "No such file", [&] { write_file_atomically(folder.path("none/a"), "x"); });
+  check_error(ErrorKind::disk, "not opened", [&] { fsync_file(folder.path("none")); });
+  check_error(ErrorKind::disk, "Not a directory", [&] { fsync_directory(folder.file("a", "")); });
+  std::filesystem::create_directory(folder.path("folder"));
+  check_error(ErrorKind::disk, "not renamed", [&] { write_file_atomically(folder.path("folder"), "x"); });
+  BOOST_TEST(folder.count() == 2);
+  fsync_file(folder.path("a"));
+  fsync_directory(folder.path(""));
+}
+
+BOOST_AUTO_TEST_CASE(appending) {
+  const TemporaryFolder folder;
+  for (const char* text : {"one ", "two"}) {
+    OutputFile file(folder.path("a"), OutputFile::Mode::append);
+    file.write(std::string_view(text));
+    file.sync();
+    file.close();
+  }
+  BOOST_TEST(content_of(folder.path("a")) == "one two");
+}
+
+BOOST_AUTO_TEST_CASE(free_space_of_what_does_not_exist_yet) {
+  const TemporaryFolder folder;
+  BOOST_TEST(free_space(folder.path("")) > 0u);
+  BOOST_TEST(free_space(folder.path("not/yet/there")) > 0u);
+  BOOST_TEST(free_space("not_yet_there") > 0u);
+  BOOST_TEST(free_space("/not_yet_there") > 0u);
+  check_error(ErrorKind::input, "Not a directory", [&] { (void)free_space(folder.file("a", "") + "/b"); });
+}
