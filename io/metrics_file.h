@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/file.h"
+#include "io/json.h"
+
+namespace ratel::io {
+
+/// A metrics.jsonl: one JSON object a line, added to at the end. A last line without a line break is a write that was
+/// cut short; everything here leaves it out.
+class MetricsFile {
+ public:
+  /// Creates the file or opens it for more, a torn last line removed. Throws Error(disk) or Error(input).
+  explicit MetricsFile(std::string path);
+  /// Adds a row with one write(2), so that a reader sees all of it or nothing. Throws Error(disk).
+  void append(const Json& row);
+  /// Returns once the rows are on the disk. Throws Error(disk).
+  void sync() { file_.sync(); }
+
+ private:
+  OutputFile file_;
+};
+
+/// The rows of the file. Throws Error(input) "path:line: what" for one that is not a JSON object.
+std::vector<Json> read_metrics(const std::string& path);
+std::vector<Json> parse_metrics(std::string_view text, std::string_view path);
+
+/// Keeps only the rows whose integer "step" is at most `step`, for a run that resumes from there. The file is replaced
+/// atomically; nothing happens where there is none. Throws Error(input) as above, and Error(disk).
+void truncate_after(const std::string& path, int64_t step);
+
+}  // namespace ratel::io

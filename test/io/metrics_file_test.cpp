@@ -1,0 +1,86 @@
+#include "io/metrics_file.h"
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <string>
+
+#include "test/io/support.h"
+
+using namespace ratel::io;
+using ratel::ErrorKind;
+using ratel::test::check_error;
+using ratel::test::content_of;
+using ratel::test::TemporaryFolder;
+
+BOOST_AUTO_TEST_CASE(rows_come_back) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("metrics.jsonl");
+  for (int run = 0; run < 2; ++run) {
+    MetricsFile file(path);
+    file.append(Json::object({{"step", run}, {"loss", 0.1}}));
+    file.append(Json::object({{"step", run}, {"loss", std::nan("")}}));
+    file.sync();
+  }
+  BOOST_TEST(content_of(path) ==
+             "{\"step\":0,\"loss\":0.1}\n{\"step\":0,\"loss\":null}\n{\"step\":1,\"loss\":0.1}\n"
+             "{\"step\":1,\"loss\":null}\n");
+  const auto rows = read_metrics(path);
+  BOOST_REQUIRE(rows.size() == 4u);
+  BOOST_TEST(rows[2].at("step").as_int() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_torn_last_line_is_left_out) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("m", "{\"step\":1}\n{\"step\":2}\n{\"st");
+  BOOST_TEST(read_metrics(path).size() == 2u);
+  MetricsFile(path).append(Json::object({{"step", 3}}));
+  BOOST_TEST(content_of(path) == "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n");
+  const std::string only = folder.file("n", "{\"st");
+  BOOST_TEST(read_metrics(only).empty());
+  MetricsFile(only).append(Json::object());
+  BOOST_TEST(content_of(only) == "{}\n");
+}
+
+BOOST_AUTO_TEST_CASE(truncating) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file(
+      "m",
+      "{\"step\":1, "
+      "\"x\":0.10}\n{\"step\":2}\n{\"step\":3}\n{\"event\":1}\n{\"step\":\"1\"}\n{\"step\":2}\n{\"step\":1");
+  truncate_after(path, 2);
+  BOOST_TEST(content_of(path) == "{\"step\":1, \"x\":0.10}\n{\"step\":2}\n{\"step\":2}\n");
+  truncate_after(path, -1);
+  BOOST_TEST(content_of(path).empty());
+  truncate_after(folder.path("none"), 2);
+  BOOST_TEST(folder.count() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
+  const TemporaryFolder folder;
+  const std::string text = "{\"step\":1}\n{\"step\":}\n";
+  check_error(ErrorKind::input, "m:2:8: ", [&] { parse_metrics(text, "m"); });
+  check_error(ErrorKind::input, "m:3: expected an object, found 7", [] { parse_metrics("{}\n{}\n7\n", "m"); });
+  check_error(ErrorKind::input, "m:1:", [] { parse_metrics("\n", "m"); });
+  const std::string path = folder.file("m", text);
+  check_error(ErrorKind::input, ":2:8: ", [&] { truncate_after(path, 0); });
+  BOOST_TEST(content_of(path) == text);
+  check_error(ErrorKind::input, "No such file", [&] { read_metrics(folder.path("none")); });
+}
+
+BOOST_AUTO_TEST_CASE(every_prefix_is_read) {
+  const std::string text = "{\"step\":1,\"loss\":[1.5,null]}\n{\"step\":2}\n";
+  for (size_t length = 0; length <= text.size(); ++length)
+    BOOST_TEST(parse_metrics(std::string_view(text).substr(0, length), "m").size() == (length == text.size() ? 2u
+                                                                                       : length > text.find('\n')
+                                                                                           ? 1u
+                                                                                           : 0u));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk) {
+  MetricsFile full("/dev/full");
+  check_error(ErrorKind::disk, "/dev/full: not written: No space left", [&] {
+    full.append(Json::object({{"step", 1}}));
+  });
+  const TemporaryFolder folder;
+  check_error(ErrorKind::disk, "not opened for writing", [&] { MetricsFile file(folder.path("none/m")); });
+}
