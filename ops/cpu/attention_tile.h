@@ -3,11 +3,11 @@
 #include <Eigen/Core>
 #include <cmath>
 #include <limits>
-#include <memory>
 
 #include "ops/cpu/blocks.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/key_runs.h"
+#include "ops/cpu/scratch.h"
 
 namespace ratel::cpu {
 
@@ -38,7 +38,7 @@ struct Head {
 template <class A>
 class AttentionTile {
  public:
-  explicit AttentionTile(int64_t d) : scores_(std::make_unique_for_overwrite<A[]>(kQueryTile * kKeyTile)), d_(d) {}
+  explicit AttentionTile(int64_t d) : scores_(kQueryTile * kKeyTile), d_(d) {}
 
   /// Queries [begin, begin + n), n <= kQueryTile; q[0] is query `begin`. Writes out (n, d) and lse (n).
   void forward(const Head<A>& head, Rows<const A> q, int64_t begin, int64_t n, Rows<A> out, A* lse) {
@@ -76,7 +76,7 @@ class AttentionTile {
   /// and grad_v, whose row t belongs to token t.
   void backward(const Head<A>& head, Rows<const A> q, int64_t begin, int64_t n, Rows<const A> grad_out, const A* lse,
                 const A* delta, Rows<A> grad_q, Rows<A> grad_k, Rows<A> grad_v) {
-    if (grads_ == nullptr) grads_ = std::make_unique_for_overwrite<A[]>(kQueryTile * kKeyTile);
+    if (!grads_) grads_ = Scratch<A>(kQueryTile * kKeyTile);
     const A scale = head.scale();
     for (int64_t r = 0; r < n; ++r) {
       const auto k = row(head.k[begin + r]), v = row(head.v[begin + r]), grad = row(grad_out[r]);
@@ -136,7 +136,7 @@ class AttentionTile {
     return {scores + low, high - low};
   }
 
-  std::unique_ptr<A[]> scores_, grads_;
+  Scratch<A> scores_, grads_;
   int64_t d_;
 };
 

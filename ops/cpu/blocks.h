@@ -39,7 +39,7 @@ class Loaded {
  private:
   const accumulate_t<T>* data_;
   int64_t n_;
-  std::array<accumulate_t<T>, std::is_same_v<T, accumulate_t<T>> ? 1 : kBlock> buffer_;
+  alignas(64) std::array<accumulate_t<T>, std::is_same_v<T, accumulate_t<T>> ? 1 : kBlock> buffer_;
 };
 
 /// y[i] = f(x0[i], x1[i], ...) over n contiguous elements: f maps Eigen arrays of at most kBlock elements in the
@@ -53,7 +53,7 @@ void map_blocks(int64_t n, F&& f, T* y, const Inputs*... x) {
       if constexpr (std::is_same_v<T, A>) {
         Array<A>(y + i, count) = f(*Loaded<Inputs>(x + i, count)...);
       } else {
-        std::array<A, kBlock> result;
+        alignas(64) std::array<A, kBlock> result;
         Array<A>(result.data(), count) = f(*Loaded<Inputs>(x + i, count)...);
         store(result.data(), y + i, count);
       }

@@ -25,7 +25,7 @@ class HeadRows {
     if constexpr (std::is_same_v<T, A>) {
       rows_ = {data, x.time};
     } else {
-      copy_ = std::make_unique_for_overwrite<A[]>(static_cast<size_t>((end - begin) * d));
+      copy_ = Scratch<A>((end - begin) * d);
       for (int64_t t = 0; t < end - begin; ++t) load(data + t * x.time, copy_.get() + t * d, d);
       rows_ = {copy_.get(), d};
     }
@@ -35,7 +35,7 @@ class HeadRows {
 
  private:
   int64_t begin_;
-  std::unique_ptr<A[]> copy_;
+  Scratch<A> copy_;
   Rows<const A> rows_{};
 };
 
@@ -50,11 +50,11 @@ void forward(const DilatedAttentionArgs& args) {
     const HeadRows<T> q(args.q, b, h, begin, end, d), k(args.k, b, h, 0, end, d), v(args.v, b, h, 0, end, d);
     const Head<A> head{k.from(0), v.from(0), d, args.patterns[h]};
     AttentionTile<A> tile(d);
-    std::vector<A> out(static_cast<size_t>(kQueryTile * d));
+    const Scratch<A> out(kQueryTile * d);
     for (int64_t i = begin; i < end; i += kQueryTile) {
       const int64_t n = std::min(kQueryTile, end - i);
-      tile.forward(head, q.from(i), i, n, {out.data(), d}, static_cast<A*>(args.lse) + head_index * N + i);
-      store(out.data(), static_cast<T*>(args.out) + (head_index * N + i) * d, n * d);
+      tile.forward(head, q.from(i), i, n, {out.get(), d}, static_cast<A*>(args.lse) + head_index * N + i);
+      store(out.get(), static_cast<T*>(args.out) + (head_index * N + i) * d, n * d);
     }
   });
 }
@@ -71,20 +71,20 @@ void backward(const DilatedAttentionBackwardArgs& args) {
     const Head<A> head{k.from(0), v.from(0), d, args.patterns[h]};
     const auto [grad_k, grad_v] = key_grads.of(head_index, begin);
     AttentionTile<A> tile(d);
-    std::vector<A> grad_out(static_cast<size_t>(kQueryTile * d)), grad_q(grad_out.size());
+    const Scratch<A> grad_out(kQueryTile * d), grad_q(kQueryTile * d);
     std::array<A, kQueryTile> delta;
     for (int64_t i = begin; i < end; i += kQueryTile) {
       const int64_t n = std::min(kQueryTile, end - i), at = head_index * N + i;
-      load(static_cast<const T*>(args.grad_out) + at * d, grad_out.data(), n * d);
+      load(static_cast<const T*>(args.grad_out) + at * d, grad_out.get(), n * d);
       for (int64_t r = 0; r < n; ++r) {
         const T* out = static_cast<const T*>(args.out) + (at + r) * d;
         A total = args.grad_lse == nullptr ? A{0} : -static_cast<const A*>(args.grad_lse)[at + r];
-        for (int64_t c = 0; c < d; ++c) total += grad_out[static_cast<size_t>(r * d + c)] * static_cast<A>(out[c]);
+        for (int64_t c = 0; c < d; ++c) total += grad_out[r * d + c] * static_cast<A>(out[c]);
         delta[static_cast<size_t>(r)] = total;
       }
-      tile.backward(head, q.from(i), i, n, {grad_out.data(), d}, static_cast<const A*>(args.lse) + at, delta.data(),
-                    {grad_q.data(), d}, grad_k, grad_v);
-      store(grad_q.data(), static_cast<T*>(args.grad_q) + at * d, n * d);
+      tile.backward(head, q.from(i), i, n, {grad_out.get(), d}, static_cast<const A*>(args.lse) + at, delta.data(),
+                    {grad_q.get(), d}, grad_k, grad_v);
+      store(grad_q.get(), static_cast<T*>(args.grad_q) + at * d, n * d);
     }
   });
   parallel_for(args.B * args.H, 1, [&](int64_t first, int64_t last) {

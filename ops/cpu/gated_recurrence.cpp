@@ -10,6 +10,7 @@
 
 #include "ops/cpu/blocks.h"
 #include "ops/cpu/scan.h"
+#include "ops/cpu/scratch.h"
 
 namespace ratel::cpu {
 namespace {
@@ -49,7 +50,7 @@ template <class T>
 void forward(const GatedRecurrenceArgs& args) {
   using A = accumulate_t<T>;
   for_each_strip(args.B, args.C, [&](int64_t b, int64_t c, int64_t n) {
-    std::array<A, kStrip> state;
+    alignas(64) std::array<A, kStrip> state;
     start_state(args.initial, b * args.C + c, n, state.data());
     const T* gate = at<T>(args.gate, b * args.gate_batch_stride + c);
     const T* x = at<T>(args.x, b * args.x_batch_stride + c);
@@ -79,22 +80,22 @@ void backward(const GatedRecurrenceBackwardArgs& args) {
       scan_step(n, (*g).data(), x + t * args.x_time_stride, state);
     };
     // The state before every chunk,
-    std::vector<A> carries(static_cast<size_t>(chunks * n));
-    std::array<A, kStrip> state;
+    const Scratch<A> carries(chunks * n);
+    alignas(64) std::array<A, kStrip> state;
     start_state(args.initial, b * args.C + c, n, state.data());
     for (int64_t t = 0; t < args.T; ++t) {
-      if (t % kScanChunk == 0) std::copy_n(state.data(), n, carries.data() + t / kScanChunk * n);
+      if (t % kScanChunk == 0) std::copy_n(state.data(), n, carries.get() + t / kScanChunk * n);
       step(t, state.data());
     }
     // then chunk by chunk from the last: the states before every token, and the gradients in falling order of time.
-    std::vector<A> before(static_cast<size_t>(kScanChunk * n));
-    std::array<A, kStrip> dh{}, dx, dgate, grad{};
+    const Scratch<A> before(kScanChunk * n);
+    alignas(64) std::array<A, kStrip> dh{}, dx, dgate, grad{};
     if (args.grad_last != nullptr) std::copy_n(at<A>(args.grad_last, b * args.C + c), n, dh.data());
     for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
       const int64_t first = chunk * kScanChunk, end = std::min(args.T, first + kScanChunk);
-      std::copy_n(carries.data() + chunk * n, n, before.data());
+      std::copy_n(carries.get() + chunk * n, n, before.get());
       for (int64_t t = first; t + 1 < end; ++t) {
-        A* next = before.data() + (t + 1 - first) * n;
+        A* next = before.get() + (t + 1 - first) * n;
         std::copy_n(next - n, n, next);
         step(t, next);
       }
@@ -102,7 +103,7 @@ void backward(const GatedRecurrenceBackwardArgs& args) {
         if (grad_h != nullptr) load(grad_h + t * args.C, grad.data(), n);
         const Loaded<T> g(gate + t * args.gate_time_stride, n);
         dgate.fill(0);
-        scan_step_backward(n, (*g).data(), x + t * args.x_time_stride, before.data() + (t - first) * n, grad.data(),
+        scan_step_backward(n, (*g).data(), x + t * args.x_time_stride, before.get() + (t - first) * n, grad.data(),
                            dh.data(), dx.data(), dgate.data());
         if (grad_x != nullptr) store(dx.data(), grad_x + t * args.C, n);
         if (grad_gate != nullptr) store(dgate.data(), grad_gate + t * args.C, n);

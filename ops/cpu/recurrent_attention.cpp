@@ -47,11 +47,6 @@ struct Projection {
   [[nodiscard]] int64_t out_offset(int64_t head, int64_t t) const { return ((head / H) * T_ + t) * C + head % H * d; }
 };
 
-template <class A>
-std::unique_ptr<A[]> scratch(int64_t n) {
-  return std::make_unique_for_overwrite<A[]>(static_cast<size_t>(n));
-}
-
 /// Pass 1. Keys (turned) and values of every head, and, for backward, the key and value states before every chunk.
 template <class T>
 class Scanned {
@@ -62,18 +57,18 @@ class Scanned {
   Scanned(const Args& args, const RopeTable<A>& rope, bool keep_carries)
       : p_(args), gated_(args.recurrence == Recurrence::gated), chunks_((args.T + kScanChunk - 1) / kScanChunk) {
     const int64_t heads = args.B * args.H, d = p_.d;
-    keys_ = scratch<A>(heads * p_.T_ * d);
-    values_ = scratch<A>(heads * p_.T_ * d);
-    if (keep_carries && gated_) carries_ = scratch<A>(heads * chunks_ * 2 * d);
+    keys_ = Scratch<A>(heads * p_.T_ * d);
+    values_ = Scratch<A>(heads * p_.T_ * d);
+    if (keep_carries && gated_) carries_ = Scratch<A>(heads * chunks_ * 2 * d);
     parallel_for(heads, 1, [&](int64_t first, int64_t last) {
-      std::vector<A> gate(static_cast<size_t>(d)), state(static_cast<size_t>(2 * d));
+      const Scratch<A> gate(d), state(2 * d);
       for (int64_t head = first; head < last; ++head) {
-        std::fill(state.begin(), state.end(), A{0});
+        std::fill_n(state.get(), 2 * d, A{0});
         for (int64_t t = 0; t < p_.T_; ++t) {
-          if (carries_ != nullptr && t % kScanChunk == 0) std::copy(state.begin(), state.end(), carry(head, t));
-          step(head, t, gate.data(), state.data());
-          rope.rotate(t, state.data(), keys(head) + t * d, 1);
-          std::copy_n(state.data() + d, d, values(head) + t * d);
+          if (carries_ && t % kScanChunk == 0) std::copy_n(state.get(), 2 * d, carry(head, t));
+          step(head, t, gate.get(), state.get());
+          rope.rotate(t, state.get(), keys(head) + t * d, 1);
+          std::copy_n(state.get() + d, d, values(head) + t * d);
         }
       }
     });
@@ -106,7 +101,7 @@ class Scanned {
   Projection<T> p_;
   bool gated_;
   int64_t chunks_;
-  std::unique_ptr<A[]> keys_, values_, carries_;
+  Scratch<A> keys_, values_, carries_;
 };
 
 /// The turned queries of a tile, (n, d).
@@ -128,7 +123,7 @@ void forward(const RecurrentAttentionArgs& args) {
   tiles.for_each([&](int64_t head, int64_t begin, int64_t end) {
     const int64_t n = end - begin, d = p.d;
     AttentionTile<A> tile(d);
-    const auto q = scratch<A>(2 * n * d);
+    const auto q = Scratch<A>(2 * n * d);
     A* a = q.get() + n * d;
     load_queries(p, *rope, head, begin, n, q.get());
     tile.forward(scanned.head(head, args.patterns), {q.get(), d}, begin, n, {a, d},
@@ -149,11 +144,11 @@ template <class T, class A>
 void ungate(const Projection<T>& p, const RecurrentAttentionBackwardArgs& args, int64_t head, int64_t begin, int64_t n,
             A* grad_attention, A* delta) {
   const int64_t d = p.d;
-  std::vector<A> grad_gate(static_cast<size_t>(d));
+  const Scratch<A> grad_gate(d);
   for (int64_t r = 0; r < n; ++r) {
     const int64_t at = p.out_offset(head, begin + r);
     const Loaded<T> grad(static_cast<const T*>(args.grad) + at, d), a(static_cast<const T*>(args.attention) + at, d);
-    Array<A> da(grad_attention + r * d, d), ds(grad_gate.data(), d);
+    Array<A> da(grad_attention + r * d, d), ds(grad_gate.get(), d);
     ds = sigmoid(*p.load(head, Part::output_gate, begin + r));
     da = *grad * ds;
     delta[r] = (da * *a).sum();
@@ -177,28 +172,28 @@ void scan_backward(const Projection<T>& p, const Scanned<T>& scanned, const Rope
     }
     return;
   }
-  const auto size = static_cast<size_t>(d);
-  std::vector<A> dk(size), dv(size), dx(size), dgate(size), gates(kScanChunk * size),
-      before((kScanChunk + 1) * 2 * size);
+  const Scratch<A> dk(d), dv(d), dx(d), dgate(d), gates(kScanChunk * d), before((kScanChunk + 1) * 2 * d);
+  std::fill_n(dk.get(), d, A{0});
+  std::fill_n(dv.get(), d, A{0});
   for (int64_t first = (p.T_ - 1) / kScanChunk * kScanChunk; first >= 0; first -= kScanChunk) {
     const int64_t end = std::min(p.T_, first + kScanChunk);
-    std::copy_n(scanned.carry(head, first), 2 * d, before.data());
+    std::copy_n(scanned.carry(head, first), 2 * d, before.get());
     for (int64_t t = first; t < end; ++t) {
-      A* next = before.data() + (t + 1 - first) * 2 * d;
+      A* next = before.get() + (t + 1 - first) * 2 * d;
       std::copy_n(next - 2 * d, 2 * d, next);
-      scanned.step(head, t, gates.data() + (t - first) * d, next);
+      scanned.step(head, t, gates.get() + (t - first) * d, next);
     }
     for (int64_t t = end - 1; t >= first; --t) {
-      const A *gate = gates.data() + (t - first) * d, *h = before.data() + (t - first) * 2 * d;
+      const A *gate = gates.get() + (t - first) * d, *h = before.get() + (t - first) * 2 * d;
       const auto k = p.load(head, Part::key, t), v = p.load(head, Part::value, t);
-      std::fill(dgate.begin(), dgate.end(), A{0});
-      scan_step_backward(d, gate, (*k).data(), h, grad_keys + t * d, dk.data(), dx.data(), dgate.data());
-      put(dx.data(), Part::key, t);
-      scan_step_backward(d, gate, (*v).data(), h + d, grad_values + t * d, dv.data(), dx.data(), dgate.data());
-      put(dx.data(), Part::value, t);
+      std::fill_n(dgate.get(), d, A{0});
+      scan_step_backward(d, gate, (*k).data(), h, grad_keys + t * d, dk.get(), dx.get(), dgate.get());
+      put(dx.get(), Part::key, t);
+      scan_step_backward(d, gate, (*v).data(), h + d, grad_values + t * d, dv.get(), dx.get(), dgate.get());
+      put(dx.get(), Part::value, t);
       const ConstArray<A> g(gate, d);
-      Array<A>(dgate.data(), d) *= g * (1 - g);
-      put(dgate.data(), Part::gate, t);
+      Array<A>(dgate.get(), d) *= g * (1 - g);
+      put(dgate.get(), Part::gate, t);
     }
   }
 }
@@ -215,7 +210,7 @@ void backward(const RecurrentAttentionBackwardArgs& args) {
   stretches.for_each([&](int64_t head, int64_t begin, int64_t end) {
     const auto [grad_k, grad_v] = key_grads.of(head, begin);
     AttentionTile<A> tile(d);
-    const auto buffers = scratch<A>(3 * kQueryTile * d);
+    const auto buffers = Scratch<A>(3 * kQueryTile * d);
     A *q = buffers.get(), *grad_a = q + kQueryTile * d, *grad_q = grad_a + kQueryTile * d;
     std::array<A, kQueryTile> delta;
     for (int64_t i = begin; i < end; i += kQueryTile) {

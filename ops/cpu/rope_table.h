@@ -28,6 +28,7 @@ class RopeTable {
   /// y = x turned by the angles of position t; y may be x. `turn` is 1, or -1 to turn back.
   void rotate(int64_t t, const A* x, A* y, A turn) const {
     const A *cos = cos_.data() + t * half_, *sin = sin_.data() + t * half_;
+#pragma GCC ivdep
     for (int64_t c = 0; c < half_; ++c) {
       const A left = x[c], right = x[c + half_], s = turn * sin[c];
       y[c] = left * cos[c] - right * s;

@@ -15,6 +15,7 @@ inline constexpr int64_t kScanChunk = 32;
 /// One step of the recurrence on n channels: h = g h + (1 - g) x, written as x + g (h - x).
 template <class A, class T>
 void scan_step(int64_t n, const A* gate, const T* x, A* h) {
+#pragma GCC ivdep
   for (int64_t c = 0; c < n; ++c) {
     const A value = static_cast<A>(x[c]);
     h[c] = value + gate[c] * (h[c] - value);
@@ -26,6 +27,7 @@ void scan_step(int64_t n, const A* gate, const T* x, A* h) {
 template <class A, class T>
 void scan_step_backward(int64_t n, const A* gate, const T* x, const A* h_before, const A* grad, A* dh, A* dx,
                         A* dgate) {
+#pragma GCC ivdep
   for (int64_t c = 0; c < n; ++c) {
     const A total = grad[c] + dh[c];
     const A carried = gate[c] * total;

@@ -51,7 +51,7 @@ class KeyGradients {
     for (int64_t s = 0; s < count; ++s)
       rows_before_.push_back(s == 0 ? 0 : rows_before_.back() + 2 * std::min(stretches.T(), s * stretches.length()));
     rows_ = rows_before_.back() + 2 * stretches.T();
-    data_ = std::make_unique_for_overwrite<A[]>(static_cast<size_t>(stretches.heads() * rows_ * d));
+    data_ = Scratch<A>(stretches.heads() * rows_ * d);
   }
 
   /// Zeroed gradients of the stretch of a head that begins at token `begin`.
@@ -87,7 +87,7 @@ class KeyGradients {
   Stretches stretches_;
   int64_t d_, rows_ = 0;
   std::vector<int64_t> rows_before_;
-  std::unique_ptr<A[]> data_;
+  Scratch<A> data_;
 };
 
 }  // namespace ratel::cpu
