@@ -117,7 +117,7 @@ template <class T>
 void forward(const RecurrentAttentionArgs& args) {
   using A = accumulate_t<T>;
   const Projection<T> p(args);
-  const auto rope = rope_table<A>(p.T_, p.d, args.rope_base);
+  const auto rope = rope_table<A>(0, p.T_, p.d, args.rope_base);
   const Scanned<T> scanned(args, *rope, false);
   const Stretches tiles(args.B * args.H, p.T_, kQueryTile);
   tiles.for_each([&](int64_t head, int64_t begin, int64_t end) {
@@ -203,7 +203,7 @@ void backward(const RecurrentAttentionBackwardArgs& args) {
   using A = accumulate_t<T>;
   const Projection<T> p(args);
   const int64_t d = p.d, heads = args.B * args.H;
-  const auto rope = rope_table<A>(p.T_, d, args.rope_base);
+  const auto rope = rope_table<A>(0, p.T_, d, args.rope_base);
   const Scanned<T> scanned(args, *rope, true);
   const Stretches stretches = Stretches::for_backward(heads, p.T_);
   KeyGradients<A> key_grads(stretches, d);

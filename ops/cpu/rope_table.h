@@ -3,58 +3,61 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/scratch.h"
 
 namespace ratel::cpu {
 
-/// Cosines and sines of position * base^(-2c/d) for positions [0, T) and c < d/2, computed in f64 and rounded once.
+/// Cosines and sines of position * base^(-2c/d) for positions [first, first + T) and c < d/2, computed in f64 and
+/// rounded once.
 template <class A>
 class RopeTable {
  public:
-  RopeTable(int64_t T, int64_t d, double base) : half_(d / 2), cos_(static_cast<size_t>(T * half_)), sin_(cos_.size()) {
-    parallel_for(T, rows_per_piece(half_, 2048), [&](int64_t begin, int64_t end) {
+  RopeTable(int64_t first, int64_t T, int64_t d, double base)
+      : first_(first), end_(first + T), d_(d), base_(base), cos_(T * d / 2), sin_(T * d / 2) {
+    const int64_t half = d / 2;
+    parallel_for(T, rows_per_piece(half, 2048), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t)
-        for (int64_t c = 0; c < half_; ++c) {
+        for (int64_t c = 0; c < half; ++c) {
           const double angle =
-              static_cast<double>(t) * std::pow(base, -static_cast<double>(2 * c) / static_cast<double>(d));
-          cos_[static_cast<size_t>(t * half_ + c)] = static_cast<A>(std::cos(angle));
-          sin_[static_cast<size_t>(t * half_ + c)] = static_cast<A>(std::sin(angle));
+              static_cast<double>(first + t) * std::pow(base, -static_cast<double>(2 * c) / static_cast<double>(d));
+          cos_[t * half + c] = static_cast<A>(std::cos(angle));
+          sin_[t * half + c] = static_cast<A>(std::sin(angle));
         }
     });
   }
 
-  /// y = x turned by the angles of position t; y may be x. `turn` is 1, or -1 to turn back.
-  void rotate(int64_t t, const A* x, A* y, A turn) const {
-    const A *cos = cos_.data() + t * half_, *sin = sin_.data() + t * half_;
+  [[nodiscard]] bool serves(int64_t first, int64_t T, int64_t d, double base) const {
+    return first_ <= first && first + T <= end_ && d_ == d && base_ == base;
+  }
+
+  /// y = x turned by the angles of a position; y may be x. `turn` is 1, or -1 to turn back.
+  void rotate(int64_t position, const A* x, A* y, A turn) const {
+    const int64_t half = d_ / 2, row = (position - first_) * half;
+    const A *cos = cos_.get() + row, *sin = sin_.get() + row;
 #pragma GCC ivdep
-    for (int64_t c = 0; c < half_; ++c) {
-      const A left = x[c], right = x[c + half_], s = turn * sin[c];
+    for (int64_t c = 0; c < half; ++c) {
+      const A left = x[c], right = x[c + half], s = turn * sin[c];
       y[c] = left * cos[c] - right * s;
-      y[c + half_] = right * cos[c] + left * s;
+      y[c + half] = right * cos[c] + left * s;
     }
   }
 
  private:
-  int64_t half_;
-  std::vector<A> cos_, sin_;
+  int64_t first_, end_, d_;
+  double base_;
+  Scratch<A> cos_, sin_;
 };
 
-/// The table for at least T positions. The last one made is kept: every layer and step of a run asks for the same.
+/// A table that serves these positions. The last one made is kept: every layer and step of a run asks for the same.
 template <class A>
-std::shared_ptr<const RopeTable<A>> rope_table(int64_t T, int64_t d, double base) {
+std::shared_ptr<const RopeTable<A>> rope_table(int64_t first, int64_t T, int64_t d, double base) {
   static std::mutex mutex;
   static std::shared_ptr<const RopeTable<A>> last;
-  static int64_t last_T = 0, last_d = 0;
-  static double last_base = 0;
   const std::lock_guard lock(mutex);
-  if (last == nullptr || last_T < T || last_d != d || last_base != base) {
-    last = std::make_shared<const RopeTable<A>>(T, d, base);
-    last_T = T;
-    last_d = d;
-    last_base = base;
-  }
+  if (last == nullptr || !last->serves(first, T, d, base))
+    last = std::make_shared<const RopeTable<A>>(first, T, d, base);
   return last;
 }
 

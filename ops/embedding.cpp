@@ -1,0 +1,60 @@
+#include "ops/embedding.h"
+
+#include "autograd/node.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/matmul.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+/// The ids as contiguous i64, each checked against the table.
+Tensor checked_ids(const Tensor& weight, const Tensor& ids) {
+  check(weight.rank() == 2 && is_float(weight.dtype()) && weight.is_contiguous(),
+        "embedding: expected a contiguous float table (V, C), found ", weight.dtype(), ' ', weight.shape());
+  check(!is_float(ids.dtype()), "embedding: expected ids of an integer dtype, found ", ids.dtype());
+  check(weight.device() == ids.device(), "embedding: table on ", weight.device(), ", ids on ", ids.device());
+  Tensor checked = contiguous(to(ids, DType::i64));
+  const int64_t* values = checked.data<int64_t>();
+  for (int64_t i = 0; i < checked.numel(); ++i)
+    check(values[i] >= 0 && values[i] < weight.dim(0), "embedding: id ", values[i], " at position ", i,
+          " is not in [0, ", weight.dim(0), ")");
+  return checked;
+}
+
+Shape shape_of_rows(const Tensor& ids, int64_t C) {
+  Shape shape = ids.shape();
+  shape.push_back(C);
+  return shape;
+}
+
+}  // namespace
+
+Tensor embedding(const Tensor& weight, const Tensor& ids) {
+  const Tensor rows = checked_ids(weight, ids);
+  const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
+  Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
+  cpu::embedding_forward({n, V, C, weight.dtype(), weight.data(), rows.data<int64_t>(), out.data()});
+  return record(
+      out, "embedding", {weight},
+      [rows, V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad, const Needs&) -> Grads {
+        const Tensor in = contiguous(grad);
+        Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype));
+        cpu::embedding_backward({n, V, C, dtype, in.data(), rows.data<int64_t>(), grad_weight.data()});
+        return {wide ? grad_weight : to(grad_weight, dtype)};
+      });
+}
+
+Tensor embedding_reference(const Tensor& weight, const Tensor& ids) {
+  const Tensor rows = checked_ids(weight, ids);
+  Tensor one_hot = zeros({rows.numel(), weight.dim(0)}, weight.dtype());
+  const auto values = to_vector<int64_t>(rows);
+  for (size_t i = 0; i < values.size(); ++i)
+    copy_into(
+        slice(slice(one_hot, 0, static_cast<int64_t>(i), static_cast<int64_t>(i) + 1), 1, values[i], values[i] + 1),
+        ones({1, 1}, weight.dtype()));
+  return reshape(matmul_reference(one_hot, weight), shape_of_rows(ids, weight.dim(1)));
+}
+
+}  // namespace ratel

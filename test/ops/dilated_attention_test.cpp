@@ -1,0 +1,207 @@
+#include "ops/dilated_attention.h"
+
+#include <cmath>
+
+#include "core/memory.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/concat.h"
+#include "ops/copy.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/golden.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::HeadPatterns;
+using ratel::Pattern;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  int64_t B, H, T, d;
+};
+
+// Tiles of 64 queries, runs of 256 keys, stretches of 512 queries and more backward.
+const Case kCases[] = {
+    {"one token", 1, 1, 1, 4},
+    {"two tokens", 1, 2, 2, 1},
+    {"one short of a tile", 1, 2, 63, 8},
+    {"a tile", 2, 1, 64, 8},
+    {"one past a tile", 1, 1, 65, 5},
+    {"one short of a run of keys", 1, 1, 256, 3},
+    {"one past a run of keys", 1, 1, 258, 3},
+    {"two stretches of queries", 1, 1, 600, 4},
+};
+
+// Dense; dilated; with window; with initial tokens; both; no dilated keys; D = T and beyond; windows and initial tokens
+// that reach beyond everything, and into one another; a window of several tiles; initial tokens across tiles.
+const Pattern kPatterns[] = {{1, 0, 0},    {2, 0, 0},   {16, 0, 0},    {4, 5, 0},      {4, 5, 3},    {8, 3, 70},
+                             {-1, 4, 2},   {-1, 0, 0},  {64, 0, 0},    {65, 0, 0},     {1000, 0, 1}, {7, 100, 40},
+                             {-1, 300, 0}, {3, 0, 300}, {-1, 17, 130}, {5, 1000, 1000}};
+
+std::vector<Tensor> inputs_of(const Case& c) {
+  const ratel::Shape shape{c.B, c.H, c.T, c.d};
+  return {test::randn(shape, 1), test::randn(shape, 2), test::randn(shape, 3)};
+}
+
+/// Output and lse in one tensor, so that a cotangent reaches both.
+Tensor joined(const ratel::AttentionResult& r) {
+  const Tensor lse = to(r.lse, r.out.dtype());
+  return concat({r.out, reshape(lse, {lse.dim(0), lse.dim(1), lse.dim(2), 1})}, 3);
+}
+
+test::TensorFunction op(const HeadPatterns& p) {
+  return [p](const auto& x) { return joined(dilated_attention(x[0], x[1], x[2], p)); };
+}
+test::TensorFunction reference(const HeadPatterns& p) {
+  return [p](const auto& x) { return joined(dilated_attention_reference(x[0], x[1], x[2], p)); };
+}
+
+std::string name_of(const char* path, const Pattern& p) { return ratel::concat_text(path, ", ", p); }
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_pattern_equals_its_reference_on_every_path) {
+  for (const Case& c : kCases)
+    for (const Pattern& p : kPatterns) {
+      if (c.T > 300 && p.dilation != 1 && p.dilation != 16 && p.window != 17) continue;
+      const auto x = inputs_of(c);
+      const auto exact = test::gradients(reference({p}), x), ours = test::gradients(op({p}), x);
+      test::check_close(ours.out, exact.out, 1e-12, name_of(c.path, p) + " forward");
+      for (size_t i = 0; i < 3; ++i)
+        test::check_close(ours.grads[i], exact.grads[i], 1e-11, name_of(c.path, p) + " gradient " + std::to_string(i));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{4, 5, 3}, Pattern{-1, 17, 130}})
+    test::check_against_reference(op({p}), reference({p}), inputs_of({"", 1, 2, 150, 16}), name_of("f32 and bf16", p));
+}
+
+BOOST_AUTO_TEST_CASE(goldens) {
+  const test::Golden golden("dilated_attention");
+  const auto about = golden.about("patterns");
+  const auto& patterns = about.as_array();
+  BOOST_REQUIRE(patterns.size() == 13);
+  for (size_t n = 0; n < patterns.size(); ++n) {
+    const auto& values = patterns[n].as_array();
+    const Pattern p{values[0].as_int(), values[1].as_int(), values[2].as_int()};
+    const std::string prefix = std::to_string(n) + '.', what = name_of("golden", p);
+    const std::vector<Tensor> x{golden["q"], golden["k"], golden["v"]};
+    const auto lse = dilated_attention(x[0], x[1], x[2], {p}).lse;
+    const auto [out, grads] = test::gradients(
+        [&](const auto& in) { return dilated_attention(in[0], in[1], in[2], {p}).out; }, x, golden["grad_out"]);
+    test::check_close(out, golden[prefix + "out"], 1e-10, what + " out");
+    test::check_close(lse, golden[prefix + "lse"], 1e-10, what + " lse");
+    test::check_close(grads[0], golden[prefix + "grad_q"], 1e-9, what + " grad_q");
+    test::check_close(grads[1], golden[prefix + "grad_k"], 1e-9, what + " grad_k");
+    test::check_close(grads[2], golden[prefix + "grad_v"], 1e-9, what + " grad_v");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  const auto x = inputs_of({"", 1, 2, 21, 4});
+  for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{4, 2, 3}, Pattern{-1, 0, 0}})
+    test::gradcheck(op({p}), x, name_of("gradcheck", p));
+  test::gradcheck(op({{4, 0, 0}, {-1, 3, 1}}), x, "a pattern a head");
+  test::gradcheck(
+      [](const auto& in) {
+        return dilated_attention(in[0], in[0], in[0], {{3, 1, 1}}).out;
+      },
+      {x[0]}, "one tensor thrice");
+  test::gradcheck(
+      [](const auto& in) {
+        return dilated_attention(in[0], in[1], in[1], {{3, 1, 1}}).lse;
+      },
+      {x[0], x[1]}, "lse alone");
+}
+
+BOOST_AUTO_TEST_CASE(heads_keep_their_own_patterns) {
+  const auto x = inputs_of({"", 2, 3, 90, 4});
+  const HeadPatterns patterns{{1, 0, 0}, {8, 3, 0}, {-1, 4, 2}};
+  const auto together = dilated_attention(x[0], x[1], x[2], patterns);
+  for (int64_t h = 0; h < 3; ++h) {
+    const auto one = [&](const Tensor& t) { return slice(t, 1, h, h + 1); };
+    const auto alone = dilated_attention(one(x[0]), one(x[1]), one(x[2]), {patterns[static_cast<size_t>(h)]});
+    test::check_identical(contiguous(one(together.out)), alone.out, "head " + std::to_string(h));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(patterns_that_admit_the_same_keys_agree) {
+  const auto x = inputs_of({"", 1, 1, 130, 8});
+  const auto out = [&](Pattern p) { return dilated_attention(x[0], x[1], x[2], {p}).out; };
+  test::check_close(out({-1, 130, 0}), out({1, 0, 0}), 1e-13, "a window over everything is dense");
+  test::check_close(out({-1, 0, 130}), out({1, 0, 0}), 1e-13, "initial tokens everywhere are dense");
+  test::check_close(out({1, 7, 9}), out({1, 0, 0}), 0, "dense takes no notice of window and initial tokens");
+  test::check_close(out({200, 0, 0}), out({-1, 0, 0}), 0, "a dilation beyond the sequence admits no key");
+  test::check_close(out({-1, 0, 0}), x[2], 1e-14, "alone, a token sees itself");
+}
+
+BOOST_AUTO_TEST_CASE(reads_any_strides_with_a_contiguous_last_axis) {
+  const Tensor base = test::randn({2, 70, 3, 24}, 1);  // (B, T, H, 3d)
+  std::vector<Tensor> views;
+  for (int64_t part = 0; part < 3; ++part) views.push_back(transpose(slice(base, 3, 8 * part, 8 * part + 8), 1, 2));
+  BOOST_TEST(!views[0].is_contiguous());
+  test::check_against_reference(op({{4, 5, 3}}), reference({{4, 5, 3}}), views, "views");
+}
+
+BOOST_AUTO_TEST_CASE(visible_keys_counts_what_sees_says) {
+  for (const Pattern& p : kPatterns)
+    for (const int64_t T : {1, 2, 5, 64, 65, 130, 400}) {
+      int64_t count = 0;
+      for (int64_t j = 0; j < T; ++j) count += sees(p, T - 1, j) ? 1 : 0;
+      BOOST_TEST(visible_keys(p, T) == count, name_of("T = ", p) << ' ' << T);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(memory_is_linear_in_time) {
+  const auto peak = [](int64_t T) {
+    const auto x = inputs_of({"", 1, 1, T, 8});
+    ratel::reset_peak_memory();
+    const int64_t before = ratel::memory_use().live;
+    test::gradients([](const auto& in) { return dilated_attention(in[0], in[1], in[2], {{64, 8, 4}}).out; }, x);
+    return ratel::memory_use().peak - before;
+  };
+  BOOST_TEST(peak(8192) < 2.2 * static_cast<double>(peak(4096)));
+}
+
+BOOST_AUTO_TEST_CASE(independent_of_threads) {
+  const auto x = inputs_of({"", 1, 2, 1100, 8});
+  for (size_t i = 0; i < 3; ++i)
+    test::check_thread_independent([&] { return test::gradients(op({{4, 9, 3}}), x).grads[i]; }, "gradient");
+  test::check_thread_independent([&] { return dilated_attention(x[0], x[1], x[2], {{4, 9, 3}}).out; }, "forward");
+}
+
+BOOST_AUTO_TEST_CASE(large_scores_do_not_overflow) {
+  const auto x = inputs_of({"", 1, 1, 100, 4});
+  const auto r =
+      dilated_attention(to(x[0] * 1000, DType::f32), to(x[1] * 1000, DType::f32), to(x[2], DType::f32), {{3, 2, 1}});
+  for (const double value : ratel::to_vector<double>(r.out)) BOOST_TEST(std::isfinite(value));
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const auto x = inputs_of({"", 1, 2, 5, 4});
+  test::check_error(
+      [&] { dilated_attention(x[0], slice(x[1], 2, 0, 4), x[2], {{}}); },
+      "dilated_attention: expected q, k and v of one shape (B, H, T, d), found (1, 2, 5, 4), (1, 2, 4, 4)");
+  test::check_error([&] { dilated_attention(x[0], to(x[1], DType::f32), x[2], {{}}); }, "found f64, f32 and f64");
+  test::check_error([&] { dilated_attention(x[0], x[1], x[2], {{0, 0, 0}}); }, "dilation must be at least 1, or -1");
+  test::check_error(
+      [&] {
+        dilated_attention(x[0], x[1], x[2], {{1, -1, 0}});
+      },
+      "window must not be negative, found -1");
+  test::check_error(
+      [&] {
+        dilated_attention(x[0], x[1], x[2], {{1, 0, -2}});
+      },
+      "initial must not be negative, found -2");
+  test::check_error([&] { dilated_attention(x[0], x[1], x[2], {{}, {}, {}}); }, "one for each of 2 heads, found 3");
+  test::check_error(
+      [&] { dilated_attention(transpose(x[0], 2, 3), transpose(x[1], 2, 3), transpose(x[2], 2, 3), {{}}); },
+      "must be contiguous");
+}

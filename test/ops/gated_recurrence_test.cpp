@@ -1,0 +1,130 @@
+#include "ops/gated_recurrence.h"
+
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/concat.h"
+#include "ops/copy.h"
+#include "ops/unary.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/golden.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  int64_t B, T, C;
+};
+
+// A task owns a strip of 128 channels; backward works in chunks of 32 tokens.
+const Case kCases[] = {
+    {"one token, one channel", 1, 1, 1},
+    {"one short of a chunk", 2, 31, 5},
+    {"a chunk", 1, 32, 3},
+    {"one past a chunk", 2, 33, 3},
+    {"several chunks, ragged", 2, 101, 7},
+    {"one short of a strip", 1, 5, 127},
+    {"a strip", 1, 5, 128},
+    {"one past a strip, ragged last strip", 2, 40, 129},
+    {"several strips and chunks", 1, 70, 300},
+};
+
+std::vector<Tensor> inputs_of(const Case& c) {
+  return {sigmoid(test::randn({c.B, c.T, c.C}, 1) * 2), test::randn({c.B, c.T, c.C}, 2), test::randn({c.B, c.C}, 3)};
+}
+
+/// Both outputs in one tensor, so that a cotangent reaches both: h and, as one more token, the last state.
+Tensor joined(const ratel::RecurrenceResult& r) {
+  return concat({r.h, to(reshape(r.last, {r.last.dim(0), 1, r.last.dim(1)}), r.h.dtype())}, 1);
+}
+
+/// `initial` stays in the state's dtype when the others are rounded to bf16.
+Tensor state(const Tensor& initial) {
+  return initial.defined() ? to(initial, accumulate_dtype(initial.dtype())) : initial;
+}
+
+const test::TensorFunction kOp = [](const auto& x) { return joined(gated_recurrence(x[0], x[1], state(x[2]))); };
+const test::TensorFunction kReference = [](const auto& x) {
+  return joined(gated_recurrence_reference(x[0], x[1], state(x[2])));
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(equals_its_reference_on_every_path) {
+  for (const Case& c : kCases) {
+    test::check_against_reference(kOp, kReference, inputs_of(c), c.path);
+    auto from_zeros = inputs_of(c);
+    from_zeros[2] = Tensor();
+    test::check_against_reference(kOp, kReference, from_zeros, std::string(c.path) + ", from zeros");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(goldens) {
+  for (const char* name : {"gated_recurrence_small", "gated_recurrence_odd", "gated_recurrence_long"}) {
+    const test::Golden golden(name);
+    const auto [h, grads] = test::gradients([](const auto& x) { return gated_recurrence(x[0], x[1], x[2]).h; },
+                                            {golden["gate"], golden["x"], golden["initial"]}, golden["grad_h"]);
+    test::check_close(h, golden["h"], 1e-10, std::string(name) + " h");
+    test::check_close(grads[0], golden["grad_gate"], 1e-9, std::string(name) + " grad_gate");
+    test::check_close(grads[1], golden["grad_x"], 1e-9, std::string(name) + " grad_x");
+    test::check_close(grads[2], golden["grad_initial"], 1e-9, std::string(name) + " grad_initial");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  test::gradcheck(kOp, inputs_of({"", 2, 35, 3}), "all inputs");
+  test::gradcheck([](const auto& x) { return gated_recurrence(x[0], x[1]).h; }, inputs_of({"", 1, 9, 4}), "h alone");
+  test::gradcheck([](const auto& x) { return gated_recurrence(x[0], x[1], x[2]).last; }, inputs_of({"", 2, 34, 2}),
+                  "the last state alone");
+  test::gradcheck([](const auto& x) { return gated_recurrence(x[0], x[0]).h; }, {sigmoid(test::randn({1, 6, 3}, 5))},
+                  "one tensor as gate and x");
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_cut_in_two_gives_the_same_numbers) {
+  const auto x = inputs_of({"", 2, 77, 130});
+  const auto whole = gated_recurrence(x[0], x[1], x[2]);
+  for (const int64_t cut : {1, 32, 40, 76}) {
+    const auto first = gated_recurrence(slice(x[0], 1, 0, cut), slice(x[1], 1, 0, cut), x[2]);
+    const auto second = gated_recurrence(slice(x[0], 1, cut, 77), slice(x[1], 1, cut, 77), first.last);
+    test::check_identical(concat({first.h, second.h}, 1), whole.h, "cut at " + std::to_string(cut));
+    test::check_identical(second.last, whole.last, "last state, cut at " + std::to_string(cut));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gates_of_zero_and_one_pass_and_hold) {
+  const Tensor x = test::randn({1, 40, 3}, 1), initial = test::randn({1, 3}, 2);
+  test::check_identical(gated_recurrence(x * 0, x, initial).h, x, "gate 0: h = x");
+  test::check_identical(gated_recurrence(x * 0 + 1, x, initial).last, initial, "gate 1: h = initial");
+}
+
+BOOST_AUTO_TEST_CASE(reads_slices_in_place) {
+  const Tensor all = test::randn({2, 45, 30}, 1);
+  const auto parts = split(sigmoid(all), 2, 2);
+  const std::vector<Tensor> views{parts[0], slice(all, 2, 15, 30), test::randn({2, 15}, 3)};
+  BOOST_TEST(!views[0].is_contiguous());
+  test::check_against_reference(kOp, kReference, views, "slices of wider rows");
+}
+
+BOOST_AUTO_TEST_CASE(independent_of_threads) {
+  const auto x = inputs_of({"", 3, 70, 300});
+  test::check_thread_independent([&] { return joined(gated_recurrence(x[0], x[1], x[2])); }, "forward");
+  for (const size_t i : {0U, 1U, 2U})
+    test::check_thread_independent([&] { return test::gradients(kOp, x).grads[i]; }, "backward");
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const auto x = inputs_of({"", 2, 5, 4});
+  test::check_error([&] { gated_recurrence(slice(x[0], 1, 0, 4), x[1]); },
+                    "gated_recurrence: expected gate and x of one shape (B, T, C), found (2, 4, 4) and (2, 5, 4)");
+  test::check_error([&] { gated_recurrence(to(x[0], DType::f32), x[1]); }, "one float dtype, found f32 and f64");
+  test::check_error([&] { gated_recurrence(x[0], x[1], slice(x[2], 0, 0, 1)); },
+                    "expected initial of shape (2, 4) f64");
+  test::check_error([&] { gated_recurrence(x[0], x[1], to(x[2], DType::f32)); }, "found (2, 4) f32");
+  test::check_error([&] { gated_recurrence(transpose(x[0], 1, 2), transpose(x[1], 1, 2)); }, "must be contiguous");
+  test::check_error([&] { gated_recurrence(slice(x[0], 1, 0, 0), slice(x[1], 1, 0, 0)); }, "at least one token");
+}

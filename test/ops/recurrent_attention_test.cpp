@@ -1,0 +1,117 @@
+#include "ops/recurrent_attention.h"
+
+#include "core/memory.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::HeadPatterns;
+using ratel::Pattern;
+using ratel::Recurrence;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  int64_t B, T, heads, d;
+};
+
+// Recurrence: chunks of 32 tokens. Attention: tiles of 64 queries, runs of 256 keys, stretches of 512 queries backward.
+const Case kCases[] = {
+    {"one token", 1, 1, 1, 2},
+    {"one short of a chunk", 2, 31, 1, 2},
+    {"one past a chunk", 1, 33, 3, 4},
+    {"a tile", 1, 64, 2, 6},
+    {"one past a tile", 2, 65, 2, 4},
+    {"past a run of keys", 1, 259, 1, 4},
+    {"two stretches of queries", 1, 530, 1, 2},
+};
+
+Tensor projection_of(const Case& c, Recurrence recurrence) {
+  return test::randn({c.B, c.T, (recurrence == Recurrence::gated ? 5 : 4) * c.heads * c.d}, 1);
+}
+
+test::TensorFunction op(int64_t heads, const HeadPatterns& p, Recurrence r = Recurrence::gated) {
+  return [=](const auto& x) { return recurrent_attention(x[0], heads, p, r); };
+}
+test::TensorFunction reference(int64_t heads, const HeadPatterns& p, Recurrence r = Recurrence::gated) {
+  return [=](const auto& x) { return recurrent_attention_reference(x[0], heads, p, r); };
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(equals_its_reference_on_every_path) {
+  for (const Case& c : kCases)
+    for (const Recurrence r : {Recurrence::gated, Recurrence::none})
+      for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{16, 0, 0}, Pattern{4, 5, 3}, Pattern{-1, 20, 2}}) {
+        if (c.T > 300 && p.dilation != 16) continue;
+        const std::vector<Tensor> x{projection_of(c, r)};
+        const auto exact = test::gradients(reference(c.heads, {p}, r), x),
+                   ours = test::gradients(op(c.heads, {p}, r), x);
+        const std::string what = ratel::concat_text(c.path, ", ", p, r == Recurrence::gated ? ", gated" : ", ungated");
+        test::check_close(ours.out, exact.out, 1e-12, what);
+        test::check_close(ours.grads[0], exact.grads[0], 1e-11, what + " gradient");
+      }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{16, 0, 0}, Pattern{4, 5, 3}})
+    test::check_against_reference(op(2, {p}), reference(2, {p}),
+                                  {projection_of({"", 2, 140, 2, 16}, Recurrence::gated)},
+                                  ratel::concat_text("f32 and bf16, ", p));
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  const Case c{"", 2, 37, 2, 4};
+  const HeadPatterns hybrid{{8, 0, 0}, {-1, 4, 2}};
+  test::gradcheck(op(2, hybrid), {projection_of(c, Recurrence::gated)}, "gated, a pattern a head", 120);
+  test::gradcheck(op(2, hybrid, Recurrence::none), {projection_of(c, Recurrence::none)}, "ungated", 120);
+}
+
+BOOST_AUTO_TEST_CASE(a_later_token_changes_nothing_before_it) {
+  const Case c{"", 1, 90, 2, 4};
+  const Tensor x = projection_of(c, Recurrence::gated), y = clone(x);
+  copy_into(slice(y, 1, 70, 90), test::randn({1, 20, 40}, 9));
+  for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{16, 3, 2}}) {
+    const auto first = [&](const Tensor& in) { return contiguous(slice(recurrent_attention(in, 2, {p}), 1, 0, 70)); };
+    test::check_identical(first(y), first(x), "the first 70 tokens");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(memory_is_linear_in_time) {
+  const auto peak = [](int64_t T) {
+    const std::vector<Tensor> x{test::randn({1, T, 40}, 1, DType::f32)};
+    ratel::reset_peak_memory();
+    const int64_t before = ratel::memory_use().live;
+    test::gradients(op(2, {{64, 0, 0}}), x);
+    return ratel::memory_use().peak - before;
+  };
+  BOOST_TEST(peak(8192) < 2.2 * static_cast<double>(peak(4096)));
+}
+
+BOOST_AUTO_TEST_CASE(independent_of_threads) {
+  const std::vector<Tensor> x{projection_of({"", 2, 600, 2, 4}, Recurrence::gated)};
+  test::check_thread_independent([&] { return op(2, {{16, 5, 2}})(x); }, "forward");
+  test::check_thread_independent([&] { return test::gradients(op(2, {{16, 5, 2}}), x).grads[0]; }, "gradient");
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const Tensor x = test::randn({1, 6, 40}, 1);
+  test::check_error([&] { recurrent_attention(x, 3, {{}}); }, "3 heads do not divide 8 channels into even widths");
+  test::check_error([&] { recurrent_attention(x, 8, {{}}); }, "8 heads do not divide 8 channels into even widths");
+  test::check_error(
+      [&] {
+        recurrent_attention(test::randn({1, 6, 41}, 1), 1, {{}});
+      },
+      "expected a projection (B, T, 5C) with T >= 1, found (1, 6, 41)");
+  test::check_error([&] { recurrent_attention(test::randn({6, 40}, 1), 1, {{}}); }, "found (6, 40)");
+  test::check_error([&] { recurrent_attention(transpose(x, 0, 1), 1, {{}}); }, "must be contiguous");
+  test::check_error([&] { recurrent_attention(to(x, DType::i64), 1, {{}}); }, "expected a float dtype, found i64");
+  test::check_error([&] { recurrent_attention(x, 2, {{-2, 0, 0}}); }, "dilation must be at least 1, or -1");
+}
