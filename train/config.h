@@ -8,7 +8,7 @@
 #include "core/dtype.h"
 #include "io/json.h"
 #include "io/toml.h"
-#include "models/rat_plus.h"
+#include "models/description.h"
 
 namespace ratel::train {
 
@@ -23,11 +23,12 @@ struct TrainConfig {
   RatPlusConfig model;          ///< [model]
 
   struct Data {
-    int64_t seq_len = 256;   ///< tokens of a training window
-    int64_t batch_size = 8;  ///< windows of a batch
-    int64_t accumulate = 1;  ///< equal parts a batch is computed in; divides batch_size
-    int64_t seed = 0;        ///< of the order of the windows
-    int64_t eos = 256;       ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    int64_t seq_len = 256;                   ///< tokens of a training window
+    int64_t batch_size = 8;                  ///< windows of a batch
+    int64_t accumulate = 1;                  ///< equal parts a batch is computed in; divides batch_size
+    int64_t seed = 0;                        ///< of the order of the windows
+    Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
+    int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
     friend bool operator==(const Data&, const Data&) = default;
   } data;
 
@@ -55,18 +56,15 @@ struct TrainConfig {
     friend bool operator==(const Run&, const Run&) = default;
   } train;
 
-  /// The run's own pattern. Throws Error where dilation, window and initial have lengths that do not fit.
+  /// The run's own pattern. Throws Error where a list fits neither one value nor one a layer, or a value is wrong.
   [[nodiscard]] ModelPattern pattern() const;
   [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
+  /// What goes next to the weights. With joint training off they know one pattern, which is recorded as adapted to.
+  [[nodiscard]] ModelDescription description() const;
   /// Throws Error naming the first field that is out of range or does not fit the others.
   void validate() const;
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
-
-/// Patterns from lists of one value or one a layer; lists of one stretch. Throws Error naming the list that fits
-/// neither, or a value out of range.
-ModelPattern make_pattern(const std::vector<int64_t>& dilation, const std::vector<int64_t>& window,
-                          const std::vector<int64_t>& initial, int64_t layers);
 
 /// Puts the assignments into `config`: first model.preset, which sets the sizes, then the others. Throws Error(input)
 /// "path:line: ..." for an unknown key (naming the nearest there is), a value of the wrong type or out of range.

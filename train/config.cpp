@@ -1,0 +1,201 @@
+#include "train/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "core/text.h"
+#include "io/report.h"
+#include "train/config_fields.h"
+
+namespace ratel::train {
+namespace {
+
+using io::Json;
+
+const Field* find_field(const std::vector<Field>& fields, std::string_view key) {
+  const auto found = std::find_if(fields.begin(), fields.end(), [key](const Field& field) { return field.key == key; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+std::string unknown_key(const std::vector<Field>& fields, std::string_view key) {
+  std::vector<std::string_view> keys;
+  for (const Field& field : fields) keys.push_back(field.key);
+  const std::string near = nearest(key, keys);
+  return concat_text("unknown key ", io::quoted(key), near.empty() ? "" : "; the nearest is \"" + near + '"');
+}
+
+Problem assign_preset(TrainConfig& config, const Json& json) {
+  if (!json.is_string()) return "expected a string, found " + json.described();
+  try {
+    const RatPlusConfig sizes = rat_plus_preset(json.as_string());
+    config.model.vocab_size = sizes.vocab_size;
+    config.model.layers = sizes.layers;
+    config.model.channels = sizes.channels;
+    config.model.heads = sizes.heads;
+  } catch (const Error& error) {
+    return error.what();
+  }
+  config.preset = json.as_string();
+  return {};
+}
+
+struct Assignment {
+  std::string key;
+  Json value;
+  std::string where;  // for errors
+};
+
+/// The preset first, then all others in order.
+void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments, ErrorKind kind) {
+  const auto fail_with = [kind](const Assignment& a, const std::string& problem) {
+    throw Error(concat_text(a.where, ": ", problem), kind);
+  };
+  for (const Assignment& a : assignments)
+    if (a.key == "model.preset")
+      if (const Problem problem = assign_preset(config, a.value)) fail_with(a, a.key + ": " + *problem);
+  const std::vector<Field> fields = fields_of(config);
+  for (const Assignment& a : assignments) {
+    const Field* field = find_field(fields, a.key);
+    if (field == nullptr) fail_with(a, unknown_key(fields, a.key));
+    if (a.key == "model.preset") continue;
+    if (const Problem problem = assign(*field, a.value)) fail_with(a, a.key + ": " + *problem);
+  }
+}
+
+/// A number where the text is one, else the text itself.
+Json parse_number(std::string_view text) {
+  int64_t integer = 0;
+  const char* end = text.data() + text.size();
+  if (const auto [at, error] = std::from_chars(text.data(), end, integer); error == std::errc() && at == end)
+    return integer;
+  double number = 0;
+  if (const auto [at, error] = std::from_chars(text.data(), end, number); error == std::errc() && at == end)
+    return number;
+  return text;
+}
+
+/// The text of an override as what its field takes; what does not read as that stays a string, for the error.
+Json parse_override(const Field& field, std::string_view text) {
+  const auto& member = field.member;
+  if (std::holds_alternative<int64_t*>(member) || std::holds_alternative<double*>(member)) return parse_number(text);
+  if (std::holds_alternative<bool*>(member) && (text == "true" || text == "false")) return text == "true";
+  if (!std::holds_alternative<std::vector<int64_t>*>(member)) return text;
+  Json list = Json::array();
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    list.push_back(parse_number(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return list;
+}
+
+}  // namespace
+
+ModelPattern TrainConfig::pattern() const {
+  return parse_model_pattern(train.dilation, train.window, train.initial, model.layers);
+}
+
+ModelDescription TrainConfig::description() const {
+  ModelDescription result{model, data.tokenizer, {}};
+  if (train.joint == Joint::off) result.adapted = pattern();
+  return result;
+}
+
+void TrainConfig::validate() const {
+  TrainConfig copy = *this;
+  for (const Field& field : fields_of(copy))
+    if (const Problem problem = assign(field, value_of(field))) fail(field.key, ": ", *problem);
+  description().validate();
+  pattern().check_fits(model);
+  check(data.batch_size % data.accumulate == 0, "data.accumulate: expected a divisor of data.batch_size ",
+        data.batch_size, ", found ", data.accumulate);
+  check(data.eos < model.vocab_size, "data.eos: expected a token below model.vocab_size ", model.vocab_size,
+        " or -1, found ", data.eos);
+}
+
+void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path) {
+  std::vector<Assignment> assignments;
+  for (const auto& entry : entries) assignments.push_back({entry.key, entry.value, concat_text(path, ":", entry.line)});
+  assign_all(config, assignments, ErrorKind::input);
+}
+
+void apply_toml_file(TrainConfig& config, const std::string& path) {
+  apply_toml(config, io::read_toml_file(path), path);
+}
+
+void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides) {
+  const std::vector<Field> fields = fields_of(config);
+  std::vector<Assignment> assignments;
+  for (const std::string& text : overrides) {
+    std::string_view rest = text;
+    if (rest.starts_with("--")) rest.remove_prefix(2);
+    const size_t equals = rest.find('=');
+    check(equals != std::string_view::npos, "expected --section.key=value, found ", io::quoted(text));
+    const std::string_view key = rest.substr(0, equals), value = rest.substr(equals + 1);
+    const Field* field = find_field(fields, key);
+    assignments.push_back(
+        {std::string(key), field != nullptr ? parse_override(*field, value) : Json(value), io::one_line(text)});
+  }
+  assign_all(config, assignments, ErrorKind::usage);
+}
+
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  TrainConfig config;
+  if (!path.empty()) apply_toml_file(config, path);
+  apply_overrides(config, overrides);
+  config.validate();
+  return config;
+}
+
+std::string to_toml(const TrainConfig& config) {
+  TrainConfig copy = config;
+  std::string text;
+  std::string_view section;
+  for (const Field& field : fields_of(copy)) {
+    const size_t dot = field.key.find('.');
+    if (section != field.key.substr(0, dot)) {
+      text += text.empty() ? "" : "\n";
+      section = field.key.substr(0, dot);
+      text += concat_text('[', section, "]\n");
+    }
+    text += concat_text(field.key.substr(dot + 1), " = ", value_of(field).dump(), '\n');
+  }
+  return text;
+}
+
+Json to_json(const TrainConfig& config) {
+  TrainConfig copy = config;
+  Json json = Json::object();
+  for (const Field& field : fields_of(copy)) json.append(std::string(field.key), value_of(field));
+  return json;
+}
+
+TrainConfig config_from_json(const Json& json, std::string_view where) {
+  std::vector<Assignment> assignments;
+  for (const auto& [key, value] : json.as_object(where)) assignments.push_back({key, value, std::string(where)});
+  TrainConfig config;
+  assign_all(config, assignments, ErrorKind::input);
+  return config;
+}
+
+std::vector<ConfigChange> changes_between(const TrainConfig& was, const TrainConfig& is) {
+  TrainConfig before = was, after = is;
+  const std::vector<Field> old_fields = fields_of(before), new_fields = fields_of(after);
+  std::vector<ConfigChange> changes;
+  for (size_t i = 0; i < old_fields.size(); ++i) {
+    const Json old_value = value_of(old_fields[i]), new_value = value_of(new_fields[i]);
+    if (old_fields[i].on_resume == OnResume::fixed && old_value != new_value)
+      changes.push_back({std::string(old_fields[i].key), old_value.dump(), new_value.dump()});
+  }
+  return changes;
+}
+
+std::vector<ConfigField> config_fields() {
+  TrainConfig config;
+  std::vector<ConfigField> result;
+  for (const Field& field : fields_of(config)) result.push_back({std::string(field.key), std::string(field.about)});
+  return result;
+}
+
+}  // namespace ratel::train

@@ -1,0 +1,153 @@
+#include "train/config_fields.h"
+
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace ratel::train {
+namespace {
+
+using io::Json;
+
+constexpr double kMost = 1e15;  // integers up to here are exact as doubles
+constexpr double kTiny = std::numeric_limits<double>::min();
+
+// What an enum's values are called in a config.
+constexpr std::pair<Joint, std::string_view> kJoint[] = {
+    {Joint::alternate, "alternate"}, {Joint::sum, "sum"}, {Joint::off, "off"}};
+constexpr std::pair<Recurrence, std::string_view> kRecurrence[] = {{Recurrence::gated, "gated"},
+                                                                   {Recurrence::none, "none"}};
+constexpr std::pair<Tokenizer, std::string_view> kTokenizer[] = {{Tokenizer::bytes, "bytes"},
+                                                                 {Tokenizer::none, "none"}};
+constexpr std::pair<DType, std::string_view> kDType[] = {{DType::f32, "f32"}, {DType::f64, "f64"}};
+constexpr std::span<const std::pair<Joint, std::string_view>> names_of(const Joint*) { return kJoint; }
+constexpr std::span<const std::pair<Recurrence, std::string_view>> names_of(const Recurrence*) { return kRecurrence; }
+constexpr std::span<const std::pair<Tokenizer, std::string_view>> names_of(const Tokenizer*) { return kTokenizer; }
+constexpr std::span<const std::pair<DType, std::string_view>> names_of(const DType*) { return kDType; }
+
+template <class E>
+std::string choices_of(const E* none) {
+  std::string all;
+  for (const auto& [value, name] : names_of(none)) all += concat_text(all.empty() ? "" : ", ", '"', name, '"');
+  return all;
+}
+
+Problem expected(const Json& found, std::string_view what) {
+  return concat_text("expected ", what, ", found ", found.described());
+}
+
+template <class T>
+Problem assign_number(const Field& field, const Json& json, T* value) {
+  constexpr bool kInteger = std::is_same_v<T, int64_t>;
+  if (kInteger ? !json.is_int() : !json.is_number()) return expected(json, kInteger ? "an integer" : "a number");
+  const double number = json.as_double();
+  if (!(number >= field.least && number <= field.most))
+    return expected(json, field.most < kMost ? concat_text(kInteger ? "an integer" : "a number", " from ", field.least,
+                                                           " to ", field.most)
+                                             : concat_text(field.least, " or more"));
+  if constexpr (kInteger)
+    *value = json.as_int();
+  else
+    *value = number;
+  return {};
+}
+
+Problem assign_list(const Json& json, std::vector<int64_t>* value) {
+  std::vector<int64_t> list;
+  for (const Json& element : json.is_array() ? json.as_array() : Json::Array{json}) {
+    if (!element.is_int()) return expected(json, "an integer or a list of integers");
+    list.push_back(element.as_int());
+  }
+  if (list.empty()) return expected(json, "at least one integer");
+  *value = list;
+  return {};
+}
+
+}  // namespace
+
+std::vector<Field> fields_of(TrainConfig& c) {
+  using enum OnResume;
+  return {
+      {"model.preset", &c.preset, free, 0, 0, "tiny, small, 1b, 3b or 7b: the sizes that are not given"},
+      {"model.vocab_size", &c.model.vocab_size, fixed, 1, kMost, "token ids there are"},
+      {"model.layers", &c.model.layers, fixed, 1, kMost, "blocks"},
+      {"model.channels", &c.model.channels, fixed, 2, kMost, "width of a token's state"},
+      {"model.heads", &c.model.heads, fixed, 1, kMost, "attention heads of a layer"},
+      {"model.recurrence", &c.model.recurrence, fixed, 0, 0, "gated, or none for the attention-only baseline"},
+      {"model.norm_eps", &c.model.norm_eps, fixed, kTiny, 1, "epsilon of the norms"},
+      {"model.rope_base", &c.model.rope_base, fixed, 1, kMost, "base of the rotary embedding"},
+      {"data.seq_len", &c.data.seq_len, fixed, 1, kMost, "tokens of a training window"},
+      {"data.batch_size", &c.data.batch_size, fixed, 1, kMost, "windows of a batch"},
+      {"data.accumulate", &c.data.accumulate, fixed, 1, kMost, "equal parts a batch is computed in, to save memory"},
+      {"data.seed", &c.data.seed, fixed, 0, kMost, "of the order of the windows"},
+      {"data.tokenizer", &c.data.tokenizer, fixed, 0, 0, "bytes, or none: what made the tokens"},
+      {"data.eos", &c.data.eos, fixed, -1, kMost, "the end-of-text id; -1: there is none"},
+      {"optimizer.peak_rate", &c.optimizer.peak_rate, fixed, 0, 1e6, "learning rate after warm-up"},
+      {"optimizer.final_rate", &c.optimizer.final_rate, fixed, 0, 1e6, "learning rate at the end of the cosine"},
+      {"optimizer.warmup_fraction", &c.optimizer.warmup_fraction, fixed, 0, 1, "part of the steps that warms up"},
+      {"optimizer.beta1", &c.optimizer.beta1, fixed, 0, 1 - 1e-15, "decay of the first moment"},
+      {"optimizer.beta2", &c.optimizer.beta2, fixed, 0, 1 - 1e-15, "decay of the second moment"},
+      {"optimizer.eps", &c.optimizer.eps, fixed, kTiny, 1, "epsilon of AdamW"},
+      {"optimizer.weight_decay", &c.optimizer.weight_decay, fixed, 0, 1e6, "decoupled weight decay, on all parameters"},
+      {"optimizer.clip", &c.optimizer.clip, fixed, 0, kMost, "largest gradient norm; 0: any"},
+      {"train.steps", &c.train.steps, fixed, 1, kMost, "batches of the whole run"},
+      {"train.joint", &c.train.joint, fixed, 0, 0,
+       "alternate: a sparse and a dense step a batch; sum: one step on both losses; off: one pattern"},
+      {"train.sparse_dilation", &c.train.sparse_dilation, fixed, 1, kMost, "dilation of joint training's sparse pass"},
+      {"train.dilation", &c.train.dilation, fixed, 0, 0,
+       "the run's own pattern: one value, or one a layer; -1: no dilated keys"},
+      {"train.window", &c.train.window, fixed, 0, 0, "keys before a query that it sees"},
+      {"train.initial", &c.train.initial, fixed, 0, 0, "first keys that every query sees"},
+      {"train.checkpoint_every", &c.train.checkpoint_every, free, 1, kMost, "steps between checkpoints"},
+      {"train.keep_checkpoints", &c.train.keep_checkpoints, free, 1, kMost, "checkpoints that stay"},
+      {"train.seed", &c.train.seed, fixed, 0, kMost, "of the weights"},
+      {"train.dtype", &c.train.dtype, fixed, 0, 0, "f32 or f64"},
+      {"train.threads", &c.train.threads, free, 0, 4096, "CPU threads; 0: all cores"},
+      {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
+  };
+}
+
+Json value_of(const Field& field) {
+  return std::visit(
+      []<class T>(T* value) -> Json {
+        if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+          return value->size() == 1 ? Json(value->front()) : Json::array_of(*value);
+        else if constexpr (std::is_enum_v<T>) {
+          for (const auto& [choice, name] : names_of(value))
+            if (choice == *value) return name;
+          fail("config: a value without a name");
+        } else
+          return *value;
+      },
+      field.member);
+}
+
+Problem assign(const Field& field, const Json& json) {
+  return std::visit(
+      [&]<class T>(T* value) -> Problem {
+        if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>)
+          return assign_number(field, json, value);
+        else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+          return assign_list(json, value);
+        else if constexpr (std::is_same_v<T, bool>) {
+          if (!json.is_bool()) return expected(json, "true or false");
+          *value = json.as_bool();
+        } else {
+          if (!json.is_string()) return expected(json, "a string");
+          if constexpr (std::is_enum_v<T>) {
+            for (const auto& [choice, name] : names_of(value))
+              if (name == json.as_string()) {
+                *value = choice;
+                return {};
+              }
+            return expected(json, concat_text("one of ", choices_of(value)));
+          } else
+            *value = json.as_string();
+        }
+        return {};
+      },
+      field.member);
+}
+
+}  // namespace ratel::train
