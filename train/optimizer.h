@@ -25,20 +25,19 @@ class Optimizer {
 
   /// One step with the gradients the parameters hold; they stay.
   UpdateResult step(double rate);
+  /// Forgets the gradients of all parameters.
+  void zero_grad() const;
   /// Steps applied so far, which the moments' bias correction needs.
   [[nodiscard]] int64_t steps() const { return steps_; }
 
   /// The moments: "m.PATH" and "v.PATH" for every parameter.
-  [[nodiscard]] std::vector<nn::NamedTensor> state() const;
+  [[nodiscard]] const std::vector<nn::NamedTensor>& state() const { return moments_.parameters(); }
   /// Puts moments and count back. Throws Error(input) that lists what is missing, unexpected or misshaped in `source`.
   void load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source);
 
  private:
-  struct Slot {
-    nn::NamedTensor parameter;
-    Tensor m, v;
-  };
-  std::vector<Slot> slots_;
+  std::vector<nn::NamedTensor> parameters_;
+  nn::ParamStore moments_;
   TrainConfig::Optimizer options_;
   int64_t steps_ = 0;
 };

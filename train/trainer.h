@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,14 @@ class Trainer {
   [[nodiscard]] bool diverged() const { return progress_.skipped_in_a_row >= kMaxSkippedInARow; }
 
  private:
+  enum class Pass { sparse, own };
+  struct Update {
+    std::vector<double> losses;  // one a pass
+    double grad_norm;
+    bool applied;
+  };
+  /// One optimizer step on the sum of the losses through each pattern.
+  Update update(const std::vector<Batch>& parts, std::span<const ModelPattern> passes, double rate);
   /// Mean loss of the batch through a pattern; its gradient is added to the parameters'.
   double accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const;
 

@@ -1,0 +1,157 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "autograd/checkpoint.h"
+#include "ops/backward.h"
+#include "ops/create.h"
+#include "ops/cross_entropy.h"
+#include "train/schedule.h"
+
+namespace ratel::train {
+namespace {
+
+/// RatPlus::loss, the blocks' insides forgotten in forward and computed again in backward.
+Tensor recomputed_loss(const RatPlus& model, const Batch& batch, const ModelPattern& pattern) {
+  Tensor x = model.embedding(batch.tokens);  // (B, T, C)
+  for (size_t layer = 0; layer < model.blocks.size(); ++layer) {
+    const nn::RatPlusBlock& block = model.blocks[layer];
+    const HeadPatterns& patterns = pattern.of_layer(static_cast<int64_t>(layer), model.config.layers);
+    x = checkpoint([block, patterns](const std::vector<Tensor>& in) { return block(in[0], patterns); }, {x});
+  }
+  return cross_entropy(model.embedding.as_head(model.norm(x)), batch.labels);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+io::Json to_json(const StepReport& report) {
+  io::Json row = io::Json::object({{"step", report.step}, {"loss", report.loss}});
+  if (report.sparse_loss) row.set("sparse_loss", *report.sparse_loss);
+  row.set("learning_rate", report.learning_rate);
+  row.set("grad_norm", report.grad_norm);
+  if (report.sparse_grad_norm) row.set("sparse_grad_norm", *report.sparse_grad_norm);
+  if (report.skipped > 0) row.set("skipped", report.skipped);
+  row.set("tokens", report.tokens);
+  row.set("tokens_per_second", report.tokens_per_second);
+  row.set("seconds", report.seconds);
+  row.set("eta_seconds", report.eta_seconds);
+  return row;
+}
+
+std::string describe(const SkippedUpdate& skipped) {
+  return concat_text("step ", skipped.step, ": loss ", skipped.loss, ", gradient norm ", skipped.grad_norm,
+                     skipped.sparse ? " through the sparse pattern" : "", ": not applied; samples ",
+                     skipped.first_sample, " to ", skipped.first_sample + skipped.samples - 1);
+}
+
+Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& optimizer, BatchSource batches)
+    : config_(&config),
+      model_(&model),
+      optimizer_(&optimizer),
+      batches_(std::move(batches)),
+      own_(config.pattern()),
+      sparse_(config.sparse_pattern()) {
+  check(config.data.batch_size % config.data.accumulate == 0, "trainer: ", config.data.accumulate,
+        " parts do not divide a batch of ", config.data.batch_size);
+}
+
+double Trainer::accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const {
+  int64_t counted = 0;
+  for (const Batch& part : parts) counted += part.counted;
+  double total = 0;
+  for (const Batch& part : parts) {
+    const double share = counted > 0 ? static_cast<double>(part.counted) / static_cast<double>(counted) : 0;
+    const Tensor loss = config_->train.recompute ? recomputed_loss(*model_, part, pattern)
+                                                 : model_->loss(part.tokens, part.labels, pattern);
+    total += share * loss.item();
+    backward(loss, full({}, share, loss.dtype()));
+  }
+  return total;
+}
+
+Trainer::Update Trainer::update(const std::vector<Batch>& parts, std::span<const ModelPattern> passes, double rate) {
+  optimizer_->zero_grad();
+  Update result{{}, std::numeric_limits<double>::quiet_NaN(), false};
+  bool finite = true;
+  for (const ModelPattern& pattern : passes) {
+    result.losses.push_back(accumulate_gradient(parts, pattern));
+    finite = finite && std::isfinite(result.losses.back());
+  }
+  if (!finite) return result;
+  const UpdateResult applied = optimizer_->step(rate);
+  result.grad_norm = applied.grad_norm;
+  result.applied = applied.applied;
+  return result;
+}
+
+StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_skipped) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto& [seq_len, batch_size, accumulate, seed, tokenizer, eos] = config_->data;
+  const auto& o = config_->optimizer;
+  std::vector<Batch> parts;
+  for (int64_t part = 0; part < accumulate; ++part)
+    parts.push_back(batches_(progress_.samples + part * (batch_size / accumulate), batch_size / accumulate));
+
+  StepReport report;
+  report.step = progress_.step + 1;
+  report.steps = config_->train.steps;
+  report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
+  const auto run = [&](std::initializer_list<ModelPattern> passes, Pass pass) {
+    const Update result = update(parts, passes, report.learning_rate);
+    if (!result.applied) {
+      ++report.skipped;
+      if (on_skipped)
+        on_skipped({report.step, pass == Pass::sparse, result.losses.back(), result.grad_norm, progress_.samples,
+                    batch_size, progress_.skipped_in_a_row + 1});
+    }
+    return result;
+  };
+  switch (config_->train.joint) {
+    case Joint::alternate: {
+      const Update sparse = run({sparse_}, Pass::sparse), own = run({own_}, Pass::own);
+      report.sparse_loss = sparse.losses[0];
+      report.sparse_grad_norm = sparse.grad_norm;
+      report.loss = own.losses[0];
+      report.grad_norm = own.grad_norm;
+      break;
+    }
+    case Joint::sum: {
+      const Update both = run({sparse_, own_}, Pass::own);
+      report.sparse_loss = both.losses[0];
+      report.loss = both.losses[1];
+      report.grad_norm = both.grad_norm;
+      break;
+    }
+    case Joint::off: {
+      const Update own = run({own_}, Pass::own);
+      report.loss = own.losses[0];
+      report.grad_norm = own.grad_norm;
+      break;
+    }
+  }
+
+  const double elapsed = seconds_since(start);
+  session_seconds_ += elapsed;
+  ++session_steps_;
+  ++progress_.step;
+  progress_.samples += batch_size;
+  progress_.tokens += batch_size * seq_len;
+  progress_.seconds += elapsed;
+  progress_.skipped_updates += report.skipped;
+  progress_.skipped_in_a_row = report.skipped > 0 ? progress_.skipped_in_a_row + 1 : 0;
+  report.tokens = progress_.tokens;
+  report.tokens_per_second = static_cast<double>(batch_size * seq_len) / elapsed;
+  report.seconds = progress_.seconds;
+  report.eta_seconds =
+      session_seconds_ / static_cast<double>(session_steps_) * static_cast<double>(report.steps - report.step);
+  return report;
+}
+
+}  // namespace ratel::train
