@@ -59,9 +59,9 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint);
 void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
                      Optimizer& optimizer);
 
-/// Removes all but the newest `keep` checkpoints that are valid, and damaged ones older than those. `just_written` is
-/// known to be valid and is not read again. Never removes the last valid one.
-void prune_checkpoints(const std::string& run, int64_t keep, const std::string& just_written);
+/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them. The one of `newest_step`
+/// must be valid, and stays. Later ones are left alone. Throws Error(disk).
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step);
 
 /// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.
 void require_free_space(const std::string& path, uint64_t bytes);

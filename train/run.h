@@ -25,8 +25,8 @@ enum class Start { fresh, resume };
 /// Whether a resumed run may go on with another config or other data than it was started with.
 enum class Changes { refuse, allow };
 
-struct TrainOptions {
-  std::string config;                  ///< TOML; where empty, RUN/config.toml when resuming, else the defaults
+/// What training and adapting have in common.
+struct RunOptions {
   std::vector<std::string> overrides;  ///< "--section.key=value"
   std::string data;                    ///< token file
   std::string out;                     ///< RUN
@@ -34,6 +34,10 @@ struct TrainOptions {
   Changes changes = Changes::refuse;
   Observer observer;
   std::function<bool()> stop;  ///< polled after every step: true makes a checkpoint and returns
+};
+
+struct TrainOptions : RunOptions {
+  std::string config;  ///< TOML; where empty, RUN/config.toml when resuming, else the defaults
 };
 
 struct RunResult {
@@ -47,7 +51,8 @@ struct RunResult {
 /// changed (both values are named) or another process trains there; (input) for config, data or checkpoints that do not
 /// fit; (disk); (numerical) after kMaxSkippedInARow, with a checkpoint of what was reached.
 ///
-/// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one. It is
+/// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one (then the
+/// folder holds a run of this config, or nothing). It is
 /// bit-identical to never having stopped: weights, moments, schedule, data, losses. Rows of metrics.jsonl after that
 /// checkpoint are dropped. Results do not depend on the number of threads.
 RunResult train_run(const TrainOptions& options);
@@ -55,21 +60,15 @@ RunResult train_run(const TrainOptions& options);
 /// The config train_run would use, for --print-config.
 TrainConfig resolve_train_config(const TrainOptions& options);
 
-struct AdaptOptions {
-  std::string from;  ///< a model folder, a checkpoint or a run folder
+struct AdaptOptions : RunOptions {
+  std::string from;  ///< a model folder, a checkpoint or a run folder; may be empty where a run resumes
   /// The pattern, one value or one a layer; an empty list leaves the default (1, 0, 0) or what the overrides say.
   std::vector<int64_t> dilation, window, initial;
-  std::vector<std::string> overrides;
-  std::string data, out;
-  Start start = Start::fresh;
-  Changes changes = Changes::refuse;
-  Observer observer;
-  std::function<bool()> stop;
 };
 
 /// Adapts trained weights to one pattern: joint off, no warm-up, nothing frozen, fresh moments, a tenth of the source
 /// run's peak rate, cosine to its final rate. Steps are a tenth of the source run's, at least 1; batch, seq_len and all
-/// else are as there. Where `from` is no checkpoint of ours they follow from TrainConfig's defaults. Overrides win.
+/// else are as there. Where `from` is a bare model folder they follow from TrainConfig's defaults. Overrides win.
 /// The checkpoints' config.json records the pattern. Errors and resuming as in train_run.
 /// Source: RAT+, arXiv 2602.18196, resolution adaptation.
 RunResult adapt_run(const AdaptOptions& options);

@@ -1,0 +1,226 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "autograd/gradient.h"
+#include "io/file.h"
+#include "io/hash.h"
+#include "io/safetensors.h"
+#include "models/model_folder.h"
+
+namespace ratel::train {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+
+constexpr int64_t kFormatVersion = 1;
+constexpr std::array<std::string_view, 4> kFiles{"config.json", "model.safetensors", "optimizer.safetensors",
+                                                 "state.json"};
+constexpr uint64_t kSlackBytes = 1 << 20;  // headers, JSON, folders
+
+std::string file_in(const std::string& folder, std::string_view name) { return folder + '/' + std::string(name); }
+
+/// A folder that goes away again unless it is kept.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) { remove(); }
+  ~TemporaryFolder() {
+    if (!kept_) remove();
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  void keep() { kept_ = true; }
+
+ private:
+  void remove() const {
+    std::error_code error;
+    fs::remove_all(path_, error);
+  }
+  std::string path_;
+  bool kept_ = false;
+};
+
+uint64_t bytes_of(const std::vector<nn::NamedTensor>& tensors) {
+  uint64_t total = 0;
+  for (const auto& [name, tensor] : tensors) total += static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
+  return total;
+}
+
+Json to_json(const CheckpointState& state) {
+  const Progress& p = state.progress;
+  return Json::object({{"format_version", kFormatVersion},
+                       {"step", p.step},
+                       {"samples", p.samples},
+                       {"epoch", state.epoch},
+                       {"position", state.position},
+                       {"tokens", p.tokens},
+                       {"optimizer_steps", state.optimizer_steps},
+                       {"skipped_updates", p.skipped_updates},
+                       {"skipped_in_a_row", p.skipped_in_a_row},
+                       {"seconds", p.seconds},
+                       {"data", Json::object({{"fingerprint", state.data.fingerprint}, {"tokens", state.data.tokens}})},
+                       {"config", train::to_json(state.config)}});
+}
+
+void write_manifest(const std::string& folder, int64_t step) {
+  Json files = Json::object();
+  for (const std::string_view name : kFiles) {
+    const io::MappedFile file = io::MappedFile::open(file_in(folder, name));
+    files.append(std::string(name),
+                 Json::object({{"size", file.bytes().size()}, {"sha256", io::sha256_hex(file.bytes())}}));
+  }
+  const Json manifest = Json::object({{"format_version", kFormatVersion}, {"step", step}, {"files", std::move(files)}});
+  io::write_file_atomically(file_in(folder, "MANIFEST.json"), manifest.dump(2) + '\n');
+}
+
+std::vector<nn::NamedTensor> read_tensors(const io::SafetensorsFile& file) {
+  std::vector<nn::NamedTensor> tensors;
+  for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
+  return tensors;
+}
+
+}  // namespace
+
+void require_free_space(const std::string& path, uint64_t bytes) {
+  if (const uint64_t free = io::free_space(path); free < bytes)
+    fail_disk(path, "a checkpoint needs ", bytes, " bytes, found ", free,
+              " free\nhint: make room, or keep fewer with --train.keep_checkpoints");
+}
+
+std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
+                            const Optimizer& optimizer) {
+  const std::string path = checkpoint_path(run, state.progress.step), temporary = path + ".tmp";
+  std::error_code error;
+  if (fs::exists(path, error)) {
+    try {
+      verify_checkpoint(path);
+      return path;
+    } catch (const Error&) {  // damaged: of no use to anybody
+      fs::remove_all(path, error);
+      if (error) fail_disk(path, "a damaged checkpoint that cannot be removed: ", error.message());
+    }
+  }
+  fs::create_directories(checkpoints_path(run), error);
+  if (error) fail_disk(checkpoints_path(run), "the folder cannot be made: ", error.message());
+  io::fsync_directory(run);
+
+  TemporaryFolder guard(temporary);
+  require_free_space(run, bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
+  save_model(temporary, state.config.description(), parameters);
+  std::vector<std::pair<std::string, Tensor>> moments;
+  for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
+  io::save_safetensors(file_in(temporary, "optimizer.safetensors"), moments);
+  io::write_file_atomically(file_in(temporary, "state.json"), to_json(state).dump(2) + '\n');
+  write_manifest(temporary, state.progress.step);
+  io::fsync_directory(temporary);
+  fs::rename(temporary, path, error);
+  if (error) fail_disk(path, "not renamed from ", temporary, ": ", error.message());
+  guard.keep();
+  io::fsync_directory(checkpoints_path(run));
+  return path;
+}
+
+void verify_checkpoint(const std::string& checkpoint) {
+  const std::string path = file_in(checkpoint, "MANIFEST.json");
+  const Json document = io::read_json_file(path);
+  const io::JsonCursor manifest(document, path);
+  if (const int64_t version = manifest["format_version"].as_int(); version != kFormatVersion)
+    fail_input(path, "expected format_version ", kFormatVersion, ", found ", version);
+  for (const std::string_view name : kFiles) {
+    const std::string file = file_in(checkpoint, name);
+    const io::JsonCursor entry = manifest["files"][name];
+    std::error_code error;
+    if (!fs::is_regular_file(fs::symlink_status(file, error))) fail_input(file, "expected a file, found none");
+    const io::MappedFile mapped = io::MappedFile::open(file);
+    if (const int64_t size = entry["size"].as_int(); !std::cmp_equal(size, mapped.bytes().size()))
+      fail_input(file, "expected ", size, " bytes, found ", mapped.bytes().size());
+    const std::string& expected = entry["sha256"].as_string();
+    if (const std::string found = io::sha256_hex(mapped.bytes()); found != expected)
+      fail_input(file, "expected SHA-256 ", expected, ", found ", found);
+  }
+}
+
+std::vector<CheckpointEntry> list_checkpoints(const std::string& run) {
+  constexpr std::string_view kPrefix = "step-";
+  std::vector<CheckpointEntry> found;
+  std::error_code error;
+  for (fs::directory_iterator at(checkpoints_path(run), error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename();
+    if (!name.starts_with(kPrefix)) continue;
+    int64_t step = 0;
+    const char* last = name.data() + name.size();
+    const auto [stop, problem] = std::from_chars(name.data() + kPrefix.size(), last, step);
+    if (problem == std::errc() && stop == last) found.push_back({step, at->path().string()});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });
+  return found;
+}
+
+std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const Warn& warn) {
+  auto checkpoints = list_checkpoints(run);
+  std::reverse(checkpoints.begin(), checkpoints.end());
+  for (const CheckpointEntry& checkpoint : checkpoints) {
+    try {
+      verify_checkpoint(checkpoint.path);
+      return checkpoint;
+    } catch (const Error& error) {
+      if (warn) warn(concat_text(error.what(), "; the checkpoint is passed over"));
+    }
+  }
+  if (!checkpoints.empty())
+    fail_input(checkpoints_path(run), "expected a valid checkpoint, found ", checkpoints.size(), ", all damaged");
+  return {};
+}
+
+CheckpointState read_checkpoint_state(const std::string& checkpoint) {
+  const std::string path = file_in(checkpoint, "state.json");
+  const Json document = io::read_json_file(path);
+  const io::JsonCursor json(document, path);
+  if (const int64_t version = json["format_version"].as_int(); version != kFormatVersion)
+    fail_input(path, "expected format_version ", kFormatVersion, ", found ", version);
+  CheckpointState state;
+  state.progress = {.step = json["step"].as_int(),
+                    .samples = json["samples"].as_int(),
+                    .tokens = json["tokens"].as_int(),
+                    .skipped_updates = json["skipped_updates"].as_int(),
+                    .skipped_in_a_row = json["skipped_in_a_row"].as_int(),
+                    .seconds = json["seconds"].as_double()};
+  state.epoch = json["epoch"].as_int();
+  state.position = json["position"].as_int();
+  state.optimizer_steps = json["optimizer_steps"].as_int();
+  state.data = {json["data"]["fingerprint"].as_string(), json["data"]["tokens"].as_int()};
+  state.config = config_from_json(json["config"].value(), json["config"].where());
+  return state;
+}
+
+void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
+                     Optimizer& optimizer) {
+  const auto weights = io::SafetensorsFile::open(file_in(checkpoint, "model.safetensors"));
+  const auto moments = io::SafetensorsFile::open(file_in(checkpoint, "optimizer.safetensors"));
+  parameters.load(read_tensors(weights), weights.path());
+  optimizer.load(read_tensors(moments), state.optimizer_steps, moments.path());
+}
+
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step) {
+  auto checkpoints = list_checkpoints(run);
+  std::erase_if(checkpoints, [newest_step](const CheckpointEntry& entry) { return entry.step > newest_step; });
+  const auto count = static_cast<int64_t>(checkpoints.size());
+  for (int64_t i = 0; i < count - std::max<int64_t>(keep, 1); ++i) {
+    // Under another name first: a removal that is cut short must not leave half a checkpoint.
+    const std::string& path = checkpoints[static_cast<size_t>(i)].path;
+    std::error_code error;
+    fs::rename(path, path + ".tmp", error);
+    if (!error) fs::remove_all(path + ".tmp", error);
+    if (error) fail_disk(path, "an old checkpoint that cannot be removed: ", error.message());
+  }
+}
+
+}  // namespace ratel::train

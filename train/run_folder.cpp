@@ -1,0 +1,108 @@
+#include "train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "train/checkpoint.h"
+
+namespace ratel::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_leftover(const fs::path& path) { return path.extension() == ".tmp"; }
+
+/// Names in a folder; none where there is no folder.
+std::vector<fs::path> entries_of(const std::string& folder) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    entries.push_back(at->path());
+  return entries;
+}
+
+bool only_leftovers(const std::string& folder) {
+  for (const fs::path& path : entries_of(folder))
+    if (!is_leftover(path)) return false;
+  return true;
+}
+
+bool exists(const std::string& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+}  // namespace
+
+std::string config_path(const std::string& run) { return run + "/config.toml"; }
+std::string metrics_path(const std::string& run) { return run + "/metrics.jsonl"; }
+std::string checkpoints_path(const std::string& run) { return run + "/checkpoints"; }
+std::string checkpoint_path(const std::string& run, int64_t step) {
+  return checkpoints_path(run) + "/step-" + std::to_string(step);
+}
+
+bool is_empty_run(const std::string& run) {
+  for (const fs::path& path : entries_of(run)) {
+    const std::string name = path.filename();
+    if (name == "lock" || is_leftover(path)) continue;
+    if (name != "checkpoints" || !only_leftovers(path)) return false;
+  }
+  return true;
+}
+
+void remove_leftovers(const std::string& run) {
+  for (const std::string& folder : {run, checkpoints_path(run)})
+    for (const fs::path& path : entries_of(folder))
+      if (is_leftover(path)) {
+        std::error_code error;
+        fs::remove_all(path, error);
+        if (error) fail_disk(path.string(), "a leftover that cannot be removed: ", error.message());
+      }
+}
+
+RunLock::RunLock(const std::string& run) {
+  std::error_code error;
+  fs::create_directories(run, error);
+  if (error) fail_disk(run, "the run folder cannot be made: ", error.message());
+  const std::string path = run + "/lock";
+  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail_disk(path, "not opened: ", std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    const int reason = errno;
+    std::array<char, 32> holder{};
+    const ssize_t length = ::pread(descriptor_, holder.data(), holder.size() - 1, 0);
+    ::close(descriptor_);
+    if (reason != EWOULDBLOCK) fail_disk(path, "not locked: ", std::strerror(reason));
+    fail(run, ": process ", length > 0 ? holder.data() : "?", " is training in this run folder\nhint: wait until it ",
+         "ends, or choose another folder");
+  }
+  // The number only serves the message above: that it may not be written is no reason to stop.
+  const std::string self = std::to_string(::getpid());
+  if (::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, self.data(), self.size(), 0) < 0) errno = 0;
+}
+
+RunLock::~RunLock() { ::close(descriptor_); }
+
+std::string resolve_model_dir(const std::string& path, const Warn& warn) {
+  if (exists(path + "/MANIFEST.json")) verify_checkpoint(path);
+  if (exists(path + "/config.json")) return path;
+  if (!exists(path)) fail_input(path, "expected a model folder, a checkpoint or a run folder, found nothing");
+  if (!exists(checkpoints_path(path)))
+    fail_input(path,
+               "expected a model folder, a checkpoint or a run folder, found neither config.json nor "
+               "checkpoints in it");
+  const auto newest = newest_checkpoint(path, warn);
+  if (!newest) fail_input(path, "this run has made no checkpoint yet");
+  return newest->path;
+}
+
+}  // namespace ratel::train
