@@ -56,13 +56,14 @@ void check_close(const Tensor& a, const Tensor& b, double tolerance, const std::
   BOOST_CHECK_MESSAGE(error <= tolerance, what << ": relative error " << error << " > " << tolerance);
 }
 
-void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what) {
+void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what,
+                        DType computed) {
   BOOST_REQUIRE_MESSAGE(fast.shape() == exact.shape() && plain.shape() == exact.shape(),
                         what << ": shapes " << fast.shape() << ", " << plain.shape() << ", " << exact.shape());
   BOOST_REQUIRE_MESSAGE(fast.dtype() == plain.dtype() || accumulate_dtype(plain.dtype()) == fast.dtype(),
                         what << ": dtypes " << fast.dtype() << " and " << plain.dtype());
   const auto f = to_vector<double>(fast), p = to_vector<double>(plain), e = to_vector<double>(exact);
-  const double ulp = half_ulp(plain.dtype());
+  const double ulp = half_ulp(computed);
   const auto compare = [&](size_t begin, size_t end, double other_error, const std::string& where) {
     const double scale = largest(e, begin, end);
     const double ours = largest_difference(f, e, begin, end), theirs = largest_difference(p, e, begin, end);

@@ -114,7 +114,8 @@ void check_against_reference(const TensorFunction& op, const TensorFunction& ref
     check_within_twice(fast.out, plain.out, oracle.out, name + " forward");
     for (size_t i = 0; i < inputs.size(); ++i)
       if (oracle.grads[i].defined())
-        check_within_twice(fast.grads[i], plain.grads[i], oracle.grads[i], name + " gradient " + std::to_string(i));
+        check_within_twice(fast.grads[i], plain.grads[i], oracle.grads[i], name + " gradient " + std::to_string(i),
+                           dtype);
   }
 }
 
