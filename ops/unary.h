@@ -33,7 +33,7 @@ struct UnaryArgs {
   const void* x;
   void* out;
 };
-/// grad_x = grad f'(x); `kept` is the output for exp and sigmoid, the input for the others.
+/// grad_x = grad f'(x); `kept` is the output for exp, the input for the others.
 struct UnaryBackwardArgs {
   UnaryOp op;
   int64_t n;

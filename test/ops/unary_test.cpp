@@ -1,0 +1,170 @@
+#include "ops/unary.h"
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/gradient.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::Shape;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  Shape shape;
+};
+
+// The kernel's paths: whole registers, the elements that do not fill one, whole blocks of 1024, pieces of 16 blocks.
+const Case kCases[] = {
+    {"one element", {1}},
+    {"rank 0", {}},
+    {"empty", {0, 3}},
+    {"one short of a register", {15}},
+    {"a register", {16}},
+    {"one past a register", {17}},
+    {"ragged rows, below a block", {3, 5, 7}},
+    {"one short of a block", {1023}},
+    {"a block", {1024}},
+    {"one past a block", {1025}},
+    {"two pieces, the second short", {131, 128}},
+};
+
+struct Function {
+  const char* name;
+  Tensor (*op)(const Tensor&);
+  Tensor (*reference)(const Tensor&);
+};
+const Function kComposed[] = {
+    {"sigmoid", ratel::sigmoid, ratel::sigmoid_reference},
+    {"silu", ratel::silu, ratel::silu_reference},
+    {"gelu", ratel::gelu, ratel::gelu_reference},
+};
+
+test::TensorFunction of(Tensor (*f)(const Tensor&)) {
+  return [f](const std::vector<Tensor>& x) { return f(x[0]); };
+}
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+/// f of these values in f32 and f64, as doubles.
+void check_values(Tensor (*f)(const Tensor&), const std::vector<double>& at, const std::vector<double>& expected,
+                  double tolerance, const std::string& what) {
+  // Repeated, so that registers and the odd elements at the end both meet every value.
+  std::vector<double> xs;
+  for (int i = 0; i < 19; ++i) xs.insert(xs.end(), at.begin(), at.end());
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const auto y = ratel::to_vector<double>(f(ratel::from_vector(xs, {static_cast<int64_t>(xs.size())}, dtype)));
+    for (size_t i = 0; i < y.size(); ++i) {
+      const double e = expected[i % at.size()];
+      const bool good = std::isnan(e) ? std::isnan(y[i]) : y[i] == e || std::abs(y[i] - e) <= tolerance * std::abs(e);
+      BOOST_CHECK_MESSAGE(good, what << " of " << xs[i] << " in " << dtype << ": " << y[i] << ", expected " << e);
+    }
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(composed_functions_agree_with_their_references) {
+  for (const Case& c : kCases)
+    for (const Function& f : kComposed)
+      for (const double scale : {0.1, 3.0})  // near the bend, and out to the tails
+        test::check_against_reference(of(f.op), of(f.reference), {test::randn(c.shape, 1) * scale},
+                                      std::string(f.name) + ", " + c.path);
+}
+
+BOOST_AUTO_TEST_CASE(exp_log_and_relu_equal_the_c_library) {
+  const auto each = [](const Tensor& x, double (*f)(double)) {
+    auto values = ratel::to_vector<double>(x);
+    for (double& v : values) v = f(v);
+    return ratel::from_vector(values, x.shape());
+  };
+  for (const Case& c : kCases) {
+    const Tensor x = test::randn(c.shape, 1) * 5, positive = exp(x);
+    test::check_close(exp(x), each(x, std::exp), 1e-15, c.path);
+    test::check_close(log(positive), each(positive, std::log), 1e-15, c.path);
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      // One rounding of the exact result: half an ulp for bf16; the f32 functions themselves err by one.
+      const Tensor low = to(x, dtype), low_positive = to(positive, dtype);
+      const double tolerance = dtype == DType::f32 ? 0x1p-23 : 0x1.01p-8;
+      test::check_close(exp(low), each(low, std::exp), tolerance, c.path);
+      test::check_close(log(low_positive), each(low_positive, std::log), tolerance, c.path);
+      test::check_close(relu(low), each(low, [](double v) { return v > 0 ? v : 0; }), 0, c.path);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  for (const Case& c : kCases) {
+    const Tensor x = test::randn(c.shape, 2);
+    for (const Function& f : kComposed) test::gradcheck(of(f.op), {x}, std::string(f.name) + ' ' + c.path);
+    test::gradcheck(of(ratel::exp), {x}, c.path);
+    test::gradcheck(of(ratel::log), {x * x + 0.5}, c.path);
+    test::gradcheck(of(ratel::relu), {x}, c.path);
+  }
+  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu}) {
+    test::gradcheck(of(f), {test::scattered(test::randn({3, 4, 5}, 3))}, "strided");
+    test::gradcheck([f](const auto& x) { return f(x[0]) * f(x[0]) * x[0]; }, {test::randn({7}, 4)}, "used three times");
+    test::gradcheck(
+        [f](const auto& x) {
+          return broadcast_to(f(x[0]), {4, 5});
+        },
+        {test::randn({5}, 5)}, "a gradient that is not contiguous");
+  }
+  const Tensor at_zero = requires_grad(ratel::from_vector<double>({0, -0.0, 1, -1}, {4}));
+  backward(relu(at_zero), ratel::from_vector<double>({2, 2, 2, 2}, {4}));
+  test::check_close(grad(at_zero), ratel::from_vector<double>({0, 0, 2, 0}, {4}), 0, "relu at 0");
+}
+
+BOOST_AUTO_TEST_CASE(strided_inputs_give_the_same_bits) {
+  const Tensor x = test::randn({5, 6, 7}, 1, DType::f32);
+  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu})
+    test::check_identical(f(test::scattered(x)), f(x), "strided");
+}
+
+BOOST_AUTO_TEST_CASE(extreme_arguments) {
+  check_values(ratel::exp, {0, 80, -87, 1000, -1000, kInf, -kInf, kNan},
+               {1, std::exp(80), std::exp(-87), kInf, 0, kInf, 0, kNan}, 1e-6, "exp");
+  check_values(ratel::log, {1, 0, -1, kInf, kNan}, {0, -kInf, kNan, kInf, kNan}, 1e-6, "log");
+  check_values(ratel::sigmoid, {0, 1000, -1000, -60, 30, kInf, -kInf, kNan}, {0.5, 1, 0, std::exp(-60), 1, 1, 0, kNan},
+               1e-6, "sigmoid");
+  check_values(ratel::relu, {0, 3, -3, kInf, -kInf, kNan}, {0, 3, 0, kInf, 0, kNan}, 0, "relu");
+  check_values(ratel::silu, {0, 1000, -1000, -60, kInf, kNan}, {0, 1000, 0, -60 * std::exp(-60), kInf, kNan}, 1e-6,
+               "silu");
+  check_values(ratel::gelu, {0, 10, -10, 1e30, -1e30, kInf, kNan},
+               {0, 10, -5 * std::erfc(10 / std::sqrt(2)), 1e30, 0, kInf, kNan}, 1e-5, "gelu");
+}
+
+BOOST_AUTO_TEST_CASE(gradients_at_extreme_arguments_are_finite) {
+  const std::vector<double> at{1000, -1000, 100, -100, 20, -20, 0};
+  for (const auto f : {ratel::sigmoid, ratel::silu, ratel::gelu})
+    for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      const Tensor x = requires_grad(ratel::from_vector(at, {7}, dtype));
+      backward(f(x), ratel::to(test::randn({7}, 1), dtype));
+      for (const double g : ratel::to_vector<double>(grad(x))) BOOST_TEST(std::isfinite(g));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_number_of_threads_changes_no_bit) {
+  const Tensor x = test::randn({70001}, 1, DType::f32);
+  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::silu, ratel::gelu}) {
+    test::check_thread_independent([&] { return f(x); }, "forward");
+    test::check_thread_independent([&] { return test::gradients(of(f), {x}).grads[0]; }, "backward");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const Tensor x = to(test::randn({3}, 1), DType::i64);
+  test::check_error([&] { gelu(x); }, "gelu: expected a float dtype, found i64");
+  test::check_error([&] { exp(x); }, "exp: expected a float dtype, found i64");
+  test::check_error([&] { sigmoid(Tensor()); }, "undefined tensor");
+}
