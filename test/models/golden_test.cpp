@@ -1,0 +1,122 @@
+// The model against the numbers of an independent program: test/golden/model_N.safetensors.
+#include "test/support/golden.h"
+
+#include "autograd/gradient.h"
+#include "models/names.h"
+#include "models/rat_plus.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/cross_entropy.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/reference_model.h"
+
+using ratel::DType;
+using ratel::ModelPattern;
+using ratel::RatPlus;
+using ratel::RatPlusConfig;
+using ratel::Recurrence;
+using ratel::Tensor;
+using ratel::nn::NamedTensor;
+using ratel::nn::ParamStore;
+using ratel::nn::Scope;
+namespace test = ratel::test;
+
+namespace {
+
+constexpr int kModels = 10;
+
+/// One value or one a layer.
+std::vector<int64_t> values_of(const ratel::io::Json& json) {
+  if (json.is_int()) return {json.as_int()};
+  std::vector<int64_t> values;
+  for (const auto& value : json.as_array()) values.push_back(value.as_int());
+  return values;
+}
+
+struct Case {
+  explicit Case(int number) : name("model_" + std::to_string(number)), golden(name) {
+    config.vocab_size = golden["embedding.wte.weight"].dim(0);
+    config.channels = golden["embedding.wte.weight"].dim(1);
+    config.layers = golden.about("layers").as_int();
+    config.heads = golden.about("heads").as_int();
+    config.recurrence = golden.about("recurrence").as_bool() ? Recurrence::gated : Recurrence::none;
+    pattern = ratel::parse_model_pattern(values_of(golden.about("dilation")), values_of(golden.about("local")),
+                                         values_of(golden.about("initial")), config.layers);
+  }
+
+  /// The tensors prefix + NAME under our paths.
+  [[nodiscard]] std::vector<NamedTensor> tensors(const std::string& prefix) const {
+    std::vector<NamedTensor> result;
+    for (const std::string& authors_name : golden.names("grad."))
+      result.push_back({ratel::path_of_authors_name(authors_name).value(), golden[prefix + authors_name]});
+    return result;
+  }
+
+  std::string name;
+  test::Golden golden;
+  RatPlusConfig config;
+  ModelPattern pattern;
+};
+
+struct Result {
+  Tensor logits, loss;
+  std::vector<NamedTensor> grads;
+};
+
+Result run_model(const Case& c, DType dtype) {
+  ParamStore store(dtype);
+  const RatPlus model(Scope(store), c.config);
+  store.load(c.tensors(""), c.name);
+  Result result{detach(model(c.golden["tokens"], c.pattern)), {}, {}};
+  result.loss = model.loss(c.golden["tokens"], c.golden["labels"], c.pattern);
+  backward(result.loss);
+  for (const auto& [path, tensor] : store.parameters()) result.grads.push_back({path, grad(tensor)});
+  return result;
+}
+
+/// The same from the ops' references.
+Result run_reference(const Case& c, DType dtype) {
+  test::Weights weights;
+  for (const auto& [path, tensor] : c.tensors("")) weights[path] = requires_grad(to(tensor, dtype));
+  std::vector<ratel::HeadPatterns> layers;
+  for (int64_t layer = 0; layer < c.config.layers; ++layer)
+    layers.push_back(c.pattern.of_layer(layer, c.config.layers));
+  const Tensor logits =
+      test::reference_logits(c.golden["tokens"], weights, c.config.heads, layers, c.config.recurrence);
+  Result result{detach(logits), cross_entropy_reference(logits, c.golden["labels"]), {}};
+  backward(result.loss);
+  for (const auto& [path, tensor] : c.tensors("")) result.grads.push_back({path, grad(weights.at(path))});
+  return result;
+}
+
+Tensor grad_of(const Result& result, const std::string& path) {
+  for (const auto& [name, tensor] : result.grads)
+    if (name == path) return tensor;
+  return {};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(in_f64_logits_loss_and_gradients_are_the_golden_ones) {
+  for (int number = 0; number < kModels; ++number) {
+    const Case c(number);
+    const Result ours = run_model(c, DType::f64);
+    test::check_close(ours.logits, c.golden["logits"], 1e-10, c.name + " logits");
+    test::check_close(ours.loss, reshape(c.golden["loss"], {}), 1e-10, c.name + " loss");
+    const auto expected = c.tensors("grad.");
+    BOOST_TEST(expected.size() == ours.grads.size());
+    for (const auto& [path, tensor] : expected)
+      test::check_close(grad_of(ours, path), tensor, 1e-9, c.name + " gradient of " + path);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(in_f32_errors_are_at_most_twice_those_of_the_composed_model) {
+  for (int number = 0; number < kModels; ++number) {
+    const Case c(number);
+    const Result ours = run_model(c, DType::f32), plain = run_reference(c, DType::f32);
+    test::check_within_twice(ours.logits, plain.logits, c.golden["logits"], c.name + " logits");
+    for (const auto& [path, tensor] : c.tensors("grad."))
+      test::check_within_twice(grad_of(ours, path), grad_of(plain, path), tensor, c.name + " gradient of " + path);
+  }
+}

@@ -1,0 +1,117 @@
+#include "models/sampling.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "test/support/compare.h"
+
+using ratel::sample_token;
+using ratel::sampling_distribution;
+using ratel::SamplingOptions;
+namespace test = ratel::test;
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// Probabilities 0.4, 0.1, 0.3, 0.15, 0.05.
+const std::vector<double> kShares{0.4, 0.1, 0.3, 0.15, 0.05};
+std::vector<double> toy_logits() {
+  std::vector<double> logits;
+  for (const double share : kShares) logits.push_back(std::log(share) + 7);
+  return logits;
+}
+
+void check_distribution(const SamplingOptions& options, const std::vector<int64_t>& ids,
+                        const std::vector<double>& shares) {
+  const auto tokens = sampling_distribution(toy_logits(), options);
+  const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
+  BOOST_REQUIRE(tokens.size() == ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    BOOST_TEST(tokens[i].id == ids[i]);
+    BOOST_TEST(std::abs(tokens[i].probability - shares[i] / total) < 1e-14);
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(temperature_0_takes_the_largest_and_the_lowest_of_several) {
+  const auto greedy = [](const std::vector<double>& logits) { return sample_token(logits, {}, 0); };
+  BOOST_TEST(greedy({1, 3, 2}) == 1);
+  BOOST_TEST(greedy({1, 3, 3, 3}) == 1);
+  BOOST_TEST(greedy({-kInfinity, -5}) == 1);
+  BOOST_TEST(greedy({0}) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(the_distribution_follows_the_options) {
+  check_distribution({1}, {0, 2, 3, 1, 4}, {0.4, 0.3, 0.15, 0.1, 0.05});
+  check_distribution({1, 3}, {0, 2, 3}, {0.4, 0.3, 0.15});
+  check_distribution({1, 100}, {0, 2, 3, 1, 4}, {0.4, 0.3, 0.15, 0.1, 0.05});
+  check_distribution({1, 0, 0.6}, {0, 2}, {0.4, 0.3});
+  check_distribution({1, 0, 0.71}, {0, 2, 3}, {0.4, 0.3, 0.15});
+  check_distribution({1, 0, 1e-9}, {0}, {1});
+  // top_p is of what top_k left: 0.4 / 0.7 = 0.57.
+  check_distribution({1, 2, 0.57}, {0}, {1});
+  check_distribution({1, 2, 0.58}, {0, 2}, {0.4, 0.3});
+  check_distribution({2}, {0, 2, 3, 1, 4},
+                     {std::sqrt(0.4), std::sqrt(0.3), std::sqrt(0.15), std::sqrt(0.1), std::sqrt(0.05)});
+  check_distribution({0, 3, 0.5}, {0}, {1});
+}
+
+BOOST_AUTO_TEST_CASE(impossible_tokens_are_left_out) {
+  const auto tokens = sampling_distribution(std::vector<double>{-kInfinity, 1, 1e5, 1e5}, {1e-3});
+  BOOST_REQUIRE(tokens.size() == 2U);
+  BOOST_TEST(tokens[0].id == 2);
+  BOOST_TEST(tokens[1].id == 3);
+  BOOST_TEST(tokens[0].probability == 0.5);
+}
+
+BOOST_AUTO_TEST_CASE(frequencies_are_the_probabilities) {
+  const auto logits = toy_logits();
+  constexpr uint64_t kDraws = 20'000;
+  std::vector<double> counts(logits.size());
+  for (uint64_t step = 0; step < kDraws; ++step)
+    counts[static_cast<size_t>(sample_token(logits, {1, 0, 1, 5}, step))] += 1;
+  for (size_t id = 0; id < counts.size(); ++id) {
+    const double p = kShares[id], deviation = std::sqrt(p * (1 - p) / static_cast<double>(kDraws));
+    BOOST_TEST(std::abs(counts[id] / static_cast<double>(kDraws) - p) < 4 * deviation);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_draw_is_a_function_of_seed_and_step) {
+  const auto logits = toy_logits();
+  const auto draws = [&](uint64_t seed, bool backwards) {
+    std::vector<int64_t> result(200);
+    for (uint64_t i = 0; i < result.size(); ++i) {
+      const uint64_t step = backwards ? result.size() - 1 - i : i;
+      result[step] = sample_token(logits, {1, 0, 1, seed}, step);
+    }
+    return result;
+  };
+  BOOST_TEST((draws(1, false) == draws(1, true)));
+  BOOST_TEST((draws(1, false) != draws(2, false)));
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const auto with = [](SamplingOptions options) { return [options] { sample_token(toy_logits(), options, 0); }; };
+  test::check_error(with({-1}), "expected temperature 0 or more, found -1");
+  test::check_error(with({kInfinity}), "expected temperature 0 or more, found inf");
+  test::check_error(with({1, -1}), "expected top_k 0 or more, found -1");
+  test::check_error(with({1, 0, 0}), "expected top_p above 0 and at most 1, found 0");
+  test::check_error(with({1, 0, 1.5}), "expected top_p above 0 and at most 1, found 1.5");
+  test::check_error(with({1, 0, std::nan("")}), "expected top_p");
+  const auto numerical = [](const std::vector<double>& logits, const std::string& part) {
+    try {
+      sample_token(logits, {}, 0);
+      BOOST_ERROR("no error");
+    } catch (const ratel::Error& error) {
+      BOOST_TEST((error.kind() == ratel::ErrorKind::numerical));
+      BOOST_TEST(std::string(error.what()).find(part) != std::string::npos);
+    }
+  };
+  numerical({0, std::nan("")}, "the logit of token 1 is nan");
+  numerical({kInfinity, 0}, "the logit of token 0 is inf");
+  numerical({-kInfinity, -kInfinity}, "no token has a finite logit");
+  numerical({}, "no token has a finite logit");
+}
