@@ -1,0 +1,65 @@
+#include "ops/rms_norm.h"
+
+#include <cmath>
+
+#include "autograd/node.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/reduce.h"
+
+namespace ratel {
+namespace {
+
+void check_arguments(const Tensor& x, const Tensor& weight) {
+  check(is_float(x.dtype()) && weight.dtype() == x.dtype(),
+        "rms_norm: expected x and weight of one float dtype, found ", x.dtype(), " and ", weight.dtype());
+  check(x.rank() >= 1 && weight.rank() == 1 && x.dim(-1) == weight.dim(0),
+        "rms_norm: expected x (..., C) and weight (C), found ", x.shape(), " and ", weight.shape());
+  check(x.dim(-1) > 0, "rms_norm: there is no mean over the last axis of shape ", x.shape());
+  check(x.device() == weight.device(), "rms_norm: tensors on ", x.device(), " and ", weight.device());
+}
+
+/// x^(-1/2), the one function the composed version needs that is no op of its own: e^(-log(x) / 2) would cost digits.
+Tensor inverse_root(const Tensor& x) {
+  const Tensor in = contiguous(detach(x));
+  Tensor out = empty_like(in);
+  visit_float(x.dtype(), "rms_norm", [&]<class T>() {
+    using A = accumulate_t<T>;
+    for (int64_t i = 0; i < in.numel(); ++i)
+      out.data<T>()[i] = convert_element<T>(1 / std::sqrt(convert_element<A>(in.data<T>()[i])));
+  });
+  return record(out, "inverse_root", {x},
+                [y = Saved(out)](const Tensor& grad, const Needs&) -> Grads { return {grad * (*y * *y * *y * -0.5)}; });
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  check_arguments(x, weight);
+  const Tensor in = contiguous(detach(x)), w = contiguous(detach(weight));
+  const int64_t C = x.dim(-1), rows = x.numel() / C;
+  Tensor y = empty_like(in);
+  const Tensor inverse_rms = empty({rows}, accumulate_dtype(x.dtype()), x.device());
+  cpu::rms_norm_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps});
+  return record(y, "rms_norm", {x, weight},
+                [rows, C, x = Saved(in), w = Saved(w), inverse_rms, weight_is_leaf = is_leaf(weight)](
+                    const Tensor& grad, const Needs& needs) -> Grads {
+                  const Tensor g = contiguous(grad);
+                  const DType dtype = g.dtype();
+                  const Tensor grad_x = needs[0] ? empty_like(g) : Tensor();
+                  Tensor grad_w = needs[1] ? empty({C}, accumulate_dtype(dtype), g.device()) : Tensor();
+                  cpu::rms_norm_backward({rows, C, dtype, x->data(), w->data(), inverse_rms.data(), g.data(),
+                                          needs[0] ? grad_x.data() : nullptr, needs[1] ? grad_w.data() : nullptr});
+                  // A leaf takes the sum as wide as it was made; what another op made takes its own dtype.
+                  if (needs[1] && !weight_is_leaf) grad_w = to(grad_w, dtype);
+                  return {grad_x, grad_w};
+                });
+}
+
+Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps) {
+  check_arguments(x, weight);
+  return x * inverse_root(mean(x * x, {-1}, KeepDims::yes) + eps) * weight;
+}
+
+}  // namespace ratel

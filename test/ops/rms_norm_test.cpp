@@ -1,0 +1,126 @@
+#include "ops/rms_norm.h"
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/gradient.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::Shape;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  Shape shape;
+};
+
+// The kernel's paths: whole registers, the elements that do not fill one, rows that start between registers, several
+// pieces of 16384 elements, more than 32 pieces (which the weight's gradient groups).
+const Case kCases[] = {
+    {"one element", {1}},
+    {"one row", {1, 128}},
+    {"one short of a register", {5, 15}},
+    {"a register", {5, 16}},
+    {"one past a register", {2, 3, 17}},
+    {"rows of one element", {9, 1}},
+    {"two pieces, the second short", {131, 128}},
+    {"a row longer than a block", {3, 1025}},
+    {"a row longer than a piece", {2, 20001}},
+    {"more rows than sums are kept for", {37, 16384}},
+};
+
+test::TensorFunction op(double eps) {
+  return [eps](const std::vector<Tensor>& x) { return rms_norm(x[0], x[1], eps); };
+}
+test::TensorFunction reference(double eps) {
+  return [eps](const std::vector<Tensor>& x) { return rms_norm_reference(x[0], x[1], eps); };
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(agrees_with_the_reference) {
+  for (const Case& c : kCases) {
+    const Tensor weight = test::randn({c.shape[-1]}, 2) * 0.3 + 1;
+    // A row of one element is normalised to +-1: what gradient there is comes from eps.
+    const double eps = c.shape[-1] == 1 ? 0.5 : 1e-6;
+    test::check_against_reference(op(eps), reference(eps), {test::randn(c.shape, 1), weight}, c.path);
+  }
+  const std::vector<Tensor> inputs{test::randn({4, 33}, 1), test::randn({33}, 2)};
+  test::check_against_reference(op(0.5), reference(0.5), inputs, "a large eps");
+  test::check_against_reference(op(1e-6), reference(1e-6), {inputs[0] * 1e-3, inputs[1]}, "inputs the size of eps");
+  test::check_against_reference(op(1e-6), reference(1e-6), {test::scattered(inputs[0]), test::scattered(inputs[1])},
+                                "strided");
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  for (const Case& c : kCases)
+    if (c.shape.numel() < 1000)
+      test::gradcheck(op(1e-6), {test::randn(c.shape, 1) + 0.5, test::randn({c.shape[-1]}, 2)}, c.path);
+  test::gradcheck(op(1e-2), {test::scattered(test::randn({3, 4, 5}, 3)), test::scattered(test::randn({5}, 4))},
+                  "strided");
+  test::gradcheck(
+      [](const auto& x) {
+        return broadcast_to(rms_norm(x[0], x[1]), {3, 2, 7});
+      },
+      {test::randn({2, 7}, 5), test::randn({7}, 6)}, "a gradient that is not contiguous");
+  test::gradcheck([](const auto& x) { return rms_norm(x[0], x[0]); }, {test::randn({7}, 5)}, "the same tensor twice");
+  test::gradcheck([](const auto& x) { return rms_norm(rms_norm(x[0], x[1]), x[1]); },
+                  {test::randn({3, 7}, 5), test::randn({7}, 6)}, "the same weight twice");
+}
+
+BOOST_AUTO_TEST_CASE(the_gradient_of_a_bf16_weight_is_as_wide_as_its_leaf_wants) {
+  const Tensor x = test::randn({64, 8}, 1, DType::bf16), leaf = requires_grad(test::randn({8}, 2, DType::bf16));
+  backward(rms_norm(x, leaf), test::randn({64, 8}, 3, DType::bf16));
+  BOOST_TEST(grad(leaf).dtype() == DType::f32);
+  BOOST_TEST(ratel::test::relative_error(to(to(grad(leaf), DType::bf16), DType::f32), grad(leaf)) > 0);
+  // What an op made takes a gradient of its own dtype, or the engine would complain.
+  const Tensor made = leaf * 2;
+  backward(rms_norm(x, made), test::randn({64, 8}, 3, DType::bf16));
+}
+
+BOOST_AUTO_TEST_CASE(extremes) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    const Tensor zero = ratel::zeros({2, 20}, dtype), one = ratel::ones({20}, dtype);
+    test::check_identical(rms_norm(zero, one), zero, "a row of zeros");
+    // eps is far below the squares, so that a scale drops out.
+    const Tensor large = full({2, 20}, 1e15, dtype);
+    test::check_close(rms_norm(large, one), ratel::ones({2, 20}, dtype), 0x1p-7, "large");
+    auto values = std::vector<double>(40, 1.0);
+    values[3] = std::numeric_limits<double>::quiet_NaN();
+    const auto y = ratel::to_vector<double>(rms_norm(ratel::from_vector(values, {2, 20}, dtype), one));
+    BOOST_TEST(std::isnan(y[0]));
+    BOOST_TEST(std::isfinite(y[20]));
+  }
+  test::check_identical(rms_norm(ratel::zeros({0, 3}), ratel::ones({3})), ratel::zeros({0, 3}), "no rows");
+  const Tensor weight = requires_grad(ratel::ones({3}));
+  backward(rms_norm(ratel::zeros({0, 3}), weight), ratel::zeros({0, 3}));
+  test::check_identical(grad(weight), ratel::zeros({3}), "no rows, gradient");
+}
+
+BOOST_AUTO_TEST_CASE(the_number_of_threads_changes_no_bit) {
+  const std::vector<Tensor> inputs{test::randn({700, 130}, 1, DType::f32), test::randn({130}, 2, DType::f32)};
+  test::check_thread_independent([&] { return rms_norm(inputs[0], inputs[1]); }, "forward");
+  for (const size_t i : {0, 1})
+    test::check_thread_independent([&] { return test::gradients(op(1e-6), inputs).grads[i]; }, "backward");
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const Tensor x = test::randn({2, 3}, 1), w = test::randn({3}, 2);
+  test::check_error([&] { rms_norm(x, test::randn({2}, 2)); },
+                    "rms_norm: expected x (..., C) and weight (C), found (2, 3) and (2)");
+  test::check_error([&] { rms_norm(x, x); }, "found (2, 3) and (2, 3)");
+  test::check_error([&] { rms_norm(ratel::scalar(1, DType::f64), w); }, "found () and (3)");
+  test::check_error([&] { rms_norm(x, to(w, DType::f32)); }, "one float dtype, found f64 and f32");
+  test::check_error([&] { rms_norm(ratel::zeros({2, 0}), ratel::zeros({0})); }, "no mean over the last axis");
+  test::check_error([&] { rms_norm(x, Tensor()); }, "undefined tensor");
+}
