@@ -30,7 +30,8 @@ function(ratel_library folder)
   add_library(ratel_${name} STATIC ${ARG_SOURCES})
   add_library(ratel::${name} ALIAS ratel_${name})
   set_target_properties(ratel_${name} PROPERTIES EXPORT_NAME ${name})
-  target_compile_features(ratel_${name} PUBLIC cxx_std_20)
+  # For programs outside this tree; inside it the standard is set once, and CMake 3.25 would ask it of nvcc too.
+  target_compile_features(ratel_${name} INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
   target_include_directories(ratel_${name} PUBLIC
     $<BUILD_INTERFACE:${include_dir}> $<INSTALL_INTERFACE:include/ratel>)
   target_link_libraries(ratel_${name} PUBLIC ${ARG_LINKS} PRIVATE $<BUILD_INTERFACE:ratel_options> ${ARG_PRIVATE_LINKS})
