@@ -67,11 +67,10 @@ Config read_config(const std::string& path) {
 
 void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store) {
   description.validate();
-  std::vector<nn::NamedShape> expected;
-  const nn::ParamStore shapes = shapes_of(description.config);
-  for (const auto& [name, tensor] : shapes.parameters()) expected.push_back({name, tensor.shape()});
+  std::vector<nn::NamedShape> given;
+  for (const auto& [name, tensor] : store.parameters()) given.push_back({name, tensor.shape()});
   try {
-    store.check_shapes(expected, "save_model");
+    shapes_of(description.config).check_shapes(given, "save_model");
   } catch (const Error& error) {
     fail(error.what());
   }
