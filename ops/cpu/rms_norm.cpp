@@ -30,7 +30,7 @@ void forward(const RmsNormArgs& args) {
     const RowBuffer<T> in(C), out(C);
     for (int64_t row = begin; row < end; ++row) {
       const auto values = in.read(x + row * C);
-      const A r = 1 / std::sqrt(values.square().sum() / static_cast<A>(C) + static_cast<A>(args.eps));
+      const A r = 1 / std::sqrt(block_sum(values.square()) / static_cast<A>(C) + static_cast<A>(args.eps));
       inverse_rms[row] = r;
       out.write(values * r * w, y + row * C);
     }
@@ -59,7 +59,7 @@ void backward(const RmsNormBackwardArgs& args) {
       const A r = inverse_rms[row];
       if (grad_weight != nullptr) sum += dy * values * r;
       if (grad_x == nullptr) continue;
-      const A along = (dy * w * values).sum() * (r * r) / static_cast<A>(C);
+      const A along = block_sum(dy * w * values) * (r * r) / static_cast<A>(C);
       out.write((dy * w - values * along) * r, grad_x + row * C);
     }
   });

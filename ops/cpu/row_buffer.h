@@ -5,6 +5,16 @@
 
 namespace ratel::cpu {
 
+/// The sum of an array expression, block by block: the partial sums stay short, and with them the rounding.
+template <class E>
+typename E::Scalar block_sum(const Eigen::ArrayBase<E>& values) {
+  const int64_t n = values.size();
+  if (n <= kBlock) return values.sum();
+  typename E::Scalar total = 0;
+  for (int64_t i = 0; i < n; i += kBlock) total += values.segment(i, std::min(kBlock, n - i)).sum();
+  return total;
+}
+
 /// A row of n elements in the type it is computed in: the tensor's own memory for f64 and f32, converted working memory
 /// for bf16, one rounding an element on the way back.
 template <class T>
