@@ -23,13 +23,14 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels);
 /// Loss of every position on its own, (...) f32 (f64 for f64), 0 where the label is ignored. Not differentiable.
 Tensor token_losses(const Tensor& logits, const Tensor& labels);
 
-/// loss (rows) per position; lse (rows) is kept for backward: both f32 (f64 for f64).
+/// loss (rows) per position; kept (rows, 2) for backward: the row's maximum m, and sum_v exp(logits[v] - m). Apart,
+/// because m + log of the sum, rounded, would cost large logits their gradient. Both f32 (f64 for f64).
 struct CrossEntropyArgs {
   int64_t rows, V;
   DType dtype;
   const void* logits;
   const int64_t* labels;
-  void *loss, *lse;
+  void *loss, *kept;
 };
 /// grad_logits[r, v] = scale (softmax(logits[r])[v] - [v == label]), 0 for ignored rows.
 struct CrossEntropyBackwardArgs {
@@ -37,7 +38,7 @@ struct CrossEntropyBackwardArgs {
   DType dtype;
   const void* logits;
   const int64_t* labels;
-  const void* lse;
+  const void* kept;
   void* grad_logits;
   double scale;
 };

@@ -39,7 +39,9 @@ Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, 
   std::vector<Tensor> leaves;
   for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true));
   Gradients result{f(leaves), {}};
-  backward(result.out, grad_out.defined() ? grad_out : randn(result.out.shape(), 99, result.out.dtype()));
+  // An op may return a wider dtype than it takes: the mean loss of bf16 logits is f32.
+  const DType dtype = result.out.dtype();
+  backward(result.out, grad_out.defined() ? to(grad_out, dtype) : randn(result.out.shape(), 99, dtype));
   for (const Tensor& leaf : leaves)
     result.grads.push_back(leaf.defined() && is_float(leaf.dtype()) ? grad(leaf) : Tensor());
   result.out = detach(result.out);

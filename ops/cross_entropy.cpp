@@ -1,0 +1,100 @@
+#include "ops/cross_entropy.h"
+
+#include <algorithm>
+
+#include "autograd/node.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+/// Row-major arguments of the kernels, off the tape.
+struct Checked {
+  Tensor logits, labels;  // labels i64
+  int64_t rows = 0, V = 0;
+  int64_t counted = 0;  // labels that are not ignored
+  DType wide = DType::f32;
+};
+
+/// "(1, 3)": the index of an element counted in row-major order.
+Shape index_of(int64_t position, const Shape& shape) {
+  Shape index = shape;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    index.set(axis, position % shape[axis]);
+    position /= shape[axis];
+  }
+  return index;
+}
+
+Checked checked(const char* name, const Tensor& logits, const Tensor& labels) {
+  check(is_float(logits.dtype()), name, ": expected logits of a float dtype, found ", logits.dtype());
+  check(labels.dtype() == DType::i64 || labels.dtype() == DType::i32, name, ": expected labels i64 or i32, found ",
+        labels.dtype());
+  check(logits.rank() >= 1 && logits.dim(-1) >= 1 &&
+            std::ranges::equal(logits.shape().dims().first(static_cast<size_t>(logits.rank() - 1)),
+                               labels.shape().dims()),
+        name, ": expected logits (..., V) and labels (...), found ", logits.shape(), " and ", labels.shape());
+  check(logits.device() == labels.device(), name, ": logits on ", logits.device(), ", labels on ", labels.device());
+  Checked result{
+      contiguous(detach(logits)),      contiguous(to(detach(labels), DType::i64)), labels.numel(), logits.dim(-1), 0,
+      accumulate_dtype(logits.dtype())};
+  const auto* label = result.labels.data<int64_t>();
+  for (int64_t row = 0; row < result.rows; ++row) {
+    if (label[row] == kIgnoreIndex) continue;
+    check(label[row] >= 0 && label[row] < result.V, name, ": label ", label[row], " at ", index_of(row, labels.shape()),
+          " is neither in [0, ", result.V, ") nor ", kIgnoreIndex, " (ignored)");
+    ++result.counted;
+  }
+  return result;
+}
+
+/// Losses of all rows, and what backward needs.
+struct Losses {
+  Tensor loss, kept;
+};
+
+Losses losses_of(const Checked& in) {
+  Losses out{empty({in.rows}, in.wide, in.logits.device()), empty({in.rows, 2}, in.wide, in.logits.device())};
+  cpu::cross_entropy_forward({in.rows, in.V, in.logits.dtype(), in.logits.data(), in.labels.data<int64_t>(),
+                              out.loss.data(), out.kept.data()});
+  return out;
+}
+
+}  // namespace
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
+  const Checked in = checked("cross_entropy", logits, labels);
+  const Losses losses = losses_of(in);
+  const double share = in.counted == 0 ? 0.0 : 1.0 / static_cast<double>(in.counted);
+  return record(to(mul(sum(to(losses.loss, DType::f64)), share), in.wide), "cross_entropy", {logits},
+                [rows = in.rows, V = in.V, share, shape = logits.shape(), logits = Saved(in.logits),
+                 labels = Saved(in.labels), kept = losses.kept](const Tensor& grad, const Needs&) -> Grads {
+                  Tensor grad_logits = empty(shape, logits->dtype(), logits->device());
+                  cpu::cross_entropy_backward({rows, V, logits->dtype(), logits->data(), labels->data<int64_t>(),
+                                               kept.data(), grad_logits.data(), grad.item() * share});
+                  return {grad_logits};
+                });
+}
+
+Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels) {
+  const Checked in = checked("cross_entropy", logits, labels);
+  const Tensor one_hot = zeros({in.rows, in.V}, in.wide);
+  visit_float(in.wide, "cross_entropy", [&]<class T>() {
+    for (int64_t row = 0; row < in.rows; ++row)
+      if (const int64_t label = in.labels.data<int64_t>()[row]; label != kIgnoreIndex)
+        one_hot.data<T>()[row * in.V + label] = convert_element<T>(1.0F);
+  });
+  const Tensor logs = to(reshape(log_softmax_reference(logits), {in.rows, in.V}), in.wide);
+  return sum(logs * one_hot) * (in.counted == 0 ? 0.0 : -1.0 / static_cast<double>(in.counted));
+}
+
+Tensor token_losses(const Tensor& logits, const Tensor& labels) {
+  return reshape(losses_of(checked("token_losses", logits, labels)).loss, labels.shape());
+}
+
+}  // namespace ratel
