@@ -27,7 +27,7 @@ void checked_at(const std::string& where, F&& f) {
 Recurrence recurrence_named(const io::JsonCursor& json) {
   for (const Recurrence recurrence : {Recurrence::gated, Recurrence::none})
     if (json.as_string() == name_of(recurrence)) return recurrence;
-  fail_input(json.where(), "expected \"gated\" or \"none\", found ", io::quoted(json.as_string()));
+  fail_input(json.where(), R"(expected "gated" or "none", found )", io::quoted(json.as_string()));
 }
 
 Pattern pattern_from_json(const io::JsonCursor& json) {

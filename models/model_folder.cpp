@@ -21,7 +21,7 @@ std::string weights_path(const std::string& folder) { return folder + "/model.sa
 /// The model's parameters without their memory.
 nn::ParamStore shapes_of(const RatPlusConfig& config) {
   nn::ParamStore shapes(DType::f32, 0, nn::Start::shapes_only);
-  RatPlus(nn::Scope(shapes), config);
+  const RatPlus model(nn::Scope(shapes), config);
   return shapes;
 }
 
@@ -33,13 +33,13 @@ struct Config {
 Tokenizer tokenizer_named(const io::JsonCursor& json) {
   for (const Tokenizer tokenizer : {Tokenizer::bytes, Tokenizer::none})
     if (json.as_string() == name_of(tokenizer)) return tokenizer;
-  fail_input(json.where(), "expected \"bytes\" or \"none\", found ", io::quoted(json.as_string()));
+  fail_input(json.where(), R"(expected "bytes" or "none", found )", io::quoted(json.as_string()));
 }
 
 DType dtype_named(const io::JsonCursor& json) {
   const auto dtype = ratel::dtype_named(json.as_string());
   if (!dtype || !is_float(*dtype))
-    fail_input(json.where(), "expected \"f64\", \"f32\" or \"bf16\", found ", io::quoted(json.as_string()));
+    fail_input(json.where(), R"(expected "f64", "f32" or "bf16", found )", io::quoted(json.as_string()));
   return *dtype;
 }
 

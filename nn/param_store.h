@@ -75,7 +75,7 @@ class Scope {
   Scope operator/(std::string_view name) const;
   Scope operator/(int64_t index) const { return *this / std::to_string(index); }
   /// ParamStore::add below this place.
-  Tensor param(std::string_view name, const Shape& shape, const Init& init) const;
+  [[nodiscard]] Tensor param(std::string_view name, const Shape& shape, const Init& init) const;
 
  private:
   [[nodiscard]] std::string below(std::string_view name) const;

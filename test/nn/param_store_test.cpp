@@ -27,9 +27,9 @@ namespace {
 /// "b.weight" (2, 3), "a.0.weight" (4), "a.norm" (5).
 void fill(ParamStore& store) {
   const Scope root(store);
-  (root / "b").param("weight", {2, 3}, normal(0.02));
-  (root / "a" / 0).param("weight", {4}, normal(0.02));
-  (root / "a").param("norm", {5}, constant(1));
+  (void)(root / "b").param("weight", {2, 3}, normal(0.02));
+  (void)(root / "a" / 0).param("weight", {4}, normal(0.02));
+  (void)(root / "a").param("norm", {5}, constant(1));
 }
 
 std::vector<NamedTensor> random_state(uint64_t seed, DType dtype = DType::f32) {
