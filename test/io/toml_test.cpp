@@ -88,6 +88,8 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
   check_refused({"a = 1\0b", 7}, "f.toml:1: ");
   check_refused("a = 99999999999999999999", "f.toml:1: ");
   check_refused("just words", "f.toml:1: ");
+  for (const char* header : {"[[[1]]]", "[[=", "x = 1\n[[[a]]]", "[[\n", "[[#", "[", "[[", "[]", "[[]]", "[a", "[[a]"})
+    check_refused(header, "f.toml:");
 }
 
 BOOST_AUTO_TEST_CASE(depth) {
