@@ -1,93 +1,44 @@
 #include "ops/cpu/gemm.h"
 
-#include <algorithm>
-#include <limits>
+#include "ops/cpu/gemm_few_rows.h"
+#include "ops/cpu/scratch.h"
 
-#ifdef RATEL_OPENBLAS
-extern "C" {
-void sgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const float* alpha,
-            const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c,
-            const int* ldc);
-void dgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha,
-            const double* a, const int* lda, const double* b, const int* ldb, const double* beta, double* c,
-            const int* ldc);
-void openblas_set_num_threads(int threads);
-}
-#else
-#include <Eigen/Core>
-#endif
-
-// One thread's matrix product: OpenBLAS where it is found (its kernels come within a tenth of the peak), Eigen's
-// otherwise. 2 M N K FLOPs over M K + K N + 2 M N elements: bound by FMAs once the smallest of M, N, K is about 32.
+// One thread's matrix product, blocked for the caches: a block of b (kDepth, kColumns) is packed, then blocks of a
+// (kRows, kDepth) one after the other, and each pair is multiplied by the register kernel of gemm_kernel.h. 2 M N K
+// FLOPs; packing reads b once and a once for every kColumns columns. Bound by FMAs from M, N, K of about 32 on.
 
 namespace ratel::cpu {
 namespace {
 
-#ifdef RATEL_OPENBLAS
-
-/// A BLAS is column-major, where a row-major matrix is its own transpose: c^T = op(b)^T op(a)^T.
-template <class T>
-void product(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, const T* a, int64_t lda, const T* b,
-             int64_t ldb, T beta, T* c, int64_t ldc) {
-  // Our callers are the threads; OpenBLAS' own would only add to them.
-  static const bool single_threaded = (openblas_set_num_threads(1), true);
-  static_cast<void>(single_threaded);
-  const auto narrow = [](int64_t size) {
-    check(size <= std::numeric_limits<int>::max(), "gemm: the size ", size, " does not fit 32 bits");
-    return static_cast<int>(size);
-  };
-  const char trans_a = ta == Transpose::yes ? 'T' : 'N', trans_b = tb == Transpose::yes ? 'T' : 'N';
-  // A matrix of one row may have any distance between rows, smaller than its width included.
-  const int m = narrow(M), n = narrow(N), k = narrow(K);
-  const int row_a = narrow(std::max(lda, ta == Transpose::yes ? M : K));
-  const int row_b = narrow(std::max(ldb, tb == Transpose::yes ? K : N)), row_c = narrow(std::max(ldc, N));
-  if constexpr (sizeof(T) == sizeof(float))
-    sgemm_(&trans_b, &trans_a, &n, &m, &k, &alpha, b, &row_b, a, &row_a, &beta, c, &row_c);
-  else
-    dgemm_(&trans_b, &trans_a, &n, &m, &k, &alpha, b, &row_b, a, &row_a, &beta, c, &row_c);
-}
-
-#else
-
-template <class T>
-using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-template <class T>
-void product(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, const T* a, int64_t lda, const T* b,
-             int64_t ldb, T beta, T* c, int64_t ldc) {
-  using Stride = Eigen::OuterStride<>;
-  using Operand = Eigen::Map<const Matrix<T>, Eigen::Unaligned, Stride>;
-  const Operand x = ta == Transpose::yes ? Operand(a, K, M, Stride(lda)) : Operand(a, M, K, Stride(lda));
-  const Operand y = tb == Transpose::yes ? Operand(b, N, K, Stride(ldb)) : Operand(b, K, N, Stride(ldb));
-  Eigen::Map<Matrix<T>, Eigen::Unaligned, Stride> out(c, M, N, Stride(ldc));
-  if (beta == T{0})
-    out.setZero();
-  else if (beta != T{1})
-    out *= beta;
-  if (ta == Transpose::yes && tb == Transpose::yes)
-    out.noalias() += alpha * (x.transpose() * y.transpose());
-  else if (ta == Transpose::yes)
-    out.noalias() += alpha * (x.transpose() * y);
-  else if (tb == Transpose::yes)
-    out.noalias() += alpha * (x * y.transpose());
-  else
-    out.noalias() += alpha * (x * y);
-}
-
-#endif
+constexpr int64_t kRows = 12 * kPanelRows, kColumns = 1024;
 
 }  // namespace
 
 template <class T>
 void gemm(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, const T* a, int64_t lda, const T* b,
           int64_t ldb, T beta, T* c, int64_t ldc) {
-  if (M == 0 || N == 0) return;
-  if (K == 0) {
+  const bool add = beta != T{0};
+  if (beta != T{1} && (add || K == 0))
     for (int64_t row = 0; row < M; ++row)
-      for (int64_t i = row * ldc; i < row * ldc + N; ++i) c[i] = beta == T{0} ? T{0} : beta * c[i];
-    return;
+      for (int64_t i = row * ldc; i < row * ldc + N; ++i) c[i] = add ? beta * c[i] : T{0};
+  if (M == 0 || N == 0 || K == 0) return;
+  const int64_t a_row = ta == Transpose::yes ? 1 : lda, a_k = ta == Transpose::yes ? lda : 1;
+  const int64_t b_column = tb == Transpose::yes ? ldb : 1, b_k = tb == Transpose::yes ? 1 : ldb;
+  if (M <= kFewRows && b_k == 1) return dot_rows<T>(M, N, K, alpha, a, a_row, a_k, b, b_column, c, ldc, add);
+  const int64_t depth = gemm_depth(K);
+  const Scratch<T> packed_a(std::min(M, kRows) * depth), packed_b(padded_columns<T>(std::min(N, kColumns)) * depth);
+  for (int64_t j = 0; j < N; j += kColumns) {
+    const int64_t columns = std::min(kColumns, N - j);
+    for (int64_t k = 0; k < K; k += depth) {
+      const int64_t deep = std::min(depth, K - k);
+      pack_b(b + j * b_column + k * b_k, b_column, b_k, columns, deep, packed_b.get());
+      for (int64_t i = 0; i < M; i += kRows) {
+        const int64_t rows = std::min(kRows, M - i);
+        pack_a(a + i * a_row + k * a_k, a_row, a_k, rows, deep, packed_a.get());
+        multiply_packed(rows, columns, deep, alpha, packed_a.get(), packed_b.get(), c + i * ldc + j, ldc, k > 0 || add);
+      }
+    }
   }
-  product(ta, tb, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 template void gemm<float>(Transpose, Transpose, int64_t, int64_t, int64_t, float, const float*, int64_t, const float*,

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace ratel::cpu {
+
+// The innermost part of a matrix product: a small block of c stays in registers while k runs, fed by packed panels.
+//   panel of a   `height` rows, height <= kPanelRows:  element (i, k) at [k * height + i]
+//   panel of b   `width` columns, one of three widths:  element (k, j) at [k * width + j], zeros beyond the last column
+// Each k costs height * width FMAs and height + width loads: 14 x 32 on AVX-512, 6 x 16 on AVX2, which the FMA units
+// bind. An element of c is one chain of FMAs in the order of k, whatever block it falls into: how a product is cut into
+// blocks of rows and columns changes no bit.
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64, kPanelRows = 14;
+#elif defined(__AVX__)
+inline constexpr int kVectorBytes = 32, kPanelRows = 6;
+#else
+inline constexpr int kVectorBytes = 16, kPanelRows = 6;
+#endif
+
+/// Columns of a full panel of b. The last panels are this, a half or a quarter wide.
+template <class T>
+inline constexpr int kPanelColumns = 2 * kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T, int Lanes>
+struct VectorOf {
+  using Type __attribute__((vector_size(Lanes * sizeof(T)))) = T;
+  using Unaligned __attribute__((vector_size(Lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+};
+
+/// How many k are packed at a time: equal parts of at most 256, a function of K alone, for the sums of the parts are
+/// added one after the other.
+inline int64_t gemm_depth(int64_t K) {
+  const int64_t parts = (K + 255) / 256;
+  return (K + parts - 1) / parts;
+}
+
+/// Rows of each panel when `rows` are cut into as few and as equal panels as possible (the last may be lower).
+inline int64_t panel_height(int64_t rows) {
+  const int64_t panels = (rows + kPanelRows - 1) / kPanelRows;
+  return panels == 0 ? 1 : (rows + panels - 1) / panels;
+}
+
+/// Width of the panel that starts where `columns` are left.
+template <class T>
+int64_t panel_width(int64_t columns) {
+  constexpr int64_t kFull = kPanelColumns<T>;
+  return columns > kFull / 2 ? kFull : columns > kFull / 4 ? kFull / 2 : kFull / 4;
+}
+
+/// Columns with their padding.
+template <class T>
+int64_t padded_columns(int64_t columns) {
+  const int64_t whole = columns / kPanelColumns<T> * kPanelColumns<T>;
+  return columns == whole ? whole : whole + panel_width<T>(columns - whole);
+}
+
+/// c (rows, columns) = alpha a b, or += where `add`, for packed a and b.
+template <class T>
+void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, const T* b, T* c, int64_t ldc,
+                     bool add);
+
+extern template void multiply_packed<float>(int64_t, int64_t, int64_t, float, const float*, const float*, float*,
+                                            int64_t, bool);
+extern template void multiply_packed<double>(int64_t, int64_t, int64_t, double, const double*, const double*, double*,
+                                             int64_t, bool);
+
+}  // namespace ratel::cpu

@@ -1,0 +1,206 @@
+#include "ops/matmul.h"
+
+#include <array>
+
+#include "autograd/gradient.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/gradcheck.h"
+
+using ratel::DType;
+using ratel::Shape;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+struct Case {
+  const char* path;
+  int64_t M, N, K;
+};
+
+// Panels hold 14 rows (6 on AVX2) and 32, 16 or 8 columns (16, 8, 4); for f64 half as many columns; a depth is 256.
+const Case kCases[] = {
+    {"one element", 1, 1, 1},
+    {"few rows: dot products, lanes and a rest", 1, 37, 67},
+    {"few rows, the most", 4, 6, 33},
+    {"one past few rows; a quarter panel of columns", 5, 3, 20},
+    {"one short of a panel", 13, 31, 15},
+    {"one panel", 14, 32, 16},
+    {"one past a panel of rows and of columns", 15, 33, 17},
+    {"half panel of columns", 6, 45, 8},
+    {"panels of unequal heights, several tasks of rows", 90, 40, 33},
+    {"columns cut into strips", 20, 300, 5},
+    {"one past a depth: two parts", 17, 34, 257},
+    {"K of one", 20, 40, 1},
+    {"ragged", 67, 71, 259},
+};
+
+struct Variant {
+  const char* name;
+  Tensor (*op)(const Tensor&, const Tensor&);
+  bool ta, tb;
+};
+const Variant kVariants[] = {
+    {"nn", ratel::matmul, false, false}, {"nt", ratel::matmul_nt, false, true}, {"tn", ratel::matmul_tn, true, false}};
+
+Tensor swapped(const Tensor& x, bool transposed) { return transposed ? ratel::transpose(x, -1, -2) : x; }
+
+/// The definition for a variant: its operands turned back, then mul and sum.
+test::TensorFunction reference_of(const Variant& v) {
+  return [v](const auto& x) { return ratel::matmul_reference(swapped(x[0], v.ta), swapped(x[1], v.tb)); };
+}
+test::TensorFunction op_of(const Variant& v) {
+  return [v](const auto& x) { return v.op(x[0], x[1]); };
+}
+
+/// a b as one chain of f32 additions per element: the plain version of low precision.
+Tensor chain(const Tensor& a, const Tensor& b) {
+  const auto x = ratel::to_vector<float>(a), y = ratel::to_vector<float>(b);
+  const auto M = static_cast<size_t>(a.dim(0)), K = static_cast<size_t>(a.dim(1)), N = static_cast<size_t>(b.dim(1));
+  std::vector<float> out(M * N, 0.0F);
+  for (size_t i = 0; i < M; ++i)
+    for (size_t k = 0; k < K; ++k)
+      for (size_t j = 0; j < N; ++j) out[i * N + j] += x[i * K + k] * y[k * N + j];
+  return ratel::from_vector(out, {a.dim(0), b.dim(1)}, a.dtype());
+}
+
+Shape sizes(int64_t rows, int64_t columns, bool transposed) {
+  return transposed ? Shape{columns, rows} : Shape{rows, columns};
+}
+
+/// The same values with the last two axes exchanged in memory.
+Tensor columns_first(const Tensor& x) {
+  return ratel::transpose(ratel::contiguous(ratel::transpose(x, -1, -2)), -1, -2);
+}
+
+Shape batched(const Shape& batch, const Shape& matrix) {
+  Shape shape = batch;
+  for (const int64_t size : matrix) shape.push_back(size);
+  return shape;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_variant_equals_the_reference_with_all_gradients) {
+  for (const Case& c : kCases)
+    for (const Variant& v : kVariants) {
+      const std::string what = std::string(c.path) + ' ' + v.name;
+      const std::vector<Tensor> inputs{test::randn(sizes(c.M, c.K, v.ta), 1), test::randn(sizes(c.K, c.N, v.tb), 2)};
+      const auto exact = test::gradients(reference_of(v), inputs), ours = test::gradients(op_of(v), inputs);
+      test::check_close(ours.out, exact.out, 1e-13, what);
+      for (const size_t i : {0U, 1U}) test::check_close(ours.grads[i], exact.grads[i], 1e-13, what + " gradient");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums) {
+  for (const Case& c : kCases)
+    for (const Variant& v : kVariants)
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        const std::string what = std::string(c.path) + ' ' + v.name + ' ' + std::string(name_of(dtype));
+        const std::vector<Tensor> x{test::randn(sizes(c.M, c.K, v.ta), 1, dtype),
+                                    test::randn(sizes(c.K, c.N, v.tb), 2, dtype)};
+        const Tensor g = test::randn({c.M, c.N}, 3, dtype);
+        const auto exact =
+            test::gradients(reference_of(v), {to(x[0], DType::f64), to(x[1], DType::f64)}, to(g, DType::f64));
+        const auto ours = test::gradients(op_of(v), x, g);
+        const Tensor a = swapped(x[0], v.ta), b = swapped(x[1], v.tb);
+        test::check_within_twice(ours.out, chain(a, b), exact.out, what);
+        const Tensor da = chain(g, ratel::transpose(b, 0, 1)), db = chain(ratel::transpose(a, 0, 1), g);
+        test::check_within_twice(ours.grads[0], swapped(da, v.ta), exact.grads[0], what + " gradient of a");
+        test::check_within_twice(ours.grads[1], swapped(db, v.tb), exact.grads[1], what + " gradient of b");
+      }
+}
+
+BOOST_AUTO_TEST_CASE(gradients) {
+  for (const Variant& v : kVariants) {
+    test::gradcheck(op_of(v), {test::randn(sizes(5, 4, v.ta), 1), test::randn(sizes(4, 3, v.tb), 2)}, v.name);
+    test::gradcheck(op_of(v), {test::randn(batched({2, 3}, sizes(5, 4, v.ta)), 1), test::randn(sizes(4, 3, v.tb), 2)},
+                    std::string(v.name) + " shared b");
+  }
+  test::gradcheck([](const auto& x) { return ratel::matmul(x[0], x[0]); }, {test::randn({4, 4}, 1)}, "the same twice");
+}
+
+BOOST_AUTO_TEST_CASE(batches_and_layouts) {
+  const Shape batches[] = {{3}, {2, 3}, {1}, {0}, {20}};
+  for (const Shape& batch : batches)
+    for (const Variant& v : kVariants)
+      for (const bool shared : {false, true})
+        for (const int64_t M : {1, 5, 19}) {  // few rows; one panel; two
+          const Tensor a = test::randn(batched(batch, sizes(M, 6, v.ta)), 1);
+          const Tensor b = test::randn(shared ? sizes(6, 9, v.tb) : batched(batch, sizes(6, 9, v.tb)), 2);
+          const std::string what = ratel::concat_text(v.name, " batch ", batch, shared ? " shared b" : "", " M ", M);
+          const auto expected = test::gradients(reference_of(v), {a, b});
+          const auto check = [&](const Tensor& x, const Tensor& y, const std::string& layout) {
+            const auto ours = test::gradients(op_of(v), {x, y});
+            test::check_close(ours.out, expected.out, 1e-13, what + layout);
+            for (const size_t i : {0U, 1U})
+              test::check_close(ours.grads[i], expected.grads[i], 1e-13, what + layout + " gradient");
+          };
+          check(a, b, "");
+          check(test::scattered(a), test::scattered(b), " scattered");
+          check(columns_first(a), columns_first(b), " columns first");
+        }
+  // Rows of a wider matrix, read in place: heads of a packed projection, the last token of each sequence.
+  const Tensor wide = test::randn({4, 10, 30}, 3), w = test::randn({7, 10}, 4);
+  for (const Tensor& part : {ratel::slice(wide, 2, 10, 20), ratel::slice(ratel::slice(wide, 1, 9, 10), 2, 20, 30),
+                             ratel::slice(wide, 2, 0, 30, 3)})
+    test::check_close(ratel::matmul_nt(part, w), ratel::matmul_nt(ratel::clone(part), w), 1e-15, "a slice");
+  const Tensor stretched = ratel::broadcast_to(test::randn({1, 1, 10}, 5), {4, 10, 10});
+  test::check_close(ratel::matmul(stretched, ratel::transpose(w, 0, 1)),
+                    ratel::matmul(ratel::clone(stretched), ratel::transpose(w, 0, 1)), 1e-15, "stretched rows");
+}
+
+BOOST_AUTO_TEST_CASE(empty_sizes) {
+  for (const Variant& v : kVariants)
+    for (const auto& [M, N, K] : {std::array<int64_t, 3>{3, 4, 0}, {0, 4, 5}, {3, 0, 5}, {0, 0, 0}}) {
+      const auto result =
+          test::gradients(op_of(v), {test::randn(sizes(M, K, v.ta), 1), test::randn(sizes(K, N, v.tb), 2)});
+      test::check_identical(result.out, ratel::zeros({M, N}, DType::f64), ratel::concat_text(v.name, " empty"));
+      test::check_identical(result.grads[0], ratel::zeros(sizes(M, K, v.ta), DType::f64), "gradient of a");
+      test::check_identical(result.grads[1], ratel::zeros(sizes(K, N, v.tb), DType::f64), "gradient of b");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_result_does_not_depend_on_threads_or_on_the_cut) {
+  for (const Variant& v : kVariants)
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Tensor a = test::randn(sizes(200, 300, v.ta), 1, dtype), b = test::randn(sizes(300, 530, v.tb), 2, dtype);
+      test::check_thread_independent([&] { return v.op(a, b); }, v.name);
+      // An element is the same chain of sums wherever the tiles end: a part of the rows gives a part of the result.
+      const Tensor part = v.op(ratel::slice(a, v.ta ? 1 : 0, 10, 60), ratel::slice(b, v.tb ? 0 : 1, 7, 100));
+      test::check_identical(part, ratel::slice(ratel::slice(v.op(a, b), 0, 10, 60), 1, 7, 100), "a part");
+    }
+  const Tensor a = test::randn({20, 30, 40}, 1, DType::f32), b = test::randn({20, 40, 50}, 2, DType::f32);
+  test::check_thread_independent([&] { return ratel::matmul(a, b); }, "batch");
+}
+
+BOOST_AUTO_TEST_CASE(the_kernel_accumulates_where_asked) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+    for (const int64_t M : {3, 40})  // dot products; packed
+      for (const int64_t K : {0, 300}) {
+        const int64_t N = 50;
+        const Tensor a = test::randn({M, K}, 1, dtype), b = test::randn({N, K}, 2, dtype),
+                     c = test::randn({M, N}, 3, dtype);
+        const Tensor expected = to(c, DType::f64) + ratel::matmul_nt(to(a, DType::f64), to(b, DType::f64));
+        ratel::cpu::matmul({ratel::Transpose::no, ratel::Transpose::yes, 1, M, N, K, dtype, a.data(), b.data(),
+                            c.data(), K, K, N, 0, 0, 0, true});
+        test::check_close(c, to(expected, dtype), dtype == DType::bf16 ? 0x1p-7 : 1e-5, "accumulate");
+      }
+}
+
+BOOST_AUTO_TEST_CASE(misuse_is_named) {
+  const Tensor a = test::randn({2, 3}, 1), b = test::randn({4, 5}, 2);
+  test::check_error([&] { ratel::matmul(a, b); }, "matmul: shapes (2, 3) and (4, 5) do not fit");
+  test::check_error([&] { ratel::matmul_nt(a, b); }, "matmul_nt: shapes (2, 3) and (4, 5) do not fit");
+  test::check_error([&] { ratel::matmul_tn(a, b); }, "matmul_tn: shapes (2, 3) and (4, 5) do not fit");
+  test::check_error([&] { ratel::matmul(test::randn({2, 2, 3}, 1), test::randn({3, 3, 4}, 2)); }, "do not fit");
+  test::check_error([&] { ratel::matmul(a, test::randn({3, 3, 4}, 2)); }, "do not fit");
+  test::check_error([&] { ratel::matmul(a, test::randn({3}, 1)); }, "matmul: expected ranks of at least 2");
+  test::check_error([&] { ratel::matmul(a, to(b, DType::f32)); }, "found f64 and f32");
+  test::check_error([&] { ratel::matmul(a, Tensor()); }, "undefined tensor");
+}
