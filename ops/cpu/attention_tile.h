@@ -72,6 +72,10 @@ class AttentionTile {
     }
   }
 
+  /// The sum of products of two rows, added in the order that backward uses: a query that sees itself alone then gets a
+  /// score gradient of exactly 0.
+  [[nodiscard]] A dot(const A* x, const A* y) const { return row(x).dot(row(y)); }
+
   /// The same queries. grad_out (n, d); delta[r] = grad_out . out - grad_lse. Writes grad_q (n, d), and adds to grad_k
   /// and grad_v, whose row t belongs to token t.
   void backward(const Head<A>& head, Rows<const A> q, int64_t begin, int64_t n, Rows<const A> grad_out, const A* lse,

@@ -71,16 +71,15 @@ void backward(const DilatedAttentionBackwardArgs& args) {
     const Head<A> head{k.from(0), v.from(0), d, args.patterns[h]};
     const auto [grad_k, grad_v] = key_grads.of(head_index, begin);
     AttentionTile<A> tile(d);
-    const Scratch<A> grad_out(kQueryTile * d), grad_q(kQueryTile * d);
+    const Scratch<A> grad_out(kQueryTile * d), out(kQueryTile * d), grad_q(kQueryTile * d);
     std::array<A, kQueryTile> delta;
     for (int64_t i = begin; i < end; i += kQueryTile) {
       const int64_t n = std::min(kQueryTile, end - i), at = head_index * N + i;
       load(static_cast<const T*>(args.grad_out) + at * d, grad_out.get(), n * d);
+      load(static_cast<const T*>(args.out) + at * d, out.get(), n * d);
       for (int64_t r = 0; r < n; ++r) {
-        const T* out = static_cast<const T*>(args.out) + (at + r) * d;
-        A total = args.grad_lse == nullptr ? A{0} : -static_cast<const A*>(args.grad_lse)[at + r];
-        for (int64_t c = 0; c < d; ++c) total += grad_out[r * d + c] * static_cast<A>(out[c]);
-        delta[static_cast<size_t>(r)] = total;
+        const A from_lse = args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at + r];
+        delta[static_cast<size_t>(r)] = tile.dot(grad_out.get() + r * d, out.get() + r * d) - from_lse;
       }
       tile.backward(head, q.from(i), i, n, {grad_out.get(), d}, static_cast<const A*>(args.lse) + at, delta.data(),
                     {grad_q.get(), d}, grad_k, grad_v);

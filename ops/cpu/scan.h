@@ -12,13 +12,13 @@ namespace ratel::cpu {
 /// that the states it needs fit the first-level cache and never go to memory.
 inline constexpr int64_t kScanChunk = 32;
 
-/// One step of the recurrence on n channels: h = g h + (1 - g) x, written as x + g (h - x).
+/// One step of the recurrence on n channels: h = g h + (1 - g) x. Exact for g = 0 and g = 1; x + g (h - x) would save a
+/// product, but then a state that holds (g near 1) picks up the rounding of every x that passes.
 template <class A, class T>
 void scan_step(int64_t n, const A* gate, const T* x, A* h) {
 #pragma GCC ivdep
   for (int64_t c = 0; c < n; ++c) {
-    const A value = static_cast<A>(x[c]);
-    h[c] = value + gate[c] * (h[c] - value);
+    h[c] = gate[c] * h[c] + (1 - gate[c]) * static_cast<A>(x[c]);
   }
 }
 
@@ -30,10 +30,9 @@ void scan_step_backward(int64_t n, const A* gate, const T* x, const A* h_before,
 #pragma GCC ivdep
   for (int64_t c = 0; c < n; ++c) {
     const A total = grad[c] + dh[c];
-    const A carried = gate[c] * total;
-    dx[c] = total - carried;
+    dx[c] = (1 - gate[c]) * total;
     dgate[c] += total * (h_before[c] - static_cast<A>(x[c]));
-    dh[c] = carried;
+    dh[c] = gate[c] * total;
   }
 }
 

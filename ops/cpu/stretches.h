@@ -15,7 +15,7 @@ class Stretches {
   /// Few stretches, since each has key and value gradients of its own: one a head where there are heads enough to fill
   /// a machine, and never less than 512 queries.
   static Stretches for_backward(int64_t heads, int64_t T) {
-    constexpr int64_t kTasks = 16, kShortest = 8 * kQueryTile;
+    constexpr int64_t kTasks = 8, kShortest = 8 * kQueryTile;
     const int64_t wanted = (kTasks + heads - 1) / std::max<int64_t>(1, heads);
     const int64_t length = std::max(kShortest, (T + wanted - 1) / wanted);
     return {heads, T, (length + kQueryTile - 1) / kQueryTile * kQueryTile};

@@ -51,7 +51,7 @@ std::vector<Tensor> inputs_of(const Case& c) {
 /// Output and lse in one tensor, so that a cotangent reaches both.
 Tensor joined(const ratel::AttentionResult& r) {
   const Tensor lse = to(r.lse, r.out.dtype());
-  return concat({r.out, reshape(lse, {lse.dim(0), lse.dim(1), lse.dim(2), 1})}, 3);
+  return ratel::concat({r.out, reshape(lse, {lse.dim(0), lse.dim(1), lse.dim(2), 1})}, 3);
 }
 
 test::TensorFunction op(const HeadPatterns& p) {
@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(memory_is_linear_in_time) {
     test::gradients([](const auto& in) { return dilated_attention(in[0], in[1], in[2], {{64, 8, 4}}).out; }, x);
     return ratel::memory_use().peak - before;
   };
-  BOOST_TEST(peak(8192) < 2.2 * static_cast<double>(peak(4096)));
+  BOOST_TEST(peak(16384) < 2.2 * static_cast<double>(peak(8192)));
 }
 
 BOOST_AUTO_TEST_CASE(independent_of_threads) {

@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(memory_is_linear_in_time) {
     test::gradients(op(2, {{64, 0, 0}}), x);
     return ratel::memory_use().peak - before;
   };
-  BOOST_TEST(peak(8192) < 2.2 * static_cast<double>(peak(4096)));
+  BOOST_TEST(peak(16384) < 2.2 * static_cast<double>(peak(8192)));
 }
 
 BOOST_AUTO_TEST_CASE(independent_of_threads) {
@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       },
       "expected a projection (B, T, 5C) with T >= 1, found (1, 6, 41)");
   test::check_error([&] { recurrent_attention(test::randn({6, 40}, 1), 1, {{}}); }, "found (6, 40)");
-  test::check_error([&] { recurrent_attention(transpose(x, 0, 1), 1, {{}}); }, "must be contiguous");
+  test::check_error([&] { recurrent_attention(slice(test::randn({1, 6, 80}, 1), 2, 0, 40), 1, {{}}); }, "must be contiguous");
   test::check_error([&] { recurrent_attention(to(x, DType::i64), 1, {{}}); }, "expected a float dtype, found i64");
   test::check_error([&] { recurrent_attention(x, 2, {{-2, 0, 0}}); }, "dilation must be at least 1, or -1");
 }

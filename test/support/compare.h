@@ -17,9 +17,10 @@ double relative_error(const Tensor& a, const Tensor& b);
 void check_close(const Tensor& a, const Tensor& b, double tolerance, const std::string& what);
 
 /// The rule for low precision: `fast` may err against the f64 `exact` at most twice as much as `plain`, the composed
-/// version in the same dtype, does: over the whole tensor, and over each row of the last axis, measured against the
-/// row's largest magnitude. Where plain happens to be exact, rounding of the dtype itself is granted (one half ulp):
-/// `computed` is the dtype the values were rounded to, where they are kept in a wider one (the gradient of a bf16 leaf).
+/// version in the same dtype, does: over the whole tensor, and over the rows of the last axis, each measured against
+/// its own largest magnitude: their worst, and their root mean square. Where plain happens to be exact, rounding of the
+/// dtype itself is granted (one half ulp): `computed` is the dtype the values were rounded to, where they are kept in a
+/// wider one (the gradient of a bf16 leaf).
 void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what,
                         DType computed);
 inline void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what) {
