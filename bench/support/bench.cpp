@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/matmul.h"
@@ -67,6 +68,7 @@ std::string cpu_model() {
 void run(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
   const std::function<void()> call = prepare();
   call();  // page faults and first-use initialisation
+  reset_peak_memory();
   std::vector<double> seconds;
   for ([[maybe_unused]] auto _ : state) {
     seconds.push_back(seconds_of(call));
@@ -76,6 +78,8 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
   std::nth_element(seconds.begin(), middle, seconds.end());
   const double bytes = work.bytes / *middle, flops = work.flops / *middle;
   state.counters["median_us"] = *middle * 1e6;
+  state.counters["min_us"] = *std::min_element(seconds.begin(), seconds.end()) * 1e6;
+  state.counters["peak_MB"] = static_cast<double>(memory_use().peak) / 1e6;
   if (work.bytes > 0) {
     state.counters["GB/s"] = bytes / 1e9;
     state.counters["%copy"] = 100 * bytes / ceilings.copy_bytes;
@@ -87,6 +91,8 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
 }
 
 }  // namespace
+
+std::string name_of(Pass pass) { return pass == Pass::forward ? "forward" : "forward_backward"; }
 
 void add(const std::string& name, const Work& work, std::function<std::function<void()>()> prepare) {
   benchmark::RegisterBenchmark(

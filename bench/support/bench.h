@@ -15,6 +15,9 @@
 // main() first measures the ceilings of this machine: `copy`, GB/s of a large contiguous copy (bytes read + written),
 // and `gemm`, GFLOP/s of one large f32 product. Each line then reports GB/s, GFLOP/s and the percentage of both.
 // All of Google Benchmark's options work: --benchmark_filter=, --benchmark_out=FILE (JSON, with commit and machine).
+//
+// Names are OP/PASS/SHAPE[/...]; the composed version of an op is OP_reference/ with the same rest, and PyTorch's
+// figures (bench/peer) carry the same name as the kernel they stand beside. bench/merge.py joins the three.
 
 namespace ratel::bench {
 
@@ -25,8 +28,13 @@ struct Work {
   double flops = 0;
 };
 
+enum class Pass { forward, forward_backward };
+/// "forward" or "forward_backward".
+std::string name_of(Pass pass);
+
 /// Declares one benchmark. `prepare` runs once, untimed, only if the benchmark is selected, and returns what is timed.
-/// Rates are those of the median call, so that a busy neighbour does not change them.
+/// Rates are those of the median call, so that a busy neighbour does not change them. Each line also tells the most
+/// memory that tensors held at once, the inputs included (peak_MB).
 void add(const std::string& name, const Work& work, std::function<std::function<void()>()> prepare);
 
 /// Defined by each benchmark executable: its calls of add().
