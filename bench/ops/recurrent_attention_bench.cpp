@@ -1,0 +1,51 @@
+// Bytes an f32 token and channel: 28 forward (the projection's 5 parts read; out and the attention kept for backward
+// written), 48 more backward (projection, attention and grad read, the projection's gradient written); FLOPs in
+// attention_work.h. Memory must be linear in T: peak_MB of T = 8192 ... 65536 shows it.
+
+#include "ops/recurrent_attention.h"
+
+#include "autograd/gradient.h"
+#include "bench/support/attention_work.h"
+#include "ops/backward.h"
+#include "ops/create.h"
+
+namespace ratel::bench {
+namespace {
+
+using Op = Tensor (*)(const Tensor&, int64_t, const HeadPatterns&, Recurrence, double);
+
+void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, int64_t heads, const Pattern& pattern) {
+  const int64_t B = shape[0], T = shape[1], C = shape[2];
+  const double elements = static_cast<double>(shape.numel());
+  const Work work{.bytes = (pass == Pass::forward ? 28 : 76) * elements,
+                  .flops = attention_flops(pattern, B * heads, T, C / heads, pass)};
+  const std::string sizes = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);
+  const std::string variant = "H=" + std::to_string(heads) + ',' + name_of(pattern);
+  add(name + '/' + name_of(pass) + '/' + sizes + '/' + variant, work, [=]() -> std::function<void()> {
+    Rng rng(1);
+    const Tensor projection = random_normal({B, T, 5 * C}, rng);
+    const auto run = [=] { return op(projection, heads, {pattern}, Recurrence::gated, 10000.0); };
+    if (pass == Pass::forward) return [=] { run(); };
+    const Tensor grad = random_normal(shape, rng);
+    requires_grad(projection);
+    return [=] {
+      backward(run(), grad);
+      zero_grad(projection);
+    };
+  });
+}
+
+}  // namespace
+
+void declare() {
+  const Shape tiny{8, 256, 128};
+  for (const Pass pass : {Pass::forward, Pass::forward_backward})
+    for (const int64_t dilation : {1, 64}) {
+      add_mixing("recurrent_attention", recurrent_attention, pass, tiny, 2, {.dilation = dilation});
+      add_mixing("recurrent_attention_reference", recurrent_attention_reference, pass, tiny, 2, {.dilation = dilation});
+    }
+  for (const int64_t T : {8192, 16384, 32768, 65536})
+    add_mixing("recurrent_attention", recurrent_attention, Pass::forward_backward, {1, T, 128}, 2, {.dilation = 64});
+}
+
+}  // namespace ratel::bench
