@@ -14,7 +14,10 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor view_of(const Tensor& x, const Layout& layout) {
-  check(layout.extent() * static_cast<int64_t>(size_of(x.dtype())) <= static_cast<int64_t>(x.storage()->bytes()),
+  bool inside = layout.offset >= 0;
+  for (int axis = 0; axis < layout.shape.rank(); ++axis) inside = inside && layout.stride(axis) >= 0;
+  check(inside &&
+            layout.extent() * static_cast<int64_t>(size_of(x.dtype())) <= static_cast<int64_t>(x.storage()->bytes()),
         "view: shape ", layout.shape, " reaches beyond the storage of ", x.shape());
   auto impl = std::make_shared<TensorImpl>();
   impl->storage = x.storage();
