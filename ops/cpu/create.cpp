@@ -1,10 +1,30 @@
 #include "ops/create.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "ops/cpu/parallel.h"
 
 namespace ratel::cpu {
+namespace {
+
+/// The largest number of type T below `bound`.
+template <class T>
+T largest_below(double bound) {
+  const T nearest = convert_element<T>(bound);
+  if (convert_element<double>(nearest) < bound) return nearest;
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    bfloat16 below;
+    const auto value = static_cast<float>(nearest);
+    below.bits = value == 0 ? 0x8001 : static_cast<uint16_t>(value > 0 ? nearest.bits - 1 : nearest.bits + 1);
+    return below;
+  } else {
+    return static_cast<T>(std::nextafter(nearest, -std::numeric_limits<T>::infinity()));
+  }
+}
+
+}  // namespace
 
 constexpr int64_t kPiece = 1 << 16;
 
@@ -35,9 +55,15 @@ void fill_random(const RandomArgs& args) {
   };
   visit_any(args.dtype, [&]<class T>() {
     T* out = static_cast<T*>(args.out);
+    // Rounding to T may carry a uniform number onto the end of its half-open range.
+    T last{};
+    if constexpr (std::is_floating_point_v<T> || std::is_same_v<T, bfloat16>) last = largest_below<T>(args.b);
+    const bool bounded = args.distribution == Distribution::uniform && args.a < args.b;
     parallel_for(args.n, 4096, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         out[i] = convert_element<T>(value_at(args.first + static_cast<uint64_t>(i)));
+      for (int64_t i = begin; i < end && bounded; ++i)
+        if (convert_element<double>(out[i]) >= args.b) out[i] = last;
     });
   });
 }
