@@ -5,6 +5,18 @@
 #include "autograd/node.h"
 
 namespace ratel {
+namespace {
+
+/// An input of the second run. Its gradient is kept as that of an op's output, not as a leaf's: a bf16 one is then
+/// rounded after every sum, as it is where nothing is recomputed.
+Tensor entry_of(const Tensor& x) {
+  Tensor entry = record(detach(x), "checkpoint", {requires_grad(detach(x))},
+                        [](const Tensor&, const Needs&) -> Grads { return {Tensor()}; });
+  retain_grad(entry);
+  return entry;
+}
+
+}  // namespace
 
 Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs) {
   if (!grad_enabled()) return f(inputs);
@@ -23,8 +35,10 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, co
     const GradMode recording(true);
     std::vector<Tensor> again;
     for (size_t i = 0; i < saved.size(); ++i) {
-      const Tensor input = saved[i]->defined() ? detach(*saved[i]) : Tensor();
-      again.push_back(needs[i + 1] ? requires_grad(input) : input);
+      if (needs[i + 1])
+        again.push_back(entry_of(*saved[i]));
+      else
+        again.push_back(saved[i]->defined() ? detach(*saved[i]) : Tensor());
     }
     Grads grads = run_nested_backward(f(again), grad_out, again);
     grads.insert(grads.begin(), Tensor());  // the anchor's
