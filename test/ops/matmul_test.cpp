@@ -109,10 +109,15 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums
             test::gradients(reference_of(v), {to(x[0], DType::f64), to(x[1], DType::f64)}, to(g, DType::f64));
         const auto ours = test::gradients(op_of(v), x, g);
         const Tensor a = swapped(x[0], v.ta), b = swapped(x[1], v.tb);
-        test::check_within_twice(ours.out, chain(a, b), exact.out, what);
+        // In f32 the errors of single short rows are a lottery between two orders of summation: all elements together.
+        const auto compare = [&](const Tensor& fast, const Tensor& plain, const Tensor& f64, const std::string& name) {
+          const auto pooled = [&](const Tensor& x) { return dtype == DType::f32 ? ratel::reshape(x, {-1}) : x; };
+          test::check_within_twice(pooled(fast), pooled(plain), pooled(f64), name);
+        };
+        compare(ours.out, chain(a, b), exact.out, what);
         const Tensor da = chain(g, ratel::transpose(b, 0, 1)), db = chain(ratel::transpose(a, 0, 1), g);
-        test::check_within_twice(ours.grads[0], swapped(da, v.ta), exact.grads[0], what + " gradient of a");
-        test::check_within_twice(ours.grads[1], swapped(db, v.tb), exact.grads[1], what + " gradient of b");
+        compare(ours.grads[0], swapped(da, v.ta), exact.grads[0], what + " gradient of a");
+        compare(ours.grads[1], swapped(db, v.tb), exact.grads[1], what + " gradient of b");
       }
 }
 
