@@ -69,14 +69,14 @@ Json to_json(const CheckpointState& state) {
                        {"config", train::to_json(state.config)}});
 }
 
-void write_manifest(const std::string& folder, int64_t step) {
+void write_manifest(const std::string& folder) {
   Json files = Json::object();
   for (const std::string_view name : kFiles) {
     const io::MappedFile file = io::MappedFile::open(file_in(folder, name));
     files.append(std::string(name),
                  Json::object({{"size", file.bytes().size()}, {"sha256", io::sha256_hex(file.bytes())}}));
   }
-  const Json manifest = Json::object({{"format_version", kFormatVersion}, {"step", step}, {"files", std::move(files)}});
+  const Json manifest = Json::object({{"format_version", kFormatVersion}, {"files", std::move(files)}});
   io::write_file_atomically(file_in(folder, "MANIFEST.json"), manifest.dump(2) + '\n');
 }
 
@@ -118,7 +118,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
   io::save_safetensors(file_in(temporary, "optimizer.safetensors"), moments);
   io::write_file_atomically(file_in(temporary, "state.json"), to_json(state).dump(2) + '\n');
-  write_manifest(temporary, state.progress.step);
+  write_manifest(temporary);
   io::fsync_directory(temporary);
   fs::rename(temporary, path, error);
   if (error) fail_disk(path, "not renamed from ", temporary, ": ", error.message());

@@ -1,0 +1,326 @@
+#include "train/run.h"
+
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <fstream>
+
+#include "models/model_folder.h"
+#include "test/train/tiny_run.h"
+
+namespace fs = std::filesystem;
+namespace test = ratel::test;
+namespace train = ratel::train;
+using test::check_error;
+using train::Changes;
+using train::RunResult;
+using train::Start;
+using train::TrainOptions;
+
+namespace {
+
+struct Fixture {
+  test::TemporaryFolder folder;
+  train::TrainConfig config = test::tiny_config();
+  std::vector<std::string> warnings;
+  Fixture() { test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1)); }
+
+  TrainOptions options(const std::string& out, Start start = Start::fresh) {
+    TrainOptions o;
+    o.config = test::write_config(folder / "config.toml", config);
+    o.data = folder / "data.bin";
+    o.out = folder / out;
+    o.start = start;
+    o.observer.warn = [this](const std::string& text) { warnings.push_back(text); };
+    return o;
+  }
+  /// A run that stops after `steps` of this session.
+  RunResult part(TrainOptions o, int64_t steps) {
+    o.stop = [left = steps]() mutable { return --left <= 0; };
+    return train::train_run(o);
+  }
+};
+
+ratel::ErrorKind kind_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const ratel::Error& error) {
+    return error.kind();
+  }
+  return {};
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(stopping_after_any_step_changes_nothing, Fixture) {
+  config.train.keep_checkpoints = 100;
+  const RunResult whole = train::train_run(options("whole"));
+  BOOST_TEST((whole.status == RunResult::Status::finished));
+  BOOST_TEST(whole.step == 12);
+  BOOST_TEST(test::exact_metrics(folder / "whole").size() == 12u);
+  for (int64_t k = 1; k <= 11; ++k) {
+    const std::string name = "stopped" + std::to_string(k);
+    const RunResult first = part(options(name), k);
+    BOOST_TEST((first.status == RunResult::Status::stopped));
+    BOOST_TEST(first.step == k);
+    BOOST_TEST(first.checkpoint == train::checkpoint_path(folder / name, k));
+    const RunResult second = train::train_run(options(name, Start::resume));
+    BOOST_TEST((second.status == RunResult::Status::finished));
+    test::check_same_run(folder / name, folder / "whole", 12, "stopped after " + std::to_string(k));
+  }
+  BOOST_TEST(warnings.empty(), boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(stopping_at_every_step_and_on_two_threads_changes_nothing, Fixture) {
+  for (const auto joint : {train::Joint::sum, train::Joint::off}) {
+    config.train.joint = joint;
+    const std::string whole = joint == train::Joint::sum ? "sum" : "off", cut = whole + " cut";
+    train::train_run(options(whole));
+    part(options(cut), 1);
+    for (int step = 2; step <= 12; ++step) {
+      config.train.threads = 1 + step % 2;  // neither threads nor recompute nor checkpoints decide a bit
+      config.train.recompute = step % 3 == 0;
+      config.train.checkpoint_every = step;
+      part(options(cut, Start::resume), 1);
+    }
+    test::check_same_run(folder / cut, folder / whole, 12, cut);
+    config = test::tiny_config();
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(rows_after_the_checkpoint_are_dropped, Fixture) {
+  train::train_run(options("whole"));
+  // As after a crash at step 7, the newest checkpoint being that of step 4.
+  part(options("crashed"), 7);
+  fs::remove_all(train::checkpoint_path(folder / "crashed", 7));
+  BOOST_TEST(test::exact_metrics(folder / "crashed").size() == 7u);
+  std::ofstream(train::metrics_path(folder / "crashed"), std::ios::app) << "{\"step\": 8, \"lo";
+  int64_t from = -1;
+  TrainOptions o = options("crashed", Start::resume);
+  o.observer.start = [&](const train::TrainConfig&, int64_t, int64_t step) { from = step; };
+  train::train_run(o);
+  BOOST_TEST(from == 4);
+  test::check_same_run(folder / "crashed", folder / "whole", 12, "crashed");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_damaged_newest_checkpoint_costs_steps_but_no_bit, Fixture) {
+  train::train_run(options("whole"));
+  for (const char* name :
+       {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"}) {
+    warnings.clear();
+    const std::string run = folder / name;
+    part(options(name), 8);
+    fs::resize_file(train::checkpoint_path(run, 8) + '/' + name, 20);
+    train::train_run(options(name, Start::resume));
+    BOOST_TEST(warnings.size() == 1u);
+    test::check_same_run(run, folder / "whole", 12, name);
+    train::verify_checkpoint(train::checkpoint_path(run, 8));
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(a_run_without_a_checkpoint_resumes_from_the_beginning, Fixture) {
+  train::train_run(options("whole"));
+  part(options("early"), 2);
+  fs::remove_all(train::checkpoints_path(folder / "early"));
+  train::train_run(options("early", Start::resume));
+  test::check_same_run(folder / "early", folder / "whole", 12, "early");
+  BOOST_TEST(warnings.size() == 1u);
+  train::train_run(options("never", Start::resume));  // nothing is there at all
+  test::check_same_run(folder / "never", folder / "whole", 12, "never");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_finished_run_resumes_to_nothing, Fixture) {
+  train::train_run(options("done"));
+  const auto rows = test::exact_metrics(folder / "done");
+  const RunResult again = train::train_run(options("done", Start::resume));
+  BOOST_TEST((again.status == RunResult::Status::finished));
+  BOOST_TEST(again.checkpoint == train::checkpoint_path(folder / "done", 12));
+  BOOST_TEST(test::exact_metrics(folder / "done") == rows, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(the_run_folder_is_as_promised, Fixture) {
+  config.train.keep_checkpoints = 2;
+  std::vector<std::string> made;
+  TrainOptions o = options("run");
+  o.overrides = {"--train.checkpoint_every=5"};
+  o.observer.checkpoint = [&](const std::string& path) { made.push_back(path); };
+  train::train_run(o);
+  const std::string run = folder / "run";
+  BOOST_TEST(made == (std::vector<std::string>{train::checkpoint_path(run, 5), train::checkpoint_path(run, 10),
+                                               train::checkpoint_path(run, 12)}),
+             boost::test_tools::per_element());
+  BOOST_TEST(train::list_checkpoints(run).size() == 2u);
+  config.train.checkpoint_every = 5;
+  BOOST_TEST((train::load_config(train::config_path(run), {}) == config));
+  // Without --config a resumed run takes its own; without --resume the defaults.
+  TrainOptions bare = options("run", Start::resume);
+  bare.config.clear();
+  BOOST_TEST((train::resolve_train_config(bare) == config));
+  bare.start = Start::fresh;
+  BOOST_TEST((train::resolve_train_config(bare) == train::TrainConfig()));
+}
+
+BOOST_FIXTURE_TEST_CASE(starting_where_something_is_and_sharing_a_folder_are_refused, Fixture) {
+  part(options("run"), 2);
+  check_error([&] { train::train_run(options("run")); }, "expected no run in this folder, found one\nhint: --resume");
+  fs::create_directories(folder / "other");
+  std::ofstream(folder / "other/thesis.txt") << "years of work";
+  check_error([&] { train::train_run(options("other")); }, "expected no run in this folder");
+  check_error([&] { train::train_run(options("other", Start::resume)); }, "found no config.toml");
+  BOOST_TEST(!fs::exists(folder / "other/lock"));
+  const train::RunLock lock(folder / "run");
+  check_error([&] { train::train_run(options("run", Start::resume)); }, "is training in this run folder");
+  // A command that cannot work leaves no folder behind.
+  TrainOptions o = options("none");
+  o.data = folder / "missing.bin";
+  BOOST_TEST((kind_of([&] { train::train_run(o); }) == ratel::ErrorKind::input));
+  o.data = folder / "data.bin";
+  o.overrides = {"--data.seq_len=300"};
+  BOOST_TEST((kind_of([&] { train::train_run(o); }) == ratel::ErrorKind::input));
+  BOOST_TEST(!fs::exists(folder / "none"));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_changed_run_is_refused_with_both_values_unless_allowed, Fixture) {
+  part(options("run"), 4);
+  const std::pair<const char*, const char*> changes[] = {
+      {"model.vocab_size=20", "model.vocab_size was 17, is 20"},
+      {"model.layers=3", "model.layers was 2, is 3"},
+      {"model.recurrence=none", "model.recurrence was \"gated\", is \"none\""},
+      {"data.seq_len=11", "data.seq_len was 12, is 11"},
+      {"data.batch_size=6", "data.batch_size was 4, is 6"},
+      {"data.accumulate=1", "data.accumulate was 2, is 1"},
+      {"data.seed=4", "data.seed was 3, is 4"},
+      {"optimizer.peak_rate=1e-3", "optimizer.peak_rate was 0.01, is 0.001"},
+      {"optimizer.weight_decay=0", "optimizer.weight_decay was 0.1, is 0.0"},
+      {"train.steps=13", "train.steps was 12, is 13"},
+      {"train.joint=sum", "train.joint was \"alternate\", is \"sum\""},
+      {"train.sparse_dilation=8", "train.sparse_dilation was 4, is 8"},
+      {"train.dilation=1,2", "train.dilation was 1, is [1,2]"},
+      {"train.dtype=f64", "train.dtype was \"f32\", is \"f64\""},
+  };
+  const auto before = test::exact_metrics(folder / "run");
+  for (const auto& [override, message] : changes) {
+    TrainOptions o = options("run", Start::resume);
+    o.overrides = {override};
+    check_error([&] { train::train_run(o); }, message);
+    BOOST_TEST((kind_of([&] { train::train_run(o); }) == ratel::ErrorKind::usage));
+  }
+  BOOST_TEST(test::exact_metrics(folder / "run") == before, boost::test_tools::per_element());
+
+  test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 2));
+  check_error([&] { train::train_run(options("run", Start::resume)); }, "data was 300 tokens of fingerprint ");
+  TrainOptions o = options("run", Start::resume);
+  o.overrides = {"train.steps=14", "optimizer.peak_rate=1e-3"};
+  o.changes = Changes::allow;
+  const RunResult result = train::train_run(o);
+  BOOST_TEST(result.step == 14);
+  BOOST_REQUIRE(warnings.size() == 1u);
+  BOOST_TEST(warnings[0].find("train.steps was 12, is 14") != std::string::npos);
+  // What it goes on with is what the next resume is compared with.
+  BOOST_TEST((train::train_run(o).status == RunResult::Status::finished));
+  BOOST_TEST(warnings.size() == 1u);
+}
+
+BOOST_FIXTURE_TEST_CASE(five_steps_that_are_not_finite_stop_the_run_and_lose_nothing, Fixture) {
+  config.optimizer.peak_rate = 1e6;  // far beyond what f32 stands
+  config.optimizer.weight_decay = 1e5;
+  config.train.steps = 60;
+  config.train.checkpoint_every = 3;
+  config.train.keep_checkpoints = 1;
+  std::vector<train::SkippedUpdate> skipped;
+  TrainOptions o = options("run");
+  o.observer.skipped = [&](const train::SkippedUpdate& s) { skipped.push_back(s); };
+  ratel::ErrorKind kind{};
+  std::string message;
+  try {
+    train::train_run(o);
+  } catch (const ratel::Error& error) {
+    kind = error.kind();
+    message = error.what();
+  }
+  BOOST_TEST((kind == ratel::ErrorKind::numerical));
+  BOOST_TEST(message.find("5 steps in a row were not finite; step ") != std::string::npos, message);
+  BOOST_REQUIRE(!skipped.empty());
+  BOOST_TEST(skipped.back().steps_in_a_row == 5);
+  const auto newest = train::newest_checkpoint(folder / "run");
+  BOOST_REQUIRE(newest.has_value());
+  BOOST_TEST(newest->step == skipped.back().step);
+  // None of the weights took a value that is not finite.
+  const auto weights = ratel::io::SafetensorsFile::open(newest->path + "/model.safetensors");
+  for (const std::string& name : weights.names())
+    for (const double x : ratel::to_vector<double>(weights.tensor(name))) BOOST_REQUIRE(std::isfinite(x));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_disk_that_fills_up_stops_the_run_which_then_resumes, Fixture) {
+  train::train_run(options("whole"));
+  part(options("run"), 3);
+  const auto before = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  ::getrlimit(RLIMIT_FSIZE, &limit);
+  rlimit small = limit;
+  small.rlim_cur = 6000;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  const auto kind = kind_of([&] { train::train_run(options("run", Start::resume)); });
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, before);
+  BOOST_TEST((kind == ratel::ErrorKind::disk));
+  BOOST_TEST(train::newest_checkpoint(folder / "run")->step == 3);
+  train::train_run(options("run", Start::resume));
+  test::check_same_run(folder / "run", folder / "whole", 12, "run");
+}
+
+BOOST_FIXTURE_TEST_CASE(adapting_takes_weights_and_settings_from_the_source, Fixture) {
+  config.train.steps = 40;
+  train::train_run(options("source"));
+  train::AdaptOptions o;
+  o.from = folder / "source";
+  o.data = folder / "data.bin";
+  o.out = folder / "adapted";
+  o.dilation = {4};
+  o.window = {1, 2};
+  const train::TrainConfig adapted = train::resolve_adapt_config(o);
+  BOOST_TEST((adapted.train.joint == train::Joint::off));
+  BOOST_TEST(adapted.train.steps == 4);
+  BOOST_TEST(std::abs(adapted.optimizer.peak_rate - 1e-3) <= 1e-18);
+  BOOST_TEST(adapted.optimizer.warmup_fraction == 0.0);
+  BOOST_TEST((adapted.data == config.data));
+  BOOST_TEST((adapted.model == config.model));
+
+  std::vector<train::StepReport> reports;
+  o.overrides = {"--train.steps=6"};
+  o.observer.step = [&](const train::StepReport& r) { reports.push_back(r); };
+  train::adapt_run(o);
+  BOOST_REQUIRE(reports.size() == 6u);
+  BOOST_TEST(!reports[0].sparse_loss.has_value());
+  BOOST_TEST(reports[0].learning_rate == adapted.optimizer.peak_rate);
+  BOOST_TEST(reports[0].loss < 2.7);  // ln 17 = 2.83: trained weights, not fresh ones
+  const auto model = ratel::load_model(train::resolve_model_dir(folder / "adapted"));
+  const ratel::ModelPattern pattern{{{{4, 1, 0}}, {{4, 2, 0}}}};
+  BOOST_REQUIRE(model.description.adapted.has_value());
+  BOOST_TEST((*model.description.adapted == pattern));
+
+  // Stopped and resumed, without naming the source again.
+  const std::string whole = o.out;
+  o.out = folder / "adapted in parts";
+  o.stop = [left = 2]() mutable { return --left <= 0; };
+  train::adapt_run(o);
+  train::AdaptOptions again;
+  again.data = o.data;
+  again.out = o.out;
+  again.start = Start::resume;
+  train::adapt_run(again);
+  test::check_same_run(o.out, whole, 6, "adapted");
+  again.dilation = {8};
+  check_error([&] { train::adapt_run(again); }, "train.dilation was 4, is 8");
+
+  // From a bare model folder: the model's sizes, everything else by default.
+  ratel::save_model(folder / "bare", model.description, model.store);
+  train::AdaptOptions bare;
+  bare.from = folder / "bare";
+  const train::TrainConfig defaults = train::resolve_adapt_config(bare);
+  BOOST_TEST((defaults.model == config.model));
+  BOOST_TEST(defaults.train.steps == 50);
+  BOOST_TEST(defaults.data.eos == -1);
+  check_error([] { train::resolve_adapt_config({}); }, "adapt: expected a model folder");
+}
