@@ -42,7 +42,8 @@ struct Projection {
   [[nodiscard]] int64_t offset(int64_t head, Part part, int64_t t) const {
     return ((head / H) * T_ + t) * width + static_cast<int64_t>(part) * C + head % H * d;
   }
-  [[nodiscard]] Loaded<T> load(int64_t head, Part part, int64_t t) const { return {data + offset(head, part, t), d}; }
+  [[nodiscard]] const T* row(int64_t head, Part part, int64_t t) const { return data + offset(head, part, t); }
+  [[nodiscard]] Loaded<T> load(int64_t head, Part part, int64_t t) const { return {row(head, part, t), d}; }
   /// Element offset of a head's token in a (B, T, C) tensor.
   [[nodiscard]] int64_t out_offset(int64_t head, int64_t t) const { return ((head / H) * T_ + t) * C + head % H * d; }
 };
@@ -66,7 +67,7 @@ class Scanned {
         std::fill_n(state.get(), 2 * d, A{0});
         for (int64_t t = 0; t < p_.T_; ++t) {
           if (carries_ && t % kScanChunk == 0) std::copy_n(state.get(), 2 * d, carry(head, t));
-          step(head, t, gate.get(), state.get());
+          step(head, t, gate.get(), state.get(), state.get());
           rope.rotate(t, state.get(), keys(head) + t * d, 1);
           std::copy_n(state.get() + d, d, values(head) + t * d);
         }
@@ -74,18 +75,18 @@ class Scanned {
     });
   }
 
-  /// state = (key state, value state) of token t from those before it; gate is written where there is one.
-  void step(int64_t head, int64_t t, A* gate, A* state) const {
+  /// state = (key state, value state) of token t from the one before it; gate is written where there is one.
+  void step(int64_t head, int64_t t, A* gate, const A* before, A* state) const {
     const int64_t d = p_.d;
-    const auto k = p_.load(head, Part::key, t), v = p_.load(head, Part::value, t);
+    const T *k = p_.row(head, Part::key, t), *v = p_.row(head, Part::value, t);
     if (!gated_) {
-      Array<A>(state, d) = *k;
-      Array<A>(state + d, d) = *v;
+      load(k, state, d);
+      load(v, state + d, d);
       return;
     }
     Array<A>(gate, d) = sigmoid(*p_.load(head, Part::gate, t));
-    scan_step(d, gate, (*k).data(), state);
-    scan_step(d, gate, (*v).data(), state + d);
+    scan_step(d, gate, k, before, state);
+    scan_step(d, gate, v, before + d, state + d);
   }
 
   [[nodiscard]] A* keys(int64_t head) const { return keys_.get() + head * p_.T_ * p_.d; }
@@ -157,43 +158,67 @@ void ungate(const Projection<T>& p, const RecurrentAttentionBackwardArgs& args, 
   }
 }
 
+/// One token of one head on the way back, both scans in one sweep. dk and dv come as g[t+1] dh[t+1] and leave as
+/// g[t] dh[t]; the gate's gradient goes on through its sigmoid.
+template <class T, class A>
+struct ScanBackward {
+  const A *gate, *before, *grad_k, *grad_v;  // before: key and value state of the token before
+  const T *k, *v;
+  A *dk, *dv;
+  T *grad_k_out, *grad_v_out, *grad_gate_out;
+
+  void step(int64_t d) const {
+    const auto [gate_, before_, grad_k_, grad_v_, k_, v_, dk_, dv_, to_k, to_v, to_gate] = *this;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < d; ++c) {
+      const A g = gate_[c], key = grad_k_[c] + dk_[c], value = grad_v_[c] + dv_[c];
+      const A of_gate = key * (before_[c] - static_cast<A>(k_[c])) + value * (before_[d + c] - static_cast<A>(v_[c]));
+      dk_[c] = g * key;
+      dv_[c] = g * value;
+      to_k[c] = static_cast<T>((1 - g) * key);
+      to_v[c] = static_cast<T>((1 - g) * value);
+      to_gate[c] = static_cast<T>(of_gate * g * (1 - g));
+    }
+  }
+};
+
 /// Pass 3 of one head: gradients of the turned keys and of the values, (T, d), to those of k, v and g.
 template <class T, class A>
 void scan_backward(const Projection<T>& p, const Scanned<T>& scanned, const RopeTable<A>& rope,
                    const RecurrentAttentionBackwardArgs& args, int64_t head, A* grad_keys, A* grad_values) {
   const int64_t d = p.d;
-  T* out = static_cast<T*>(args.grad_projection);
-  const auto put = [&](const A* row, Part part, int64_t t) { store(row, out + p.offset(head, part, t), d); };
-  for (int64_t t = 0; t < p.T_; ++t) rope.rotate(t, grad_keys + t * d, grad_keys + t * d, -1);
+  const auto to = [&](Part part, int64_t t) { return static_cast<T*>(args.grad_projection) + p.offset(head, part, t); };
   if (args.recurrence == Recurrence::none) {
     for (int64_t t = 0; t < p.T_; ++t) {
-      put(grad_keys + t * d, Part::key, t);
-      put(grad_values + t * d, Part::value, t);
+      rope.rotate(t, grad_keys + t * d, grad_keys + t * d, -1);
+      store(grad_keys + t * d, to(Part::key, t), d);
+      store(grad_values + t * d, to(Part::value, t), d);
     }
     return;
   }
-  const Scratch<A> dk(d), dv(d), dx(d), dgate(d), gates(kScanChunk * d), before((kScanChunk + 1) * 2 * d);
-  std::fill_n(dk.get(), d, A{0});
-  std::fill_n(dv.get(), d, A{0});
+  const Scratch<A> carried(2 * d), turned(d), gates(kScanChunk * d), states((kScanChunk + 1) * 2 * d);
+  std::fill_n(carried.get(), 2 * d, A{0});
   for (int64_t first = (p.T_ - 1) / kScanChunk * kScanChunk; first >= 0; first -= kScanChunk) {
     const int64_t end = std::min(p.T_, first + kScanChunk);
-    std::copy_n(scanned.carry(head, first), 2 * d, before.get());
+    std::copy_n(scanned.carry(head, first), 2 * d, states.get());
     for (int64_t t = first; t < end; ++t) {
-      A* next = before.get() + (t + 1 - first) * 2 * d;
-      std::copy_n(next - 2 * d, 2 * d, next);
-      scanned.step(head, t, gates.get() + (t - first) * d, next);
+      A* before = states.get() + (t - first) * 2 * d;
+      scanned.step(head, t, gates.get() + (t - first) * d, before, before + 2 * d);
     }
     for (int64_t t = end - 1; t >= first; --t) {
-      const A *gate = gates.get() + (t - first) * d, *h = before.get() + (t - first) * 2 * d;
-      const auto k = p.load(head, Part::key, t), v = p.load(head, Part::value, t);
-      std::fill_n(dgate.get(), d, A{0});
-      scan_step_backward(d, gate, (*k).data(), h, grad_keys + t * d, dk.get(), dx.get(), dgate.get());
-      put(dx.get(), Part::key, t);
-      scan_step_backward(d, gate, (*v).data(), h + d, grad_values + t * d, dv.get(), dx.get(), dgate.get());
-      put(dx.get(), Part::value, t);
-      const ConstArray<A> g(gate, d);
-      Array<A>(dgate.get(), d) *= g * (1 - g);
-      put(dgate.get(), Part::gate, t);
+      rope.rotate(t, grad_keys + t * d, turned.get(), -1);
+      ScanBackward<T, A>{.gate = gates.get() + (t - first) * d,
+                         .before = states.get() + (t - first) * 2 * d,
+                         .grad_k = turned.get(),
+                         .grad_v = grad_values + t * d,
+                         .k = p.row(head, Part::key, t),
+                         .v = p.row(head, Part::value, t),
+                         .dk = carried.get(),
+                         .dv = carried.get() + d,
+                         .grad_k_out = to(Part::key, t),
+                         .grad_v_out = to(Part::value, t),
+                         .grad_gate_out = to(Part::gate, t)}
+          .step(d);
     }
   }
 }
