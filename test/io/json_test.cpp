@@ -8,7 +8,12 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
-using namespace ratel::io;
+using ratel::io::Json;
+using ratel::io::JsonCursor;
+using ratel::io::kJsonDepth;
+using ratel::io::kJsonValues;
+using ratel::io::parse_json;
+using ratel::io::parse_json_members;
 using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::exact_copy;
@@ -125,6 +130,7 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
 BOOST_AUTO_TEST_CASE(a_key_twice) {
   check_refused(R"({"a": 1, "b": {"a": 2}, "a": 3})", "f.json:27: the key \"a\" appears twice");
   check_refused(R"({"b": {"a": 2, "\u0061": 3}})", "appears twice");
+  check_refused(R"({"\n": 2, "\n": 3})", "the key \"\\x0a\" appears twice");
   BOOST_TEST(parse(R"([{"a": 1}, {"a": 2}])").as_array().size() == 2u);
 }
 

@@ -6,7 +6,11 @@
 
 #include "test/io/support.h"
 
-using namespace ratel::io;
+using ratel::io::Json;
+using ratel::io::MetricsFile;
+using ratel::io::parse_metrics;
+using ratel::io::read_metrics;
+using ratel::io::truncate_after;
 using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::content_of;

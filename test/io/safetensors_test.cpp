@@ -12,7 +12,14 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
-using namespace ratel::io;
+using ratel::io::Json;
+using ratel::io::SafetensorsFile;
+using ratel::io::SafetensorsIndex;
+using ratel::io::kSafetensorsHeaderBytes;
+using ratel::io::kSafetensorsTensors;
+using ratel::io::Metadata;
+using ratel::io::parse_safetensors;
+using ratel::io::save_safetensors;
 using ratel::DType;
 using ratel::ErrorKind;
 using ratel::Shape;

@@ -7,7 +7,9 @@
 
 #include "test/io/support.h"
 
-using namespace ratel::io;
+using ratel::io::TokenFile;
+using ratel::io::TokenFileWriter;
+using ratel::io::token_bytes;
 using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::content_of;

@@ -6,7 +6,11 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
-using namespace ratel::io;
+using ratel::io::TomlEntry;
+using ratel::io::kTomlBytes;
+using ratel::io::kTomlDepth;
+using ratel::io::parse_toml;
+using ratel::io::read_toml_file;
 using ratel::ErrorKind;
 using ratel::test::check_error;
 
@@ -90,6 +94,14 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
   check_refused("just words", "f.toml:1: ");
   for (const char* header : {"[[[1]]]", "[[=", "x = 1\n[[[a]]]", "[[\n", "[[#", "[", "[[", "[]", "[[]]", "[a", "[[a]"})
     check_refused(header, "f.toml:");
+  check_refused("x = 1\n[y]\n[[[a]]]\nz = 2\n", "f.toml:3: expected TOML");
+}
+
+BOOST_AUTO_TEST_CASE(characters_beyond_ascii) {
+  BOOST_TEST(listed("a = \"é\" # ü\nb = 'ƚ'\nc = \"\"\"é \\\"é\"\"\"") == "1 a=\"é\"\n2 b=\"ƚ\"\n3 c=\"é \\\"é\"\n");
+  BOOST_TEST(listed("a = \"\"\"\n\\\n ƚ\"\"\"") == "1 a=\"ƚ\"\n");
+  for (const char* text : {"a = [1, 2.ƚ3]", "é = 1", "a = \"\"\"\\ƚ\"\"\"", "a = 5\"κ\"", "a = 1 é", "[é]"})
+    check_refused(text, "f.toml:1: ");
 }
 
 BOOST_AUTO_TEST_CASE(depth) {
@@ -102,7 +114,7 @@ BOOST_AUTO_TEST_CASE(depth) {
   check_refused(ratel::concat_text("\n", dotted(kTomlDepth + 1), " = 1"), "f.toml:2: a key of too many parts");
   check_refused(ratel::concat_text("[", dotted(kTomlDepth + 1), "]"), "too many parts");
   check_refused(ratel::concat_text("x = {", dotted(100'000), " = 1}"), "too many parts");
-  // Behind each kind of string, of which the dot counter must find the end.
+  // Behind each kind of string, of which the end must be found.
   for (const std::string before :
        {R"(x = "\"")", R"(x = '\')", "x = \"\"\"\n\\\"\"\"\"\"\"", "x = ''' ''''", R"(x = "")", "x = ''", "x = 1 # '"})
     check_refused(before + "\n" + dotted(400'000) + " = 1", "too many parts");
