@@ -68,7 +68,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(); }
   bool key(std::string& name) override {
     Frame& frame = frames_.back();
-    if (!frame.keys.insert(name).second) fail_at(path_, offset_, "the key ", quoted(name), " appears twice");
+    if (!frame.keys.insert(name).second) fail_at(path_, offset_, "the key ", in_quotes(name), " appears twice");
     frame.key = std::move(name);
     frame.key_offset = offset_;
     return true;

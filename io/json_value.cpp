@@ -103,7 +103,7 @@ std::string Json::dump(int indent) const {
 }
 
 std::string Json::described() const {
-  if (is_string()) return "the string " + quoted(as_string());
+  if (is_string()) return "the string " + in_quotes(as_string());
   if (is_array()) return "an array of " + std::to_string(as_array().size());
   if (is_object()) return "an object of " + std::to_string(as_object().size());
   return dump();
@@ -136,7 +136,7 @@ const Json& Json::at(std::string_view key, std::string_view where) const {
   if (const Json* value = find(key)) return *value;
   std::string names;
   for (const auto& [name, value] : members) names += (names.empty() ? "" : ", ") + one_line(name);
-  fail_input(where, "expected a member ", quoted(key), ", found ", names.empty() ? "none" : one_line(names));
+  fail_input(where, "expected a member ", in_quotes(key), ", found ", names.empty() ? "none" : one_line(names));
 }
 
 void Json::set(std::string_view key, Json value) {
@@ -148,7 +148,7 @@ void Json::set(std::string_view key, Json value) {
 
 void Json::append(std::string key, Json value) {
   if (is_null()) value_ = Object();
-  if (!is_object()) fail("json: a member ", quoted(key), " was added to ", described());
+  if (!is_object()) fail("json: a member ", in_quotes(key), " was added to ", described());
   std::get<Object>(value_).emplace_back(std::move(key), std::move(value));
 }
 

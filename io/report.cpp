@@ -40,6 +40,6 @@ std::string one_line(std::string_view text, size_t limit) {
   return line;
 }
 
-std::string quoted(std::string_view text, size_t limit) { return '"' + one_line(text, limit) + '"'; }
+std::string in_quotes(std::string_view text, size_t limit) { return '"' + one_line(text, limit) + '"'; }
 
 }  // namespace ratel::io

@@ -22,7 +22,7 @@ size_t utf8_length(std::string_view text, size_t at);
 /// bytes, "..." where it was cut.
 std::string one_line(std::string_view text, size_t limit = 120);
 
-/// The same in double quotes.
-std::string quoted(std::string_view text, size_t limit = 120);
+/// The same in double quotes. Not called quoted: std::quoted would be taken for a std::string.
+std::string in_quotes(std::string_view text, size_t limit = 120);
 
 }  // namespace ratel::io

@@ -69,7 +69,7 @@ class EntryReader {
     if (!value_.is_object()) wrong("", value_, "an object");
     for (const auto& [key, value] : value_.as_object())
       if (key != "dtype" && key != "shape" && key != "data_offsets")
-        refuse("unknown member; expected dtype, shape and data_offsets, found ", quoted(key));
+        refuse("unknown member; expected dtype, shape and data_offsets, found ", in_quotes(key));
     SafetensorsEntry entry{std::string(name_), dtype(), shape()};
     const auto& offsets = list("data_offsets");
     if (offsets.size() != 2) refuse("data_offsets; expected 2, found ", offsets.size());
@@ -88,14 +88,14 @@ class EntryReader {
  private:
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail_at(path_, offset_, "tensor ", quoted(name_), ": ", parts...);
+    fail_at(path_, offset_, "tensor ", in_quotes(name_), ": ", parts...);
   }
   [[noreturn]] void wrong(std::string_view member, const Json& value, std::string_view expected) const {
     refuse(member, member.empty() ? "expected " : ": expected ", expected, ", found ", value.described());
   }
   const Json& member(std::string_view key) const {
     const Json* found = value_.find(key);
-    if (found == nullptr) refuse("expected a member ", quoted(key), ", found none");
+    if (found == nullptr) refuse("expected a member ", in_quotes(key), ", found none");
     return *found;
   }
   const Json::Array& list(std::string_view key) const {
@@ -108,7 +108,7 @@ class EntryReader {
     if (!value.is_string()) wrong("dtype", value, "a string");
     const auto* found = std::ranges::find(kDTypes, value.as_string(), &NamedDType::name);
     if (found == kDTypes.end())
-      refuse("unknown dtype; expected F64, F32, BF16, I64, I32, U16 or U8, found ", quoted(value.as_string()));
+      refuse("unknown dtype; expected F64, F32, BF16, I64, I32, U16 or U8, found ", in_quotes(value.as_string()));
     return found->dtype;
   }
   Shape shape() const {
@@ -148,7 +148,7 @@ void check_coverage(const std::vector<SafetensorsEntry>& tensors, uint64_t data_
   uint64_t covered = data_begin;
   for (const SafetensorsEntry* entry : sorted) {
     if (entry->begin != covered)
-      fail_at(path, entry->begin, "tensor ", quoted(entry->name),
+      fail_at(path, entry->begin, "tensor ", in_quotes(entry->name),
               entry->begin < covered ? " overlaps the one before" : " leaves a hole", "; expected its data at ",
               covered, ", found ", entry->begin);
     covered = entry->end;
@@ -171,7 +171,7 @@ SafetensorsIndex parse_safetensors(std::span<const std::byte> file, std::string_
             file.size() - kLengthBytes);
   const std::string_view header(reinterpret_cast<const char*>(file.data()) + kLengthBytes, header_bytes);
   if (!header.starts_with('{'))
-    fail_at(path, kLengthBytes, "expected a header that begins with {, found ", quoted(header.substr(0, 1)));
+    fail_at(path, kLengthBytes, "expected a header that begins with {, found ", in_quotes(header.substr(0, 1)));
 
   const uint64_t data_begin = kLengthBytes + header_bytes, data_bytes = file.size() - data_begin;
   SafetensorsIndex index;
@@ -182,10 +182,11 @@ SafetensorsIndex parse_safetensors(std::span<const std::byte> file, std::string_
     }
     if (index.tensors.size() == kSafetensorsTensors)
       fail_at(path, at, "too many tensors; expected at most ", kSafetensorsTensors, ", found more");
-    if (const auto objection = objection_to(key)) fail_at(path, at, "the tensor name ", quoted(key), " ", *objection);
+    if (const auto objection = objection_to(key))
+      fail_at(path, at, "the tensor name ", in_quotes(key), " ", *objection);
     SafetensorsEntry entry = EntryReader(key, value, path, at).read();
     if (entry.end > data_bytes)
-      fail_at(path, at, "tensor ", quoted(key), " reaches beyond the file; expected data up to ", data_bytes,
+      fail_at(path, at, "tensor ", in_quotes(key), " reaches beyond the file; expected data up to ", data_bytes,
               ", found ", entry.end);
     entry.begin += data_begin;
     entry.end += data_begin;
@@ -241,7 +242,7 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
 
 Tensor SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
-  if (entry == nullptr) fail_input(path(), "no tensor ", quoted(name), " among its ", entries().size());
+  if (entry == nullptr) fail_input(path(), "no tensor ", in_quotes(name), " among its ", entries().size());
   const auto& storage = impl_->storages[static_cast<size_t>(entry - entries().data())];
   if (storage == nullptr) {
     Tensor copy = empty(entry->shape, entry->dtype);
@@ -286,11 +287,12 @@ void check_savable(const std::string& path, const std::vector<std::pair<std::str
   std::set<std::string_view> names;
   for (const auto& [name, tensor] : tensors) {
     const auto objection = objection_to(name);
-    check(!objection, path, ": the tensor name ", quoted(name), " ", objection.value_or(""));
-    check(name != kMetadataKey, path, ": the tensor name ", quoted(name), " is taken by the format");
-    check(names.insert(name).second, path, ": the tensor name ", quoted(name), " appears twice");
-    check(tensor.defined(), path, ": tensor ", quoted(name), " is undefined");
-    check(!tensor.device().is_cuda(), path, ": tensor ", quoted(name), "; expected it on cpu, found ", tensor.device());
+    check(!objection, path, ": the tensor name ", in_quotes(name), " ", objection.value_or(""));
+    check(name != kMetadataKey, path, ": the tensor name ", in_quotes(name), " is taken by the format");
+    check(names.insert(name).second, path, ": the tensor name ", in_quotes(name), " appears twice");
+    check(tensor.defined(), path, ": tensor ", in_quotes(name), " is undefined");
+    check(!tensor.device().is_cuda(), path, ": tensor ", in_quotes(name), "; expected it on cpu, found ",
+          tensor.device());
   }
 }
 

@@ -18,8 +18,7 @@ struct TomlEntry {
 
 /// The assignments in the order of the text. Inline tables count as sections; a section without keys leaves no entry.
 /// Throws Error(input) "path:line: what" for syntax errors, keys twice, more than io/limits.h allows, dates, tables in
-/// arrays, and keys other than letters, digits, - and _ (so that a dot in a path always parts two keys). Without the
-/// line for a few malformed table headers.
+/// arrays, and keys other than letters, digits, - and _ (so that a dot in a path always parts two keys).
 std::vector<TomlEntry> parse_toml(std::string_view text, std::string_view path);
 
 /// Reads a file. Throws Error(input).

@@ -27,7 +27,7 @@ void checked_at(const std::string& where, F&& f) {
 Recurrence recurrence_named(const io::JsonCursor& json) {
   for (const Recurrence recurrence : {Recurrence::gated, Recurrence::none})
     if (json.as_string() == name_of(recurrence)) return recurrence;
-  fail_input(json.where(), R"(expected "gated" or "none", found )", io::quoted(json.as_string()));
+  fail_input(json.where(), R"(expected "gated" or "none", found )", io::in_quotes(json.as_string()));
 }
 
 Pattern pattern_from_json(const io::JsonCursor& json) {
@@ -54,8 +54,8 @@ void check_members(const io::JsonCursor& json, std::span<const std::string_view>
   for (const auto& [name, value] : json.value().as_object(json.where())) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const std::string near = nearest(name, known);
-    unknown += (unknown.empty() ? "" : ", ") + io::quoted(name) +
-               (near.empty() ? "" : " (the nearest is " + io::quoted(near) + ')');
+    unknown += (unknown.empty() ? "" : ", ") + io::in_quotes(name) +
+               (near.empty() ? "" : " (the nearest is " + io::in_quotes(near) + ')');
   }
   if (!unknown.empty()) fail_input(json.where(), "unknown: ", unknown);
 }

@@ -33,13 +33,13 @@ struct Config {
 Tokenizer tokenizer_named(const io::JsonCursor& json) {
   for (const Tokenizer tokenizer : {Tokenizer::bytes, Tokenizer::none})
     if (json.as_string() == name_of(tokenizer)) return tokenizer;
-  fail_input(json.where(), R"(expected "bytes" or "none", found )", io::quoted(json.as_string()));
+  fail_input(json.where(), R"(expected "bytes" or "none", found )", io::in_quotes(json.as_string()));
 }
 
 DType dtype_named(const io::JsonCursor& json) {
   const auto dtype = ratel::dtype_named(json.as_string());
   if (!dtype || !is_float(*dtype))
-    fail_input(json.where(), R"(expected "f64", "f32" or "bf16", found )", io::quoted(json.as_string()));
+    fail_input(json.where(), R"(expected "f64", "f32" or "bf16", found )", io::in_quotes(json.as_string()));
   return *dtype;
 }
 
@@ -50,7 +50,7 @@ Config read_config(const std::string& path) {
   if (const int64_t version = json["format_version"].as_int(); version != kModelFormatVersion)
     fail_input(path, "expected format_version ", kModelFormatVersion, ", found ", version);
   if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
-    fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::quoted(architecture));
+    fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::in_quotes(architecture));
   check_members(json, kMembers);
   Config config{{rat_plus_config_from_json(json["model"]), tokenizer_named(json["tokenizer"]), {}},
                 dtype_named(json["dtype"])};

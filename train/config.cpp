@@ -22,7 +22,7 @@ std::string unknown_key(const std::vector<Field>& fields, std::string_view key) 
   std::vector<std::string_view> keys;
   for (const Field& field : fields) keys.push_back(field.key);
   const std::string near = nearest(key, keys);
-  return concat_text("unknown key ", io::quoted(key), near.empty() ? "" : "; the nearest is \"" + near + '"');
+  return concat_text("unknown key ", io::in_quotes(key), near.empty() ? "" : "; the nearest is \"" + near + '"');
 }
 
 Problem assign_preset(TrainConfig& config, const Json& json) {
@@ -131,7 +131,7 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
     std::string_view rest = text;
     if (rest.starts_with("--")) rest.remove_prefix(2);
     const size_t equals = rest.find('=');
-    check(equals != std::string_view::npos, "expected --section.key=value, found ", io::quoted(text));
+    check(equals != std::string_view::npos, "expected --section.key=value, found ", io::in_quotes(text));
     const std::string_view key = rest.substr(0, equals), value = rest.substr(equals + 1);
     const Field* field = find_field(fields, key);
     assignments.push_back(
