@@ -10,7 +10,7 @@ namespace ratel {
 ///   returns  x's shape, contiguous, dtype of x; bf16 computes in f32 and rounds once
 ///
 /// Gradient: x. Deterministic. Throws Error where the dtype is not a float.
-Tensor exp(const Tensor& x);
+Tensor exp(const Tensor& x);  ///< 0 in f32 and bf16 where e^x is below 1.7e-38
 Tensor log(const Tensor& x);
 Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + e^-x), without overflow for any x
 Tensor relu(const Tensor& x);     ///< max(x, 0); the gradient at 0 is 0; NaN stays NaN

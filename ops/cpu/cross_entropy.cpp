@@ -8,9 +8,7 @@
 
 #include "ops/cross_entropy.h"
 
-#include <array>
 #include <cmath>
-#include <numeric>
 
 #include "ops/cpu/math.h"
 #include "ops/cpu/row_buffer.h"
@@ -18,17 +16,19 @@
 namespace ratel::cpu {
 namespace {
 
-/// The sum in f64: the largest term is 1, and every small one added to it in f32 would round once more. Sixteen sums
-/// side by side, so that they fill registers.
+/// The sum in f64: the largest term is 1, and every small one added to it in f32 would round once more. Sums side by
+/// side fill registers.
 template <class A>
 A sum_of(const A* e, int64_t n) {
-  constexpr int64_t kSums = 16;
-  std::array<double, kSums> sums{};
+  constexpr int64_t kSums = 32;
+  double sums[kSums] = {};
   int64_t i = 0;
   for (; i + kSums <= n; i += kSums)
-    for (int64_t j = 0; j < kSums; ++j) sums[static_cast<size_t>(j)] += static_cast<double>(e[i + j]);
-  for (int64_t j = 0; i + j < n; ++j) sums[static_cast<size_t>(j)] += static_cast<double>(e[i + j]);
-  return static_cast<A>(std::accumulate(sums.begin(), sums.end(), 0.0));
+    for (int64_t j = 0; j < kSums; ++j) sums[j] += static_cast<double>(e[i + j]);
+  for (int64_t j = 0; i + j < n; ++j) sums[j] += static_cast<double>(e[i + j]);
+  for (int64_t width = kSums / 2; width > 0; width /= 2)
+    for (int64_t j = 0; j < width; ++j) sums[j] += sums[j + width];
+  return static_cast<A>(sums[0]);
 }
 
 template <class T>
