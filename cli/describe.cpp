@@ -1,0 +1,206 @@
+#include "cli/describe.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "io/metrics_file.h"
+#include "io/report.h"
+#include "io/safetensors.h"
+#include "io/token_file.h"
+#include "models/byte_tokenizer.h"
+#include "models/description.h"
+#include "train/checkpoint.h"
+#include "train/run_folder.h"
+
+namespace ratel::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+
+constexpr int64_t kContext = 4096;  // tokens for which KV caches are stated
+
+int64_t bytes_of(const std::string& path) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  return error ? 0 : static_cast<int64_t>(size);
+}
+
+Json start_of(std::string_view kind, const std::string& path) { return Json::object({{"kind", kind}, {"path", path}}); }
+
+/// All members of `more` after those of `object`.
+void join(Json& object, const Json& more) {
+  for (const auto& [key, value] : more.as_object()) object.set(key, value);
+}
+
+Json tensors_of(const io::SafetensorsFile& file) {
+  Json tensors = Json::array();
+  for (const io::SafetensorsEntry& entry : file.entries())
+    tensors.push_back(Json::object(
+        {{"name", entry.name}, {"dtype", name_of(entry.dtype)}, {"shape", Json::array_of(entry.shape.dims())}}));
+  return tensors;
+}
+
+int64_t elements_of(const io::SafetensorsFile& file) {
+  int64_t sum = 0;
+  for (const io::SafetensorsEntry& entry : file.entries()) sum += entry.shape.numel();
+  return sum;
+}
+
+Json describe_safetensors(const std::string& path) {
+  const auto file = io::SafetensorsFile::open(path);
+  Json result = start_of("safetensors", path);
+  result.set("bytes", bytes_of(path));
+  result.set("elements", elements_of(file));
+  Json metadata = Json::object();
+  for (const auto& [key, value] : file.metadata()) metadata.set(key, value);
+  result.set("metadata", std::move(metadata));
+  result.set("tensors", tensors_of(file));
+  return result;
+}
+
+/// Bytes of a KV cache at some dilations, so that D can be seen.
+Json cache_table(const RatPlusConfig& config, int64_t element_bytes) {
+  Json table = Json::array();
+  for (const int64_t dilation : {1, 4, 16, 64})
+    table.push_back(Json::object(
+        {{"pattern", concat_text("D=", dilation)},
+         {"bytes", kv_cache_bytes(config, ModelPattern::uniform({dilation, 0, 0}), kContext, element_bytes)}}));
+  return table;
+}
+
+Json describe_model(const std::string& folder) {
+  const std::string config_file = folder + "/config.json", weights = folder + "/model.safetensors";
+  const Json document = io::read_json_file(config_file);
+  const io::JsonCursor cursor(document, config_file);
+  const RatPlusConfig config = rat_plus_config_from_json(cursor["model"]);
+  const auto file = io::SafetensorsFile::open(weights);
+  if (elements_of(file) != config.parameter_count())
+    fail_input(weights, "expected ", config.parameter_count(), " parameters, found ", elements_of(file));
+  const auto dtype = file.entries().front().dtype;
+  Json result = start_of("model", folder);
+  join(result, document);
+  if (const auto adapted = cursor.find("adapted_pattern"))
+    result.set("pattern", concat_text(model_pattern_from_json(*adapted)));
+  result.set("parameters", config.parameter_count());
+  result.set("bytes", bytes_of(weights));
+  result.set("kv_cache_context", kContext);
+  result.set("kv_cache", cache_table(config, static_cast<int64_t>(size_of(dtype))));
+  result.set("tensors", tensors_of(file));
+  return result;
+}
+
+Json describe_checkpoint(const std::string& folder) {
+  train::verify_checkpoint(folder);
+  const train::CheckpointState state = train::read_checkpoint_state(folder);
+  Json result = start_of("checkpoint", folder);
+  result.set("step", state.progress.step);
+  result.set("steps", state.config.train.steps);
+  result.set("samples", state.progress.samples);
+  result.set("tokens_seen", state.progress.tokens);
+  result.set("seconds", state.progress.seconds);
+  result.set("data_tokens", state.data.tokens);
+  result.set("data_fingerprint", state.data.fingerprint);
+  const Json model = describe_model(folder);
+  for (const auto& [key, value] : model.as_object())
+    if (result.find(key) == nullptr) result.set(key, value);
+  return result;
+}
+
+Json describe_metrics(const std::string& path) {
+  const std::vector<Json> rows = io::read_metrics(path);
+  Json result = start_of("metrics", path);
+  result.set("rows", rows.size());
+  if (!rows.empty()) {
+    result.set("first", rows.front());
+    result.set("last", rows.back());
+  }
+  return result;
+}
+
+Json describe_run(const std::string& folder) {
+  const auto config = train::load_config(train::config_path(folder), {});
+  Json result = start_of("run", folder);
+  result.set("steps", config.train.steps);
+  result.set("pattern", concat_text(config.pattern()));
+  if (fs::exists(train::metrics_path(folder)))
+    if (const auto rows = io::read_metrics(train::metrics_path(folder)); !rows.empty()) result.set("last", rows.back());
+  const auto newest = train::newest_checkpoint(folder, [](const std::string& what) { note("ratel: ", what); });
+  result.set("newest_checkpoint", newest ? Json(newest->path) : Json());
+  Json checkpoints = Json::array();
+  for (const auto& entry : train::list_checkpoints(folder))
+    checkpoints.push_back(Json::object({{"step", entry.step}, {"path", entry.path}}));
+  result.set("checkpoints", std::move(checkpoints));
+  result.set("config", train::to_json(config));
+  return result;
+}
+
+Json describe_tokens(const std::string& path, int64_t vocab_size) {
+  const auto file = io::TokenFile::open(path, vocab_size);
+  constexpr int64_t kChunk = 1 << 16;
+  std::vector<int64_t> ids(kChunk);
+  int64_t largest = 0, ends = 0;
+  for (int64_t at = 0; at < file.size() && !stop_requested(); at += kChunk) {
+    const int64_t count = std::min(kChunk, file.size() - at);
+    file.read(at, count, ids.data());
+    for (int64_t i = 0; i < count; ++i) {
+      largest = std::max(largest, ids[static_cast<size_t>(i)]);
+      ends += ids[static_cast<size_t>(i)] == ByteTokenizer::kEos;
+    }
+  }
+  Json result = start_of("tokens", path);
+  result.set("tokens", file.size());
+  result.set("id_bytes", io::token_bytes(vocab_size));
+  result.set("largest_id", largest);
+  if (largest < ByteTokenizer::kVocabSize) {
+    result.set("documents", ends);
+    ids.resize(static_cast<size_t>(std::min<int64_t>(file.size(), 64)));
+    file.read(0, static_cast<int64_t>(ids.size()), ids.data());
+    result.set("begins", io::one_line(ByteTokenizer::decode(ids), 64));
+  }
+  return result;
+}
+
+Json describe_folder(const std::string& path) {
+  const auto has = [&](const char* name) { return fs::exists(path + "/" + name); };
+  if (has("MANIFEST.json") || has("state.json")) return describe_checkpoint(path);
+  if (fs::exists(train::config_path(path)) || has("checkpoints")) return describe_run(path);
+  if (has("config.json") || has("model.safetensors")) return describe_model(path);
+  fail_input(path, "expected a model, run or checkpoint folder, found none of config.json, config.toml, MANIFEST.json");
+}
+
+/// True where the file begins as a safetensors file does: a length, then '{'.
+bool looks_like_safetensors(const std::string& path) {
+  const auto file = io::MappedFile::open(path);
+  const auto text = file.text();
+  return text.size() > 9 && text[8] == '{' && text[7] == '\0' && text[6] == '\0';
+}
+
+}  // namespace
+
+Json describe(const std::string& path, int64_t vocab_size) {
+  if (!fs::exists(path)) fail_input(path, "no such file or folder");
+  if (fs::is_directory(path)) {
+    const fs::path clean = fs::path(path).lexically_normal();
+    return describe_folder(clean.has_filename() ? clean.string() : clean.parent_path().string());
+  }
+  const std::string extension = fs::path(path).extension();
+  if (extension == ".safetensors" || looks_like_safetensors(path)) return describe_safetensors(path);
+  if (extension == ".bin") return describe_tokens(path, vocab_size);
+  if (extension == ".jsonl") return describe_metrics(path);
+  if (extension == ".toml") {
+    Json result = start_of("config", path);
+    join(result, train::to_json(train::load_config(path, {})));
+    return result;
+  }
+  if (extension == ".json") {
+    Json result = start_of("json", path);
+    result.set("content", io::read_json_file(path));
+    return result;
+  }
+  fail_input(path, "expected a .safetensors, .bin, .jsonl, .json or .toml file, a model, run or checkpoint folder");
+}
+
+}  // namespace ratel::cli

@@ -1,0 +1,99 @@
+#include "train/evaluate.h"
+
+#include "cli/commands.h"
+#include "cli/model_options.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/pattern_options.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "models/description.h"
+
+namespace ratel::cli {
+namespace {
+
+using io::Json;
+
+struct Evaluation {
+  train::EvalResult result;
+  int64_t seq_len, context, cache_bytes, dense_bytes;
+  ModelPattern pattern;
+};
+
+Json as_json(const Evaluation& evaluation) {
+  const auto& [result, seq_len, context, cache_bytes, dense_bytes, pattern] = evaluation;
+  return Json::object(
+      {{"loss", result.loss},
+       {"perplexity", result.perplexity},
+       {"tokens", result.tokens},
+       {"complete", result.complete},
+       {"seq_len", seq_len},
+       {"pattern", to_json(pattern)},
+       {"kv_cache", Json::object({{"context", context}, {"bytes", cache_bytes}, {"dense_bytes", dense_bytes}})}});
+}
+
+std::string as_text(const Evaluation& evaluation) {
+  const auto& [result, seq_len, context, cache_bytes, dense_bytes, pattern] = evaluation;
+  const double share = 100 * static_cast<double>(cache_bytes) / static_cast<double>(dense_bytes);
+  return concat_text("loss        ", brief(result.loss, 17), " nats a token\nperplexity  ",
+                     brief(result.perplexity, 17), "\ntokens      ", with_commas(result.tokens), " in windows of ",
+                     seq_len, "\npattern     ", pattern, "\nKV cache    ", human_bytes(cache_bytes), " for ",
+                     with_commas(context), " tokens, ", fixed(share, 1), "% of the dense ", human_bytes(dense_bytes),
+                     "\n");
+}
+
+}  // namespace
+
+int run_eval(Arguments args) {
+  ModelOptions from;
+  PatternOptions asked;
+  std::string data;
+  int64_t seq_len = 0, context = 4096, eos = -1, batch_size = 8;
+  bool json = false;
+  Options options("eval",
+                  "Loss and perplexity of a model over a token file, in consecutive windows of T tokens, each token\n"
+                  "predicting the next one.");
+  from.add_to(options);
+  options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it", Presence::required);
+  options.integer("--seq-len", "T", seq_len, "Tokens of a window; 0: as the model was trained, or 256");
+  asked.add_to(options);
+  options.integer("--eos", "ID", eos, "Do not count what follows this token; -1: count everything");
+  options.integer("--batch-size", "N", batch_size, "Windows computed at once");
+  options.integer("--context", "N", context, "Tokens of context that the KV cache is stated for");
+  options.flag("--json", json, "Print one JSON object: loss, perplexity, tokens and more");
+  options.example("ratel eval --model runs/tiny --data heldout.bin --dilation 16 --json");
+  options.example("ratel eval --model runs/tiny --data heldout.bin --dilation 1,16,16,64 --window 32");
+  if (options.parse(args) == Options::Parsed::help) return 0;
+  check(seq_len >= 0, "--seq-len: expected 1 or more, found ", seq_len);
+  check(batch_size >= 1, "--batch-size: expected 1 or more, found ", batch_size);
+  check(context >= 1, "--context: expected 1 or more, found ", context);
+
+  const OpenedModel opened = from.open();
+  const RatPlusConfig& config = opened.loaded.model.config;
+  train::EvalOptions how;
+  how.seq_len = seq_len > 0 ? seq_len : opened.seq_len;
+  how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config.layers);
+  how.batch_size = batch_size;
+  how.eos = eos;
+  const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);
+
+  catch_signals();
+  how.stop = stop_requested;
+  ProgressLine line;
+  how.progress = [&line](int64_t done, int64_t total) {
+    line.show(concat_text("eval: ", with_commas(done), " of ", with_commas(total), " tokens"));
+  };
+  Evaluation evaluation{train::evaluate(opened.loaded.model, file, how), how.seq_len, context, 0, 0, how.pattern};
+  line.finish();
+  const auto element_bytes = static_cast<int64_t>(size_of(opened.loaded.store.dtype()));
+  evaluation.cache_bytes = kv_cache_bytes(config, how.pattern, context, element_bytes);
+  evaluation.dense_bytes = kv_cache_bytes(config, ModelPattern{}, context, element_bytes);
+  if (!evaluation.result.complete) note("ratel: stopped early, after ", evaluation.result.tokens, " tokens");
+  if (json)
+    print_json(as_json(evaluation));
+  else
+    print(as_text(evaluation));
+  return evaluation.result.complete ? 0 : signal_exit_code();
+}
+
+}  // namespace ratel::cli

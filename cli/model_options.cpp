@@ -1,0 +1,31 @@
+#include "cli/model_options.h"
+
+#include <filesystem>
+
+#include "cli/output.h"
+#include "ops/threads.h"
+#include "train/checkpoint.h"
+#include "train/run_folder.h"
+
+namespace ratel::cli {
+
+void ModelOptions::add_to(Options& options) {
+  options.text("--model", "DIR", path, "Model folder, checkpoint, or run folder (its newest checkpoint)",
+               Presence::required);
+  options.integer("--threads", "N", threads, "Threads to compute with; 0: all cores. Results do not depend on it");
+  options.text("--dtype", "f32|f64", dtype, "What to compute in");
+}
+
+OpenedModel ModelOptions::open() const {
+  check(threads >= 0 && threads <= 4096, "--threads: expected 0 to 4096, found ", threads);
+  const auto precision = dtype_named(dtype);
+  check(precision == DType::f32 || precision == DType::f64, "--dtype: expected f32 or f64, found '", dtype, "'");
+  set_num_threads(static_cast<int>(threads));
+  const std::string folder =
+      train::resolve_model_dir(path, [](const std::string& message) { note("ratel: ", message); });
+  const bool is_checkpoint = std::filesystem::exists(folder + "/state.json");
+  const int64_t seq_len = is_checkpoint ? train::read_checkpoint_state(folder).config.data.seq_len : 256;
+  return {folder, load_model(folder, *precision), seq_len};
+}
+
+}  // namespace ratel::cli

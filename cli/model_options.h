@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cli/options.h"
+#include "models/model_folder.h"
+
+namespace ratel::cli {
+
+/// A model read from where a user pointed.
+struct OpenedModel {
+  std::string folder;
+  LoadedModel loaded;
+  int64_t seq_len;  ///< of its training, or 256 where the folder does not tell
+};
+
+/// --model, --threads and --dtype.
+struct ModelOptions {
+  std::string path;
+  int64_t threads = 0;
+  std::string dtype = "f32";
+
+  void add_to(Options& options);
+  /// Sets the threads and reads the model: a model folder, a checkpoint, or the newest valid checkpoint of a run.
+  /// Throws Error.
+  [[nodiscard]] OpenedModel open() const;
+};
+
+}  // namespace ratel::cli

@@ -1,0 +1,36 @@
+#include "cli/pattern_options.h"
+
+#include "cli/output.h"
+
+namespace ratel::cli {
+
+void PatternOptions::add_to(Options& options) {
+  options.integers("--dilation", "D[,D...]", dilation,
+                   "Every D-th key is seen: 1 dense, -1 none. One value, or one a layer\n"
+                   "[the model's own pattern; 1 where --window or --initial is given]");
+  options.integers("--window", "W[,W...]", window, "The W keys before a query are seen too [0]");
+  options.integers("--initial", "S[,S...]", initial, "The first S keys are seen too [0]");
+}
+
+ModelPattern PatternOptions::pattern(int64_t layers) const {
+  const auto or_default = [](const std::vector<int64_t>& list, int64_t value) {
+    return list.empty() ? std::vector<int64_t>{value} : list;
+  };
+  return parse_model_pattern(or_default(dilation, 1), or_default(window, 0), or_default(initial, 0), layers);
+}
+
+ModelPattern choose_pattern(const PatternOptions& asked, const std::optional<ModelPattern>& adapted, int64_t layers) {
+  if (!asked.any()) return adapted.value_or(ModelPattern{});
+  const ModelPattern chosen = asked.pattern(layers);
+  if (adapted)
+    for (int64_t layer = 0; layer < layers; ++layer)
+      if (chosen.of_layer(layer, layers) != adapted->of_layer(layer, layers)) {
+        note("ratel: using ", chosen, "; the model was adapted to ", *adapted);
+        break;
+      }
+  return chosen;
+}
+
+std::string text_of(const ModelPattern& pattern) { return concat_text(pattern); }
+
+}  // namespace ratel::cli

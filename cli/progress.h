@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+namespace ratel::cli {
+
+/// What a long command is doing, on stderr: one redrawn line on a terminal, a plain line every few seconds in a pipe.
+class ProgressLine {
+ public:
+  ProgressLine();
+  ~ProgressLine() { finish(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  enum class Show {
+    when_due,  ///< not more often than a reader can follow
+    always,    ///< the first and the last
+  };
+  /// True where a line shown now would be seen: spares the making of one that would not.
+  [[nodiscard]] bool is_due() const;
+  void show(std::string_view text, Show when = Show::when_due);
+  /// A line that stays, above the redrawn one.
+  void note(std::string_view text);
+  /// Leaves the last line standing.
+  void finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool is_terminal_;
+  bool is_open_ = false;  // a line without a line break is on the terminal
+  Clock::time_point next_;
+};
+
+}  // namespace ratel::cli

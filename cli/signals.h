@@ -1,0 +1,15 @@
+#pragma once
+
+namespace ratel::cli {
+
+/// From here on SIGINT and SIGTERM set a flag that loops read; a second SIGINT ends the process at once with 130.
+void catch_signals();
+
+/// The number of the first signal caught, 0 before.
+int caught_signal();
+inline bool stop_requested() { return caught_signal() != 0; }
+
+/// A command that a signal cut short returns this: 128 + the signal's number, 130 or 143.
+inline int signal_exit_code() { return 128 + caught_signal(); }
+
+}  // namespace ratel::cli

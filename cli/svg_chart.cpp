@@ -1,0 +1,231 @@
+#include "cli/svg_chart.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string_view>
+
+#include "cli/output.h"
+#include "core/error.h"
+
+namespace ratel::cli {
+namespace {
+
+// Okabe and Ito's palette, its yellow left out: too pale on white.
+constexpr std::array<const char*, 6> kColors = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000"};
+constexpr double kWidth = 800, kHeight = 420, kLeft = 64, kRight = 776, kTop = 44, kBottom = 364;
+constexpr size_t kMostPoints = 712;  // one a pixel
+constexpr double kRowHeight = 20;
+
+struct Line {
+  const Series* series;
+  std::vector<double> x, y, mean;
+};
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
+  void include(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+};
+
+/// A place on the page for every point of the data.
+struct Frame {
+  Range x, y;
+  [[nodiscard]] double page_x(double value) const {
+    return kLeft + (value - x.low) / (x.high - x.low) * (kRight - kLeft);
+  }
+  [[nodiscard]] double page_y(double value) const {
+    return kBottom - (value - y.low) / (y.high - y.low) * (kBottom - kTop);
+  }
+};
+
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '&')
+      result += "&amp;";
+    else if (c == '<')
+      result += "&lt;";
+    else if (c == '>')
+      result += "&gt;";
+    else
+      result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return result;
+}
+
+/// The finite points, and at most kMostPoints of them: means over neighbours.
+Line prepared(const Series& series) {
+  check(series.x.size() == series.y.size(), "plot: a series has ", series.x.size(), " x and ", series.y.size(), " y");
+  std::vector<double> x, y;
+  for (size_t i = 0; i < series.x.size(); ++i)
+    if (std::isfinite(series.x[i]) && std::isfinite(series.y[i])) {
+      x.push_back(series.x[i]);
+      y.push_back(series.y[i]);
+    }
+  const std::vector<double> mean = smoothed(y, y.size() / 60);
+  Line line{&series, {}, {}, {}};
+  const size_t stride = (x.size() + kMostPoints - 1) / kMostPoints;
+  for (size_t begin = 0; begin < x.size(); begin += stride) {
+    const size_t end = std::min(begin + stride, x.size());
+    double sum_x = 0, sum_y = 0, sum_mean = 0;
+    for (size_t i = begin; i < end; ++i) sum_x += x[i], sum_y += y[i], sum_mean += mean[i];
+    const auto count = static_cast<double>(end - begin);
+    line.x.push_back(sum_x / count);
+    line.y.push_back(sum_y / count);
+    line.mean.push_back(sum_mean / count);
+  }
+  return line;
+}
+
+Frame frame_of(const std::vector<Line>& lines) {
+  Frame frame;
+  for (const Line& line : lines) {
+    for (const double x : line.x) frame.x.include(x);
+    for (const double y : line.mean) frame.y.include(y);
+  }
+  // The start of training falls from ln V; the part worth reading begins after a twentieth of the way.
+  const double start = frame.x.low + (frame.x.high - frame.x.low) / 20;
+  Range body;
+  for (const Line& line : lines)
+    for (size_t i = 0; i < line.x.size(); ++i)
+      if (line.x[i] >= start) {
+        body.include(line.mean[i]);
+        body.include(line.y[i]);
+      }
+  if (body.low < body.high) frame.y = body;
+  if (frame.x.low == frame.x.high) frame.x.high += 1;
+  const double margin = std::max((frame.y.high - frame.y.low) * 0.04, 1e-9 + std::abs(frame.y.high) * 1e-6);
+  frame.y.low -= margin;
+  frame.y.high += margin;
+  return frame;
+}
+
+std::string label_of(double value, double step) {
+  const double size = std::abs(value);
+  if (size >= 1e9) return brief(value / 1e9, 4) + "G";
+  if (size >= 1e6) return brief(value / 1e6, 4) + "M";
+  if (size >= 1e4) return brief(value / 1e3, 4) + "k";
+  return fixed(value, std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9))));
+}
+
+std::string text_at(double x, double y, std::string_view anchor, std::string_view text, std::string_view more = {}) {
+  return concat_text("<text x=\"", fixed(x, 1), "\" y=\"", fixed(y, 1), "\" text-anchor=\"", anchor, "\"", more, ">",
+                     escaped(text), "</text>\n");
+}
+
+std::string axes(const Frame& frame, const Chart& chart) {
+  std::string out;
+  const auto line = [&](double x1, double y1, double x2, double y2, std::string_view color) {
+    out += concat_text("<path d=\"M", fixed(x1, 1), ",", fixed(y1, 1), "L", fixed(x2, 1), ",", fixed(y2, 1),
+                       "\" stroke=\"", color, "\"/>\n");
+  };
+  const auto ticks_of = [](const Range& range, int count) {
+    std::vector<double> ticks = round_ticks(range.low, range.high, count);
+    const double step = ticks.size() > 1 ? ticks[1] - ticks[0] : 1;
+    return std::pair(ticks, step);
+  };
+  const auto [y_ticks, y_step] = ticks_of(frame.y, 6);
+  for (const double tick : y_ticks) {
+    const double y = frame.page_y(tick);
+    line(kLeft, y, kRight, y, "#e4e4e4");
+    out += text_at(kLeft - 8, y + 4, "end", label_of(tick, y_step));
+  }
+  const auto [x_ticks, x_step] = ticks_of(frame.x, 8);
+  for (const double tick : x_ticks) {
+    const double x = frame.page_x(tick);
+    line(x, kBottom, x, kBottom + 5, "#444");
+    out += text_at(x, kBottom + 19, "middle", label_of(tick, x_step));
+  }
+  line(kLeft, kBottom, kRight, kBottom, "#444");
+  line(kLeft, kTop, kLeft, kBottom, "#444");
+  out += text_at((kLeft + kRight) / 2, kHeight - 16, "middle", chart.x_label);
+  out += text_at(-(kTop + kBottom) / 2, 18, "middle", chart.y_label, " transform=\"rotate(-90)\"");
+  out += text_at(kLeft, 26, "start", chart.title, " font-size=\"16\" font-weight=\"600\"");
+  return out;
+}
+
+std::string path_of(const Frame& frame, const std::vector<double>& x, const std::vector<double>& y,
+                    std::string_view style) {
+  std::string points;
+  for (size_t i = 0; i < x.size(); ++i)
+    points += concat_text(i == 0 ? "M" : "L", fixed(frame.page_x(x[i]), 1), ",", fixed(frame.page_y(y[i]), 1));
+  return concat_text("<path d=\"", points, "\" fill=\"none\" stroke-linejoin=\"round\" clip-path=\"url(#frame)\" ",
+                     style, "/>\n");
+}
+
+std::string style_of(const Series& series, double width) {
+  return concat_text("stroke=\"", kColors[series.color % kColors.size()], "\" stroke-width=\"", width, "\"",
+                     series.stroke == Stroke::dashed ? " stroke-dasharray=\"7 4\"" : "");
+}
+
+std::string legend(const std::vector<Line>& lines) {
+  size_t longest = 0;
+  std::vector<std::string> names;
+  for (const Line& line : lines) {
+    names.push_back(line.series->name + " " + fixed(line.mean.back(), 3));
+    longest = std::max(longest, names.back().size());
+  }
+  const double width = 58 + 7.2 * static_cast<double>(longest), left = kRight - width - 8;
+  const double height = kRowHeight * static_cast<double>(lines.size()) + 10;
+  std::string out = concat_text("<rect x=\"", left, "\" y=\"", kTop + 4, "\" width=\"", width, "\" height=\"", height,
+                                "\" rx=\"4\" fill=\"#fff\" fill-opacity=\"0.85\" stroke=\"#d0d0d0\"/>\n");
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const double y = kTop + 19 + kRowHeight * static_cast<double>(i);
+    out += concat_text("<path d=\"M", left + 10, ",", y, "h30\" ", style_of(*lines[i].series, 2.2), "/>\n");
+    out += text_at(left + 48, y + 4, "start", names[i]);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> round_ticks(double low, double high, int count) {
+  const double raw = (high - low) / std::max(1, count);
+  const double power = std::pow(10.0, std::floor(std::log10(raw)));
+  const double ratio = raw / power;
+  const double step = power * (ratio <= 1 ? 1 : ratio <= 2 ? 2 : ratio <= 5 ? 5 : 10);
+  std::vector<double> ticks;
+  const double slack = step * 1e-9;
+  for (double i = std::ceil((low - slack) / step); i * step <= high + slack; ++i) ticks.push_back(i * step);
+  return ticks;
+}
+
+std::vector<double> smoothed(const std::vector<double>& y, size_t reach) {
+  std::vector<double> sums = {0};
+  for (const double value : y) sums.push_back(sums.back() + value);
+  std::vector<double> result;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const size_t here = std::min(reach, i), begin = i - here, end = std::min(i + here + 1, y.size());
+    result.push_back((sums[end] - sums[begin]) / static_cast<double>(end - begin));
+  }
+  return result;
+}
+
+std::string render_svg(const Chart& chart) {
+  std::vector<Line> lines;
+  for (const Series& series : chart.series)
+    if (Line line = prepared(series); !line.x.empty()) lines.push_back(std::move(line));
+  check(!lines.empty(), "plot: there is no point to draw");
+  const Frame frame = frame_of(lines);
+
+  std::string out =
+      concat_text("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight, "\" width=\"",
+                  kWidth, "\" height=\"", kHeight,
+                  "\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"13\" fill=\"#222\">\n",
+                  "<title>", escaped(chart.title), "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+                  "<clipPath id=\"frame\"><rect x=\"", kLeft, "\" y=\"", kTop, "\" width=\"", kRight - kLeft,
+                  "\" height=\"", kBottom - kTop, "\"/></clipPath>\n");
+  out += axes(frame, chart);
+  for (const Line& line : lines)
+    out +=
+        path_of(frame, line.x, line.y,
+                concat_text("stroke=\"", kColors[line.series->color % kColors.size()], "\" stroke-opacity=\"0.35\""));
+  for (const Line& line : lines) out += path_of(frame, line.x, line.mean, style_of(*line.series, 2.2));
+  return out + legend(lines) + "</svg>\n";
+}
+
+}  // namespace ratel::cli

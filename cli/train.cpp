@@ -1,0 +1,120 @@
+#include "train/run.h"
+
+#include <algorithm>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "cli/training_view.h"
+
+namespace ratel::cli {
+namespace {
+
+std::vector<std::string> as_texts(const std::vector<Override>& overrides) {
+  std::vector<std::string> texts;
+  for (const Override& one : overrides) texts.push_back(concat_text(one.key, "=", one.value));
+  return texts;
+}
+
+/// What train and adapt have in common.
+struct RunOptions {
+  std::string data, out;
+  std::vector<Override> overrides;
+  bool resume = false, allow_changes = false, print_config = false, json = false;
+
+  void add_to(Options& options) {
+    options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it");
+    options.text("--out", "RUN", out, "Folder of the run: config, metrics.jsonl, checkpoints");
+    options.flag("--resume", resume, "Go on from the newest checkpoint of RUN");
+    options.flag("--allow-changes", allow_changes, "Resume although configuration or data are not those of the start");
+    options.flag("--print-config", print_config, "Print the configuration that would be used, and exit");
+    options.flag("--json", json, "Print one JSON object at the end");
+    options.overrides(overrides);
+  }
+
+  /// Copies what it holds into the options of a run.
+  template <class Target>
+  void copy_to(Target& target) const {
+    target.data = data;
+    target.out = out;
+    target.overrides = as_texts(overrides);
+    target.start = resume ? train::Start::resume : train::Start::fresh;
+    target.changes = allow_changes ? train::Changes::allow : train::Changes::refuse;
+  }
+};
+
+int show_config(const train::TrainConfig& config, bool json) {
+  if (json)
+    print_json(train::to_json(config));
+  else
+    print(train::to_toml(config));
+  return 0;
+}
+
+std::string about_fields() {
+  std::string text = "Keys of the configuration:\n";
+  for (const train::ConfigField& field : train::config_fields())
+    text += concat_text("  ", field.key, std::string(field.key.size() < 28 ? 28 - field.key.size() : 1, ' '),
+                        field.about, "\n");
+  return text;
+}
+
+template <class Target, class Run>
+int run_to_end(Target& target, const RunOptions& common, Run&& run) {
+  check(!common.data.empty(), "--data is missing");
+  check(!common.out.empty(), "--out is missing");
+  catch_signals();
+  outlive_readers();
+  TrainingView view;
+  target.observer = view.observer();
+  target.stop = stop_requested;
+  return view.conclude(run(target), common.out, common.json);
+}
+
+}  // namespace
+
+int run_train(Arguments args) {
+  RunOptions common;
+  std::string config;
+  Options options("train", "Pretrains a model: dense, and jointly through a sparse pattern.");
+  options.text("--config", "FILE.toml", config, "Configuration [that of RUN with --resume, else the defaults]");
+  common.add_to(options);
+  options.note(about_fields());
+  options.example("ratel train --config configs/tiny.toml --data train.bin --out runs/tiny");
+  options.example("ratel train --config configs/tiny.toml --data train.bin --out runs/tiny --resume");
+  options.example("ratel train --config configs/tiny.toml --data train.bin --out runs/b --train.steps=2000");
+  if (options.parse(args) == Options::Parsed::help) return 0;
+
+  train::TrainOptions target;
+  common.copy_to(target);
+  target.config = config;
+  if (common.print_config) return show_config(train::resolve_train_config(target), common.json);
+  return run_to_end(target, common, train::train_run);
+}
+
+int run_adapt(Arguments args) {
+  RunOptions common;
+  train::AdaptOptions target;
+  Options options("adapt", "Adapts a pretrained model to one sparse pattern, with a small learning rate.");
+  options.text("--from", "RUN|MODEL", target.from, "Run folder, checkpoint or model folder to start from",
+               Presence::required);
+  options.integers("--dilation", "D[,D...]", target.dilation,
+                   "Every D-th key is seen; -1: none. One value, or one a layer (required)");
+  options.integers("--window", "W[,W...]", target.window, "The W keys before a query are seen too [0]");
+  options.integers("--initial", "S[,S...]", target.initial, "The first S keys are seen too [0]");
+  common.add_to(options);
+  options.note(about_fields());
+  options.example("ratel adapt --from runs/tiny --dilation 16 --data train.bin --out runs/tiny-d16");
+  options.example("ratel adapt --from runs/tiny --dilation 1,16,16,64 --window 32 --data train.bin --out runs/mixed");
+  if (options.parse(args) == Options::Parsed::help) return 0;
+
+  const bool overridden = std::any_of(common.overrides.begin(), common.overrides.end(),
+                                      [](const Override& one) { return one.key == "train.dilation"; });
+  check(!target.dilation.empty() || overridden || common.resume, "--dilation is missing\nhint: ratel adapt --help");
+  common.copy_to(target);
+  if (common.print_config) return show_config(train::resolve_adapt_config(target), common.json);
+  return run_to_end(target, common, train::adapt_run);
+}
+
+}  // namespace ratel::cli

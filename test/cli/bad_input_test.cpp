@@ -1,0 +1,218 @@
+// Everything a user can get wrong ends in one clear line, the right exit code and nothing lost.
+#include <boost/test/unit_test.hpp>
+#include <filesystem>
+
+#include "test/cli/process.h"
+
+namespace ratel::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A trained run, and the folder of its last checkpoint.
+struct Trained : Fixture {
+  std::string run = scratch / "run", checkpoint = run + "/checkpoints/step-8", text = scratch / "text.txt";
+  Trained() { BOOST_TEST_REQUIRE(run_ratel(training(run)).code == 0); }
+
+  /// A copy of the model alone, in a folder of that name.
+  [[nodiscard]] std::string model(const std::string& name) const {
+    const std::string folder = scratch / name;
+    fs::create_directory(folder);
+    for (const char* file : {"/config.json", "/model.safetensors"}) fs::copy(checkpoint + file, folder + file);
+    return folder;
+  }
+};
+
+const Trained& trained() {
+  static const Trained made;
+  return made;
+}
+
+/// One line "ratel: ...", and at most a second, "hint: ...", on stderr; lines of progress may come before.
+void check_failure(const Ended& ended, int code, const std::string& part) {
+  BOOST_TEST(ended.code == code, "code " << ended.code << ", expected " << code << ": " << ended.err);
+  const size_t at = ended.err.rfind("ratel: ");
+  BOOST_TEST_REQUIRE(at != std::string::npos, ended.err);
+  const std::string message = ended.err.substr(at);
+  const size_t line = message.find('\n');
+  BOOST_TEST(message.find(part) != std::string::npos, "found '" << message << "', expected '" << part << "'");
+  BOOST_TEST((line + 1 == message.size() || message.compare(line + 1, 6, "hint: ") == 0), message);
+  BOOST_TEST(ended.out.empty(), ended.out);
+}
+
+void check_fails(const Words& words, int code, const std::string& part) {
+  BOOST_TEST_CONTEXT(words.front() << " ... " << words.back()) { check_failure(run_ratel(words), code, part); }
+}
+
+Words eval_of(const std::string& model, const Words& more = {}) {
+  Words words = {"eval", "--model", model, "--data", trained().data};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(command_lines_that_cannot_work) {
+  const Trained& t = trained();
+  check_fails({"trian"}, 2, "unknown command 'trian'\nhint: the nearest command is train");
+  check_fails({"eval", "--modell", t.run}, 2, "unknown option --modell\nhint: the nearest option is --model");
+  check_fails({"eval", "--model", t.run}, 2, "--data is missing");
+  check_fails({"tokenize", "--output", "x"}, 2, "INPUT is missing");
+  check_fails({"tokenize", "--tokenizer", "words", t.text, "--output", t.scratch / "x"}, 2, "found 'words'");
+  check_fails({"tokenize", t.text, "--output", t.text}, 2, "is the input and the output");
+  check_fails({"train", "--data", t.data}, 2, "--out is missing");
+  check_fails({"adapt", "--from", t.run, "--data", t.data, "--out", t.scratch / "a"}, 2, "--dilation is missing");
+  check_fails({"plot", t.run, "--x", "miles", "--output", t.scratch / "x.svg"}, 2, "found 'miles'");
+  check_fails({"generate", "--model", t.run, "--max-new-tokens", "3"}, 2, "--prompt");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--prompt-tokens", "1"}, 2, "--prompt");
+  check_fails({"generate", "--model", t.run, "--prompt", ""}, 2, "--prompt");
+  check_fails({"generate", "--model", t.run, "--prompt-tokens", "1,257"}, 2, "expected ids from 0 to 256, found 257");
+  check_fails({"generate", "--model", t.run, "--prompt-tokens", "-1"}, 2, "found -1");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--temperature=-1"}, 2, "temperature");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--top-p=2"}, 2, "top_p");
+}
+
+BOOST_AUTO_TEST_CASE(patterns_that_do_not_fit) {
+  check_fails(eval_of(trained().run, {"--dilation", "0"}), 2, "dilation");
+  check_fails(eval_of(trained().run, {"--dilation=-2"}), 2, "dilation");
+  check_fails(eval_of(trained().run, {"--dilation=1,2,3"}), 2, "dilation");
+  check_fails(eval_of(trained().run, {"--dilation=four"}), 2, "expected integers separated by commas, found 'four'");
+  check_fails(eval_of(trained().run, {"--window=-1"}), 2, "window");
+  check_fails(eval_of(trained().run, {"--initial=1,-1"}), 2, "initial");
+  check_fails(eval_of(trained().run, {"--seq-len=-4"}), 2, "--seq-len");
+}
+
+BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
+  const Trained& t = trained();
+  const std::string none = t.scratch / "none";
+  check_fails({"tokenize", none, "--output", t.scratch / "x.bin"}, 3, none);
+  check_fails({"tokenize", t.run, "--output", t.scratch / "x.bin"}, 3, "is a folder");
+  check_fails(eval_of(none), 3, none);
+  check_fails({"eval", "--model", t.run, "--data", none}, 3, none);
+  check_fails({"train", "--config", none, "--data", t.data, "--out", t.scratch / "x"}, 3, none);
+  check_fails({"train", "--data", none, "--out", t.scratch / "x"}, 3, none);
+  check_fails({"adapt", "--from", none, "--dilation=2", "--data", t.data, "--out", t.scratch / "x"}, 3, none);
+  check_fails({"inspect", none}, 3, none);
+  check_fails({"plot", none, "--output", t.scratch / "x.svg"}, 3, none);
+}
+
+BOOST_AUTO_TEST_CASE(configurations_that_are_wrong) {
+  const Trained& t = trained();
+  write(t.scratch / "key.toml", "[train]\nstpes = 3\n");
+  check_fails({"train", "--print-config", "--config", t.scratch / "key.toml"}, 3, "key.toml:2: ");
+  check_fails({"train", "--print-config", "--config", t.scratch / "key.toml"}, 3, "train.steps");
+  write(t.scratch / "syntax.toml", "[train\nsteps = 3\n");
+  check_fails({"train", "--print-config", "--config", t.scratch / "syntax.toml"}, 3, "syntax.toml:1");
+  check_fails({"train", "--print-config", "--train.stpes=3"}, 2, "train.steps");
+  check_fails({"train", "--print-config", "--train.steps=many"}, 2, "train.steps");
+  check_fails({"train", "--print-config", "--model.heads=3"}, 2, "heads");
+}
+
+BOOST_AUTO_TEST_CASE(models_that_are_damaged) {
+  const std::string cut = trained().model("cut");
+  const std::string weights = cut + "/model.safetensors", config = cut + "/config.json";
+  const std::string whole = read(weights), sizes = read(config);
+  for (const size_t length : {size_t{0}, size_t{5}, size_t{100}, whole.size() - 1}) {
+    write(weights, whole.substr(0, length));
+    check_fails(eval_of(cut), 3, weights);
+    check_fails({"inspect", cut}, 3, weights);
+  }
+  write(weights, whole);
+  BOOST_TEST(run_ratel(eval_of(cut)).code == 0);
+  for (const std::string& text : {std::string("{"), std::string("[]"), sizes.substr(0, sizes.size() / 2)}) {
+    write(config, text);
+    check_fails(eval_of(cut), 3, config);
+    check_fails({"inspect", cut}, 3, config);
+  }
+  std::string wider = sizes;
+  wider.replace(wider.find("\"layers\": 2"), 11, "\"layers\": 3");
+  write(config, wider);
+  check_fails(eval_of(cut), 3, weights);
+  fs::remove(weights);
+  write(config, sizes);
+  check_fails(eval_of(cut), 3, weights);
+}
+
+BOOST_AUTO_TEST_CASE(checkpoints_that_are_damaged) {
+  const Trained& t = trained();
+  const std::string run = t.scratch / "damaged";
+  fs::copy(t.run, run, fs::copy_options::recursive);
+  const std::string newest = run + "/checkpoints/step-8", weights = newest + "/model.safetensors";
+  std::string bytes = read(weights);
+  bytes[bytes.size() / 2] ^= 1;
+  write(weights, bytes);
+  check_fails({"inspect", newest}, 3, "model.safetensors");
+  check_fails(eval_of(newest), 3, "model.safetensors");
+  const Ended older = run_ratel(eval_of(run));
+  BOOST_TEST(older.code == 0);
+  BOOST_TEST(older.err.find("step-8") != std::string::npos, older.err);
+  fs::remove_all(run + "/checkpoints/step-4");
+  check_fails(eval_of(run), 3, "checkpoint");
+  check_fails(t.training(run, {"--resume"}), 3, "checkpoint");
+}
+
+BOOST_AUTO_TEST_CASE(token_files_that_do_not_fit) {
+  const Trained& t = trained();
+  write(t.scratch / "odd.bin", "abc");
+  write(t.scratch / "empty.bin", "");
+  write(t.scratch / "high.bin", std::string("a\0b\0\1\1c\0", 8));  // 257 among them
+  write(t.scratch / "short.bin", std::string("a\0b\0c\0", 6));
+  for (const char* name : {"odd.bin", "empty.bin", "high.bin"}) {
+    check_fails({"eval", "--model", t.run, "--data", t.scratch / name}, 3, name);
+    check_fails({"train", "--data", t.scratch / name, "--out", t.scratch / "x", "--data.seq_len=2"}, 3, name);
+  }
+  check_fails({"train", "--data", t.scratch / "short.bin", "--out", t.scratch / "x"}, 3, "short.bin");
+}
+
+BOOST_AUTO_TEST_CASE(output_that_cannot_be_written) {
+  const Trained& t = trained();
+  check_fails({"tokenize", t.text, "--output", "/dev/full"}, 5, "/dev/full");
+  check_fails({"tokenize", t.text, "--output", t.text + "/x.bin"}, 5, "/x.bin");
+  check_fails({"tokenize", t.text, "--output", t.run}, 5, "is a folder");
+  check_fails({"train", "--data", t.data, "--out", t.text + "/run"}, 5, "/run");
+  check_fails({"plot", t.run, "--output", t.scratch / "none/x.svg"}, 5, "none");
+  for (const std::string& command : {"inspect " + t.run, std::string("doctor --json"), std::string("--version")})
+    check_failure(shell("$RATEL " + command + " > /dev/full"), 5, "stdout");
+  // A file system that fills up while the file is being written.
+  const std::string output = t.scratch / "limited.bin";
+  write(output, "as it was");
+  check_failure(shell("trap '' XFSZ; ulimit -f 4; $RATEL tokenize " + t.text + " --output " + output), 5, output);
+  BOOST_TEST(read(output) == "as it was");
+  BOOST_TEST(!fs::exists(output + ".tmp"));
+}
+
+BOOST_AUTO_TEST_CASE(a_disk_that_fills_up_in_training_loses_no_checkpoint) {
+  const Trained& t = trained();
+  const std::string run = t.scratch / "filling";
+  BOOST_TEST_REQUIRE(run_ratel(t.training(run, {"--train.steps=4"})).code == 0);
+  const Words words = t.training(run, {"--train.steps=12", "--resume", "--allow-changes"});
+  std::string command = "trap '' XFSZ; ulimit -f 32; $RATEL";
+  for (const std::string& word : words) command += " " + word;
+  const Ended ended = shell(command);
+  BOOST_TEST(ended.code == 5, ended.err);
+  BOOST_TEST(fs::exists(run + "/checkpoints/step-4/MANIFEST.json"));
+  BOOST_TEST(!fs::exists(run + "/checkpoints/step-8.tmp"));
+  BOOST_TEST(run_ratel(words).code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(memory_and_numbers_that_run_out) {
+  const Trained& t = trained();
+  write(t.scratch / "wide.bin", std::string(40000, '\0'));  // 10000 ids of 4 bytes
+  check_fails({"train", "--data", t.scratch / "wide.bin", "--out", t.scratch / "huge", "--model.vocab_size=2000000000",
+               "--model.channels=1000000", "--model.layers=1", "--data.tokenizer=none"},
+              4, "bytes");
+  check_fails(t.training(t.scratch / "diverged", {"--train.steps=60", "--optimizer.peak_rate=1e6", "--optimizer.clip=0",
+                                                  "--optimizer.warmup_fraction=0"}),
+              6, "in a row");
+}
+
+BOOST_AUTO_TEST_CASE(two_processes_do_not_share_a_run) {
+  const Trained& t = trained();
+  const std::string run = t.scratch / "shared";
+  Process first(t.training(run, {"--train.steps=1000000"}));
+  while (first.is_running() && read(run + "/metrics.jsonl").empty()) {
+  }
+  check_fails(t.training(run, {"--resume", "--train.steps=1000000"}), 2, "is training in this run folder");
+}
+
+}  // namespace ratel::test

@@ -1,0 +1,228 @@
+// The binary as people and scripts use it: what every command prints, and that it can be relied upon.
+#include <signal.h>
+
+#include <algorithm>
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "test/cli/process.h"
+
+namespace ratel::test {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Json;
+
+Words keys_of(const Json& object) {
+  Words keys;
+  for (const auto& [key, value] : object.as_object()) keys.push_back(key);
+  return keys;
+}
+
+/// A trained model and one adapted from it to D=4, W=2.
+struct Models : Fixture {
+  std::string run = scratch / "run", adapted = scratch / "adapted";
+  Models() {
+    BOOST_TEST_REQUIRE(run_ratel(training(run)).code == 0);
+    const Ended ended = run_ratel(
+        {"adapt", "--from", run, "--dilation", "4", "--window=2", "--data", data, "--out", adapted, "--train.steps=2"});
+    BOOST_TEST_REQUIRE(ended.code == 0, ended.err);
+  }
+};
+
+const Models& models() {
+  static const Models made;
+  return made;
+}
+
+Json eval(const Words& more, const std::string& model = models().run) {
+  Words words = {"eval", "--model", model, "--data", models().data};
+  words.insert(words.end(), more.begin(), more.end());
+  return run_json(words);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_command_has_help_with_examples) {
+  for (const char* command : {"tokenize", "train", "adapt", "eval", "generate", "inspect", "doctor", "plot"})
+    BOOST_TEST_CONTEXT(command) {
+      const Ended help = run_ratel({command, "--help"});
+      BOOST_TEST(help.code == 0);
+      BOOST_TEST(help.err.empty());
+      BOOST_TEST(help.out.find("Examples:\n  ratel " + std::string(command)) != std::string::npos);
+      BOOST_TEST(help.out.find("--json") != std::string::npos);
+      BOOST_TEST(run_ratel({"help", command}).out == help.out);
+      BOOST_TEST(run_ratel({"help"}).out.find(command) != std::string::npos);
+    }
+  BOOST_TEST(run_ratel({"--version"}).out.starts_with("ratel "));
+  BOOST_TEST(run_ratel({"--help"}).code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(tokenizing_keeps_every_byte_and_ends_every_document) {
+  const Scratch scratch;
+  std::string first;
+  for (int byte = 0; byte < 256; ++byte) first += static_cast<char>(byte);
+  const std::string second = prose(700000);  // more than a piece is read at a time
+  write(scratch / "a", first);
+  write(scratch / "b", second);
+  const Json result =
+      run_json({"tokenize", "--tokenizer", "bytes", scratch / "a", scratch / "b", "--output", scratch / "t.bin"});
+  BOOST_TEST(keys_of(result) == (Words{"tokens", "bytes", "documents", "vocab_size", "output"}));
+  BOOST_TEST(result.at("tokens").as_int() == 700258);
+  BOOST_TEST(result.at("bytes").as_int() == 700256);
+  BOOST_TEST(result.at("documents").as_int() == 2);
+
+  const std::string file = read(scratch / "t.bin");
+  std::string expected;
+  for (const std::string& text : {first, second}) {
+    for (const char byte : text) (expected += byte) += '\0';
+    (expected += '\0') += '\1';
+  }
+  BOOST_TEST((file == expected));
+  BOOST_TEST(!fs::exists(scratch / "t.bin.tmp"));
+  const Ended piped = shell("cat " + scratch / "a" + " | $RATEL tokenize - --output " + scratch / "p.bin");
+  BOOST_TEST(piped.code == 0, piped.err);
+  BOOST_TEST((read(scratch / "p.bin") == expected.substr(0, 2 * 257)));
+}
+
+BOOST_AUTO_TEST_CASE(an_interrupted_tokenizing_leaves_nothing_half_written) {
+  const Scratch scratch;
+  const std::string output = scratch / "t.bin";
+  write(output, "as it was");
+  // It reads a pipe that stays open: the kill comes while it waits for more.
+  const Ended ended = shell("mkfifo " + scratch / "pipe" + "; $RATEL tokenize " + scratch / "pipe --output " + output +
+                            " & exec 3> " + scratch / "pipe" + "; echo text >&3; until [[ -e " + output +
+                            ".tmp ]]; do sleep 0.01; done; sleep 0.05; kill -INT $!; wait $!");
+  BOOST_TEST(ended.code == 130, ended.err);
+  BOOST_TEST(read(output) == "as it was");
+  BOOST_TEST(!fs::exists(output + ".tmp"));
+}
+
+BOOST_AUTO_TEST_CASE(training_reports_and_leaves_a_run) {
+  const std::string run = models().scratch / "reported";
+  const Ended ended = run_ratel(models().training(run, {"--json"}));
+  BOOST_TEST(ended.code == 0);
+  const Json result = io::parse_json(ended.out, "stdout");
+  BOOST_TEST(result.at("status").as_string() == "finished");
+  BOOST_TEST(result.at("step").as_int() == 8);
+  BOOST_TEST(result.at("checkpoint").as_string() == run + "/checkpoints/step-8");
+  BOOST_TEST(result.at("loss").as_double() < std::log(257.0));
+  BOOST_TEST(result.find("sparse_loss") != nullptr);
+  for (const char* part : {"step 8/8", "loss ", "(sparse ", "lr ", "norm ", "tok/s", "ETA "})
+    BOOST_TEST(ended.err.find(part) != std::string::npos, part << " is not in " << ended.err);
+  BOOST_TEST(ended.err.find('\r') == std::string::npos);  // no redrawing in a pipe
+}
+
+BOOST_AUTO_TEST_CASE(the_configuration_prints_as_what_reads_back) {
+  const Scratch scratch;
+  const Ended first = run_ratel({"train", "--print-config", "--train.steps=77", "--train.dilation=1,4,4,16"});
+  BOOST_TEST(first.code == 0);
+  write(scratch / "c.toml", first.out);
+  BOOST_TEST(run_ratel({"train", "--print-config", "--config", scratch / "c.toml"}).out == first.out);
+  const Json json = run_json({"train", "--print-config", "--config", scratch / "c.toml"});
+  BOOST_TEST(json.at("train.steps").as_int() == 77);
+}
+
+BOOST_AUTO_TEST_CASE(eval_is_exact_and_repeatable) {
+  const Json first = eval({"--seq-len", "32"});
+  for (const char* key : {"loss", "perplexity", "tokens"}) BOOST_TEST(first.find(key) != nullptr);
+  BOOST_TEST(first.at("tokens").as_int() == 6000);
+  BOOST_TEST(first.at("perplexity").as_double() == std::exp(first.at("loss").as_double()));
+  BOOST_TEST((eval({"--seq-len=32", "--threads=1"}) == first));
+  BOOST_TEST((eval({}) == first));  // the length it was trained with
+  const double loss = first.at("loss").as_double();
+  BOOST_TEST(std::abs(loss - std::round(loss * 1e6) / 1e6) > 0);  // more digits than six are printed
+  BOOST_TEST(std::abs(eval({"--batch-size=3"}).at("loss").as_double() / loss - 1) < 1e-6);
+}
+
+BOOST_AUTO_TEST_CASE(eval_takes_a_pattern_for_all_layers_or_one_each) {
+  const Json dense = eval({}), sparse = eval({"--dilation", "8"});
+  BOOST_TEST(dense.at("loss").as_double() != sparse.at("loss").as_double());
+  BOOST_TEST(dense.at("kv_cache").at("bytes").as_int() == dense.at("kv_cache").at("dense_bytes").as_int());
+  BOOST_TEST(sparse.at("kv_cache").at("bytes").as_int() * 7 < dense.at("kv_cache").at("bytes").as_int());
+  BOOST_TEST(eval({"--dilation=8,8"}).at("loss").as_double() == sparse.at("loss").as_double());
+  BOOST_TEST(eval({"--dilation=1,8"}).at("loss").as_double() != sparse.at("loss").as_double());
+  BOOST_TEST(eval({"--dilation=-1", "--window=40"}).at("loss").as_double() == dense.at("loss").as_double());
+}
+
+BOOST_AUTO_TEST_CASE(an_adapted_model_uses_its_own_pattern_and_says_where_another_is_used) {
+  const Json own = eval({}, models().adapted), asked = eval({"--dilation=4", "--window=2"}, models().adapted);
+  BOOST_TEST((own == asked));
+  const Ended other =
+      run_ratel({"eval", "--model", models().adapted, "--data", models().data, "--dilation", "1", "--json"});
+  BOOST_TEST(other.code == 0);
+  BOOST_TEST(other.err.find("adapted to D=4 W=2 S=0") != std::string::npos, other.err);
+}
+
+BOOST_AUTO_TEST_CASE(generation_repeats_and_streams_what_json_says) {
+  const Words words = {"generate", "--model", models().run, "--prompt", "she ", "--max-new-tokens", "12"};
+  const Json greedy = run_json(words);
+  BOOST_TEST(keys_of(greedy) == (Words{"tokens", "text"}));
+  BOOST_TEST(greedy.at("tokens").as_array().size() == 12u);
+  BOOST_TEST((run_json(words) == greedy));
+  BOOST_TEST((run_json({"generate", "--model", models().run, "--prompt-tokens", "115,104,101,32", "--max-new-tokens",
+                        "12", "--temperature", "0"}) == greedy));
+  BOOST_TEST(run_ratel(words).out == greedy.at("text").as_string() + "\n");
+  const auto drawn = [&](const std::string& seed) {
+    Words more = words;
+    for (const std::string& word : Words{"--temperature", "1.5", "--top-k=50", "--top-p=0.99", "--seed", seed})
+      more.push_back(word);
+    return run_json(more);
+  };
+  BOOST_TEST((drawn("1") == drawn("1")));
+  BOOST_TEST((drawn("1") != drawn("2")));
+}
+
+BOOST_AUTO_TEST_CASE(inspect_knows_what_it_is_shown) {
+  const std::string checkpoint = models().run + "/checkpoints/step-8";
+  write(models().scratch / "c.toml", "[train]\nsteps = 3\n");
+  const std::pair<std::string, std::string> kinds[] = {{models().run, "run"},
+                                                       {models().run + "/", "run"},
+                                                       {checkpoint, "checkpoint"},
+                                                       {checkpoint + "/model.safetensors", "safetensors"},
+                                                       {checkpoint + "/config.json", "json"},
+                                                       {models().data, "tokens"},
+                                                       {models().run + "/metrics.jsonl", "metrics"},
+                                                       {models().scratch / "c.toml", "config"}};
+  for (const auto& [path, kind] : kinds) {
+    BOOST_TEST(run_json({"inspect", path}).at("kind").as_string() == kind);
+    BOOST_TEST(run_ratel({"inspect", path}).out.starts_with("kind "));
+  }
+  const std::string model = models().scratch / "model";
+  fs::create_directory(model);
+  for (const char* file : {"/config.json", "/model.safetensors"}) fs::copy(checkpoint + file, model + file);
+  const Json found = run_json({"inspect", model});
+  BOOST_TEST(found.at("kind").as_string() == "model");
+  BOOST_TEST(found.at("parameters").as_int() ==
+             run_json({"inspect", model + "/model.safetensors"}).at("elements").as_int());
+  BOOST_TEST(found.at("tensors").as_array().size() == 2u + 2 * 6);
+  BOOST_TEST(run_json({"inspect", models().adapted + "/checkpoints/step-2"}).at("pattern").as_string() ==
+             "D=4 W=2 S=0");
+  BOOST_TEST(run_json({"inspect", models().data}).at("tokens").as_int() == 6001);
+}
+
+BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
+  for (const char* x : {"steps", "tokens", "seconds"}) {
+    const std::string output = models().scratch / (std::string(x) + ".svg");
+    const Json result = run_json({"plot", models().run, "--x", x, "--output", output});
+    BOOST_TEST(result.at("series").as_array().size() == 2u);
+    BOOST_TEST(read(output).starts_with("<svg "));
+  }
+  const Json both =
+      run_json({"plot", models().run, models().adapted + "/metrics.jsonl", "--output", models().scratch / "both.svg"});
+  BOOST_TEST(both.at("series").as_array().size() == 3u);
+}
+
+BOOST_AUTO_TEST_CASE(doctor_tells_build_machine_and_what_is_missing) {
+  const Json report = run_json({"doctor"});
+  for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "fix"})
+    BOOST_TEST(report.find(key) != nullptr, key);
+  BOOST_TEST(report.at("machine").at("memory_bytes").as_int() > 0);
+  const std::string text = run_ratel({"doctor"}).out;
+  for (const char* part : {"CUDA ", "BLAS ", "threads ", "GPU "}) BOOST_TEST(text.find(part) != std::string::npos);
+}
+
+}  // namespace ratel::test

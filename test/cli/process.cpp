@@ -1,0 +1,159 @@
+#include "test/cli/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace ratel::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
+void redirect(const std::string& path, int to) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  if (descriptor < 0 || dup2(descriptor, to) < 0) _exit(127);
+  close(descriptor);
+}
+
+std::string temporary_folder() {
+  std::string name = fs::temp_directory_path() / "ratel_cli_XXXXXX";
+  check(mkdtemp(name.data()) != nullptr, "mkdtemp failed");
+  return name;
+}
+
+int start(const Words& words, const std::string& out, const std::string& err) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  const int pid = fork();
+  check(pid >= 0, "fork failed");
+  if (pid == 0) {
+    redirect(out, STDOUT_FILENO);
+    redirect(err, STDERR_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  return pid;
+}
+
+Words command(const Words& arguments) {
+  Words words = {RATEL_BINARY};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return words;
+}
+
+/// One folder for what processes print.
+const Scratch& outputs() {
+  static const Scratch scratch;
+  return scratch;
+}
+
+std::string output_name(const char* what) {
+  static int count = 0;
+  return outputs() / (std::to_string(++count) + what);
+}
+
+}  // namespace
+
+Process::Process(const Words& arguments, const std::string& stdout_path)
+    : out_(stdout_path.empty() ? output_name(".out") : stdout_path), err_(output_name(".err")) {
+  pid_ = start(command(arguments), out_, err_);
+}
+
+Process::~Process() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+void Process::send(int signal) const { kill(pid_, signal); }
+
+Ended Process::wait() {
+  int status = 0;
+  waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return {code_of(status), fs::is_regular_file(out_) ? read(out_) : "", read(err_)};
+}
+
+bool Process::is_running() const {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+Ended run_ratel(const Words& arguments) { return Process(arguments).wait(); }
+
+Ended shell(const std::string& command) {
+  const std::string out = output_name(".out"), err = output_name(".err");
+  setenv("RATEL", RATEL_BINARY, 1);
+  int status = 0;
+  waitpid(start({"/bin/bash", "-c", command}, out, err), &status, 0);
+  return {code_of(status), read(out), read(err)};
+}
+
+io::Json run_json(const Words& arguments) {
+  Words words = arguments;
+  words.emplace_back("--json");
+  const Ended ended = run_ratel(words);
+  check(ended.code == 0, "ratel ", arguments.front(), " ended with ", ended.code, ": ", ended.err);
+  check(ended.out.find('\n') + 1 == ended.out.size(), "expected one line of JSON, found ", ended.out);
+  return io::parse_json(ended.out, "stdout");
+}
+
+Scratch::Scratch() : path_(temporary_folder()) {}
+
+Scratch::~Scratch() {
+  std::error_code error;
+  fs::remove_all(path_, error);
+}
+
+std::string read(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+std::string prose(size_t bytes, uint64_t seed) {
+  constexpr std::array<const char*, 12> kWords = {"the ",   "house ", "and ",  "she ", "was ",   "not ",
+                                                  "to be ", "found ", "there", ". ",   "which ", "he said\n"};
+  Rng rng(seed);
+  std::string text;
+  while (text.size() < bytes) text += kWords[rng.below(kWords.size())];
+  text.resize(bytes);
+  return text;
+}
+
+Fixture::Fixture(size_t bytes) : data(scratch / "train.bin") {
+  write(scratch / "text.txt", prose(bytes));
+  run_json({"tokenize", scratch / "text.txt", "--output", data});
+}
+
+Words Fixture::training(const std::string& run, const Words& more) const {
+  Words words = {"train",
+                 "--data=" + data,
+                 "--out=" + run,
+                 "--model.layers=2",
+                 "--model.channels=16",
+                 "--model.heads=2",
+                 "--data.seq_len=32",
+                 "--data.batch_size=2",
+                 "--train.steps=8",
+                 "--train.sparse_dilation=8",
+                 "--train.checkpoint_every=4"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+}  // namespace ratel::test

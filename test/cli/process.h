@@ -1,0 +1,71 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+
+namespace ratel::test {
+
+using Words = std::vector<std::string>;
+
+/// A process that has ended. `code` is its exit code, or 128 + the signal that ended it.
+struct Ended {
+  int code = -1;
+  std::string out, err;
+};
+
+/// The `ratel` binary of this build, started with these arguments; stdout and stderr go to files. Killed where it is
+/// still running when this goes.
+class Process {
+ public:
+  explicit Process(const Words& arguments, const std::string& stdout_path = {});
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void send(int signal) const;
+  Ended wait();
+  /// True where the process has not ended yet.
+  [[nodiscard]] bool is_running() const;
+
+ private:
+  int pid_ = -1;
+  std::string out_, err_;
+};
+
+/// Runs `ratel` to its end.
+Ended run_ratel(const Words& arguments);
+/// The same through the shell: "ulimit -f 1; $RATEL ...".
+Ended shell(const std::string& command);
+/// What a run that must succeed printed for --json. Throws Error where the exit code is not 0.
+io::Json run_json(const Words& arguments);
+
+/// An empty folder of this test process, removed with all in it at the end.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  /// A path in it.
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+std::string read(const std::string& path);
+void write(const std::string& path, const std::string& bytes);
+/// Lines of English-like text, a function of the seed.
+std::string prose(size_t bytes, uint64_t seed = 0);
+
+/// A small training set, and the words that train on it in a moment; further ones override them.
+struct Fixture {
+  Scratch scratch;
+  std::string data;
+  explicit Fixture(size_t bytes = 6000);
+  [[nodiscard]] Words training(const std::string& run, const Words& more = {}) const;
+};
+
+}  // namespace ratel::test
