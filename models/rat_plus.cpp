@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "autograd/checkpoint.h"
 #include "ops/cross_entropy.h"
 
 namespace ratel {
@@ -130,12 +131,18 @@ RatPlus::RatPlus(const nn::Scope& s, const RatPlusConfig& c)
       blocks(make_blocks(s / "layers", config)),
       norm(s / "norm", config.channels, config.norm_eps) {}
 
-Tensor RatPlus::hidden(const Tensor& tokens, const ModelPattern& pattern) const {
+Tensor RatPlus::hidden(const Tensor& tokens, const ModelPattern& pattern, Recompute recompute) const {
   check(tokens.rank() == 2 && tokens.dim(1) >= 1, "rat_plus: expected tokens (B, T) with T >= 1, found ",
         tokens.shape());
   Tensor x = embedding(tokens);  // (B, T, C)
-  for (size_t layer = 0; layer < blocks.size(); ++layer)
-    x = blocks[layer](x, pattern.of_layer(static_cast<int64_t>(layer), config.layers));
+  for (size_t layer = 0; layer < blocks.size(); ++layer) {
+    const nn::RatPlusBlock& block = blocks[layer];
+    const HeadPatterns& patterns = pattern.of_layer(static_cast<int64_t>(layer), config.layers);
+    if (recompute == Recompute::blocks)
+      x = checkpoint([block, patterns](const std::vector<Tensor>& in) { return block(in[0], patterns); }, {x});
+    else
+      x = block(x, patterns);
+  }
   return norm(x);
 }
 
@@ -143,8 +150,9 @@ Tensor RatPlus::operator()(const Tensor& tokens, const ModelPattern& pattern) co
   return embedding.as_head(hidden(tokens, pattern));
 }
 
-Tensor RatPlus::loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern) const {
-  return cross_entropy((*this)(tokens, pattern), labels);
+Tensor RatPlus::loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern,
+                     Recompute recompute) const {
+  return cross_entropy(embedding.as_head(hidden(tokens, pattern, recompute)), labels);
 }
 
 }  // namespace ratel

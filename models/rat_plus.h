@@ -55,6 +55,10 @@ std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern);
 /// of every layer and head, and the recurrent state in f32. Throws Error where the pattern does not fit the model.
 int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes);
 
+/// What backward computes again instead of keeping: with `blocks`, a block's inside costs memory only while its
+/// backward runs, for one more forward in all. The gradients are the same bits.
+enum class Recompute { nothing, blocks };
+
 /// RAT+: embedding, blocks, final norm, output head tied to the embedding.
 struct RatPlus {
   RatPlusConfig config;
@@ -66,11 +70,13 @@ struct RatPlus {
   /// Throws Error where the configuration is not valid.
   RatPlus(const nn::Scope& s, const RatPlusConfig& config);
   /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
-  [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern) const;
+  [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern,
+                              Recompute recompute = Recompute::nothing) const;
   /// tokens (B, T) -> logits (B, T, V).
   Tensor operator()(const Tensor& tokens, const ModelPattern& pattern) const;
   /// Mean cross-entropy in nats over the labels (B, T) that are not kIgnoreIndex; rank 0.
-  [[nodiscard]] Tensor loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern) const;
+  [[nodiscard]] Tensor loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern,
+                            Recompute recompute = Recompute::nothing) const;
 };
 
 }  // namespace ratel

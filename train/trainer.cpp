@@ -5,25 +5,12 @@
 #include <limits>
 #include <utility>
 
-#include "autograd/checkpoint.h"
 #include "ops/backward.h"
 #include "ops/create.h"
-#include "ops/cross_entropy.h"
 #include "train/schedule.h"
 
 namespace ratel::train {
 namespace {
-
-/// RatPlus::loss, the blocks' insides forgotten in forward and computed again in backward.
-Tensor recomputed_loss(const RatPlus& model, const Batch& batch, const ModelPattern& pattern) {
-  Tensor x = model.embedding(batch.tokens);  // (B, T, C)
-  for (size_t layer = 0; layer < model.blocks.size(); ++layer) {
-    const nn::RatPlusBlock& block = model.blocks[layer];
-    const HeadPatterns& patterns = pattern.of_layer(static_cast<int64_t>(layer), model.config.layers);
-    x = checkpoint([block, patterns](const std::vector<Tensor>& in) { return block(in[0], patterns); }, {x});
-  }
-  return cross_entropy(model.embedding.as_head(model.norm(x)), batch.labels);
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -68,8 +55,8 @@ double Trainer::accumulate_gradient(const std::vector<Batch>& parts, const Model
   double total = 0;
   for (const Batch& part : parts) {
     const double share = counted > 0 ? static_cast<double>(part.counted) / static_cast<double>(counted) : 0;
-    const Tensor loss = config_->train.recompute ? recomputed_loss(*model_, part, pattern)
-                                                 : model_->loss(part.tokens, part.labels, pattern);
+    const Tensor loss = model_->loss(part.tokens, part.labels, pattern,
+                                     config_->train.recompute ? Recompute::blocks : Recompute::nothing);
     total += share * loss.item();
     backward(loss, full({}, share, loss.dtype()));
   }
