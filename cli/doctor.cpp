@@ -40,7 +40,6 @@ Json as_json(const Machine& machine, const MissingPackages& missing, const GpuSt
   return Json::object(
       {{"version", kVersion},
        {"build", Json::object({{"cuda", kHasCuda},
-                               {"blas", RATEL_CLI_BLAS},
                                {"arch", RATEL_CLI_ARCH},
                                {"compiler", RATEL_CLI_COMPILER},
                                {"type", RATEL_CLI_BUILD_TYPE}})},
@@ -60,7 +59,7 @@ Json as_json(const Machine& machine, const MissingPackages& missing, const GpuSt
 std::string as_text(const Machine& machine, const MissingPackages& missing, const GpuStatus& gpu, int64_t free_disk) {
   std::string text = concat_text(
       "ratel      ", kVersion, ", ", RATEL_CLI_BUILD_TYPE, " by ", RATEL_CLI_COMPILER, " for ", RATEL_CLI_ARCH,
-      "\nCUDA       ", kHasCuda ? "built in" : "built without", "\nBLAS       ", RATEL_CLI_BLAS, "\nthreads    ",
+      "\nCUDA       ", kHasCuda ? "built in" : "built without", "\nthreads    ",
       num_threads(), " of ", machine.cores, machine.cores == 1 ? " core\n" : " cores\n", "system     ", machine.system,
       "\nprocessor  ", machine.processor, " (", joined(instruction_sets(), " "), ")\nmemory     ",
       human_bytes(machine.free_memory), " free of ", human_bytes(machine.memory), "\ndisk       ",

@@ -101,7 +101,6 @@ MissingPackages missing_packages() {
       {"libcli11-dev", "build"},
       {"libtomlplusplus-dev", "build"},
       {"nlohmann-json3-dev", "build"},
-      {"libopenblas-dev", "faster matrix products; build again after installing it"},
       {"ccache", "faster rebuilds"},
       {"libboost-test-dev", "tests"},
       {"libbenchmark-dev", "benchmarks"},
