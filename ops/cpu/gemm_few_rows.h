@@ -1,12 +1,16 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+
 #include "ops/cpu/gemm_pack.h"
 #include "ops/cpu/scratch.h"
 
 namespace ratel::cpu {
 
 /// Up to this many rows of a, packing b would cost more than multiplying with it.
-inline constexpr int64_t kFewRows = 4;
+inline constexpr int64_t kFewRows = 16;
+inline constexpr int64_t kDotRows = 8;  // of which so many at a time
 
 // Products of a few rows with the rows of b (both along k): b is read once, as it lies, and bound by memory. Each
 // element is the sum of L lanes that walk k together, added in a tree at the end.
@@ -34,7 +38,7 @@ void dot_group(int64_t K, T alpha, const T* a, const E* b, int64_t ldb, E* c, in
 #pragma GCC unroll 4
     for (int n = 0; n < Group; ++n) {
       const auto row = load_lanes<T, L>(b + n * ldb + k);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < M; ++i) total[i][n] += load_lanes<T, L>(a + i * K + k) * row;
     }
   for (; k < K; ++k)
@@ -47,26 +51,40 @@ void dot_group(int64_t K, T alpha, const T* a, const E* b, int64_t ldb, E* c, in
     }
 }
 
+/// Columns of c at a time next to m rows: as many sums as registers hold.
+constexpr int dot_columns(int m) {
+  constexpr int kSums = kVectorBytes == 64 ? 16 : 8;
+  return std::clamp(kSums / m, 1, 4);
+}
+
+/// The same for up to dot_columns(M) columns.
+template <int M, class T, class E>
+void dot_block(int64_t K, T alpha, const T* a, const E* b, int64_t ldb, int64_t columns, E* c, int64_t ldc, bool add) {
+  if (columns == dot_columns(M)) return dot_group<M, dot_columns(M)>(K, alpha, a, b, ldb, c, ldc, add);
+  for (int64_t n = 0; n < columns; ++n) dot_group<M, 1>(K, alpha, a, b + n * ldb, ldb, c + n, ldc, add);
+}
+
 /// c (M, N) = alpha a b^T, or += where `add`, for M <= kFewRows rows of a with strides (a_row, a_k) and rows of b, ldb
 /// apart.
 template <class E>
 void dot_rows(int64_t M, int64_t N, int64_t K, accumulate_t<E> alpha, const E* a, int64_t a_row, int64_t a_k,
               const E* b, int64_t ldb, E* c, int64_t ldc, bool add) {
   using T = accumulate_t<E>;
+  using Block = void (*)(int64_t, T, const T*, const E*, int64_t, int64_t, E*, int64_t, bool);
+  static constexpr std::array<Block, kDotRows> kBlocks{dot_block<1, T, E>, dot_block<2, T, E>, dot_block<3, T, E>,
+                                                       dot_block<4, T, E>, dot_block<5, T, E>, dot_block<6, T, E>,
+                                                       dot_block<7, T, E>, dot_block<8, T, E>};
   const Scratch<T> rows(M * K);
   for (int64_t i = 0; i < M; ++i)
     for (int64_t k = 0; k < K; ++k) rows[i * K + k] = convert_element<T>(a[i * a_row + k * a_k]);
-  const auto all = [&]<int m>() {
-    int64_t n = 0;
-    for (; n + 4 <= N; n += 4) dot_group<m, 4>(K, alpha, rows.get(), b + n * ldb, ldb, c + n, ldc, add);
-    for (; n < N; ++n) dot_group<m, 1>(K, alpha, rows.get(), b + n * ldb, ldb, c + n, ldc, add);
-  };
-  switch (M) {
-    case 1: return all.template operator()<1>();
-    case 2: return all.template operator()<2>();
-    case 3: return all.template operator()<3>();
-    default: return all.template operator()<4>();
-  }
+  const int64_t parts = (M + kDotRows - 1) / kDotRows, height = (M + parts - 1) / parts;
+  const int64_t group = dot_columns(static_cast<int>(height));
+  for (int64_t n = 0; n < N; n += group)
+    for (int64_t i = 0; i < M; i += height) {
+      const int64_t m = std::min(height, M - i);
+      kBlocks[static_cast<size_t>(m - 1)](K, alpha, rows.get() + i * K, b + n * ldb, ldb, std::min(group, N - n),
+                                          c + i * ldc + n, ldc, add);
+    }
 }
 
 }  // namespace ratel::cpu

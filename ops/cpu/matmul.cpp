@@ -45,9 +45,9 @@ int64_t even_part(int64_t n, int64_t parts, int64_t unit) {
   return (part + unit - 1) / unit * unit;
 }
 
-/// About 6 panels of rows a task; a power of two or a multiple of 8 tasks, so that 2, 4 or 8 threads end together.
+/// About 10 panels of rows a task; a power of two or a multiple of 8 tasks, so that 2, 4 or 8 threads end together.
 int64_t row_part(int64_t M) {
-  int64_t parts = (M + 6 * kPanelRows - 1) / (6 * kPanelRows);
+  int64_t parts = (M + 10 * kPanelRows - 1) / (10 * kPanelRows);
   if (parts == 1 && M >= 2 * kPanelRows) parts = 2;
   if (parts > 4)
     parts = (parts + 7) / 8 * 8;
@@ -78,7 +78,7 @@ void multiply(const Product<E>& p, For parallel) {
     });
     const int64_t rows_each = row_part(p.M), row_parts = (p.M + rows_each - 1) / rows_each;
     int64_t column_parts = 1;
-    while (row_parts * column_parts < 16 && columns / column_parts >= 8 * kUnit) column_parts *= 2;
+    while (row_parts * column_parts < 8 && columns / column_parts >= 16 * kUnit) column_parts *= 2;
     const int64_t columns_each = even_part(columns, column_parts, kUnit);
     column_parts = (columns + columns_each - 1) / columns_each;
     parallel(row_parts * column_parts, 1, [&](int64_t task, int64_t) {

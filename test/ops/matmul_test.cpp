@@ -23,12 +23,16 @@ struct Case {
   int64_t M, N, K;
 };
 
-// Panels hold 14 rows (6 on AVX2) and 32, 16 or 8 columns (16, 8, 4); for f64 half as many columns; a depth is 256.
+// Up to 16 rows times rows of b are dot products, the rest is packed: panels hold 14 rows (6 on AVX2) and 32, 16 or 8
+// columns (16, 8, 4), half as many columns for f64; a depth is 256. A few rows of nn and tn are packed as well.
 const Case kCases[] = {
     {"one element", 1, 1, 1},
-    {"few rows: dot products, lanes and a rest", 1, 37, 67},
-    {"few rows, the most", 4, 6, 33},
-    {"one past few rows; a quarter panel of columns", 5, 3, 20},
+    {"one row: groups of 4 columns and a rest, lanes and a rest", 1, 37, 67},
+    {"5 rows: groups of 3", 5, 7, 20},
+    {"8 rows at once", 8, 6, 33},
+    {"9 rows in two parts", 9, 5, 40},
+    {"few rows, the most", 16, 9, 130},
+    {"one past few rows; a quarter panel of columns", 17, 3, 20},
     {"one short of a panel", 13, 31, 15},
     {"one panel", 14, 32, 16},
     {"one past a panel of rows and of columns", 15, 33, 17},
@@ -135,7 +139,7 @@ BOOST_AUTO_TEST_CASE(batches_and_layouts) {
   for (const Shape& batch : batches)
     for (const Variant& v : kVariants)
       for (const bool shared : {false, true})
-        for (const int64_t M : {1, 5, 19}) {  // few rows; one panel; two
+        for (const int64_t M : {1, 9, 19}) {  // one row; two parts of few; packed
           const Tensor a = test::randn(batched(batch, sizes(M, 6, v.ta)), 1);
           const Tensor b = test::randn(shared ? sizes(6, 9, v.tb) : batched(batch, sizes(6, 9, v.tb)), 2);
           const std::string what = ratel::concat_text(v.name, " batch ", batch, shared ? " shared b" : "", " M ", M);
