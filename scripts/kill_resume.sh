@@ -24,7 +24,7 @@ trap '[[ -z "$child" ]] || kill -9 "$child" 2>/dev/null || true; rm -rf "$folder
 cat ./*/*.cpp | head -c 200000 >"$folder/text.txt" || true
 "$ratel" tokenize "$folder/text.txt" --output "$folder/train.bin" >/dev/null
 training=("$ratel" train --data "$folder/train.bin" --model.layers=2 --model.channels=64 --model.heads=2
-  --data.seq_len=64 --data.batch_size=4 --train.steps=600 --train.checkpoint_every=5)
+  --data.seq_len=64 --data.batch_size=4 --train.steps=600 --train.checkpoint_every=5 --train.threads=1)
 # The rows without what depends on the clock, and the bytes of the last checkpoint.
 fingerprint() { # RUN
   python3 - "$folder/$1" <<'PYTHON'

@@ -151,6 +151,7 @@ Words Fixture::training(const std::string& run, const Words& more) const {
                  "--data.batch_size=2",
                  "--train.steps=8",
                  "--train.sparse_dilation=8",
+                 "--train.threads=1",
                  "--train.checkpoint_every=4"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
