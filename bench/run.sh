@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures ratel beside its composed references and, where a Python here has torch, beside eager PyTorch on as many
-# threads, op after op in turns, and writes one JSON. Some six minutes on two idle cores.
+# threads, op after op in turns, and writes one JSON. Minutes on two idle cores.
 #   run.sh [OUT.json]          default bench/results/cpu.json
 #   ROUNDS=2 SECONDS_EACH=0.3  how often everything but the references is measured, and how long each time
+#   ONLY=REGEX                 the benchmark programs whose names match; default: all
 #   BUILD=DIR                  an existing build tree; default: preset cpu in build/cpu
 set -euo pipefail
 out=$(realpath -m "${1:-$(dirname "${BASH_SOURCE[0]}")/results/cpu.json}")
@@ -13,7 +14,8 @@ benches=()
 for source in bench/ops/*_bench.cpp bench/*_bench.cpp; do
   name=${source#bench/}
   name=${name%.cpp}
-  benches+=("${name//\//_}")
+  name=${name//\//_}
+  if [[ "$name" =~ ${ONLY:-.} ]]; then benches+=("$name"); fi
 done
 [[ -n "${BUILD:-}" ]] || cmake --preset cpu >&2
 cmake --build "$build" --target "${benches[@]}" >&2
@@ -32,7 +34,7 @@ for ((round = 1; round <= rounds; ++round)); do
     executable=$(find "$build" -type f -name "$bench" -perm -u+x | head -n 1)
     "$executable" --benchmark_filter="$filter" --benchmark_min_time="$seconds" --benchmark_counters_tabular=true \
       --benchmark_out="$results/ours-$round-$bench.json" --benchmark_out_format=json >&2
-    [[ -n "$python" ]] || continue
+    [[ -n "$python" && "$bench" =~ matmul|recurrence|attention|train_step ]] || continue
     mapfile -t names < <(python3 -c 'import json, sys
 for row in json.load(open(sys.argv[1]))["benchmarks"]: print(row["name"].removesuffix("/manual_time"))' \
       "$results/ours-$round-$bench.json")

@@ -15,9 +15,9 @@ Layout Layout::contiguous(const Shape& shape) {
 }
 
 bool Layout::is_contiguous() const {
+  if (shape.numel() == 0) return true;
   int64_t expected = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    if (shape[axis] == 0) return true;
     if (shape[axis] != 1 && stride(axis) != expected) return false;
     expected *= shape[axis];
   }

@@ -36,14 +36,14 @@ Tensor embedding(const Tensor& weight, const Tensor& ids) {
   const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
   Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
   cpu::embedding_forward({n, V, C, weight.dtype(), weight.data(), rows.data<int64_t>(), out.data()});
-  return record(
-      out, "embedding", {weight},
-      [rows, V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad, const Needs&) -> Grads {
-        const Tensor in = contiguous(grad);
-        Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype));
-        cpu::embedding_backward({n, V, C, dtype, in.data(), rows.data<int64_t>(), grad_weight.data()});
-        return {wide ? grad_weight : to(grad_weight, dtype)};
-      });
+  return record(out, "embedding", {weight},
+                [rows = Saved(rows), V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad,
+                                                                                              const Needs&) -> Grads {
+                  const Tensor in = contiguous(grad);
+                  Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype));
+                  cpu::embedding_backward({n, V, C, dtype, in.data(), rows->data<int64_t>(), grad_weight.data()});
+                  return {wide ? grad_weight : to(grad_weight, dtype)};
+                });
 }
 
 Tensor embedding_reference(const Tensor& weight, const Tensor& ids) {

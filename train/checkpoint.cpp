@@ -96,7 +96,8 @@ void require_free_space(const std::string& path, uint64_t bytes) {
 
 std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
                             const Optimizer& optimizer) {
-  const std::string path = checkpoint_path(run, state.progress.step), temporary = path + ".tmp";
+  std::string path = checkpoint_path(run, state.progress.step);
+  const std::string temporary = path + ".tmp";
   std::error_code error;
   if (fs::exists(path, error)) {
     try {

@@ -32,6 +32,6 @@ using Problem = std::optional<std::string>;
 
 io::Json value_of(const Field& field);
 /// Checks type and range; nothing is changed where there is a problem.
-Problem assign(const Field& field, const io::Json& value);
+Problem assign(const Field& field, const io::Json& json);
 
 }  // namespace ratel::train

@@ -50,9 +50,21 @@ int64_t permuted(int64_t index, int64_t size, uint64_t seed, uint64_t epoch) {
   return static_cast<int64_t>(x);
 }
 
-TrainData::TrainData(io::TokenFile file, int64_t seq_len, uint64_t seed, int64_t eos)
-    : file_(std::move(file)), seq_len_(seq_len), windows_((file_.size() - 1) / seq_len), eos_(eos), seed_(seed) {
+namespace {
+
+int64_t count_windows(int64_t tokens, int64_t seq_len) {
   check(seq_len >= 1, "data: expected a seq_len of at least 1, found ", seq_len);
+  return (tokens - 1) / seq_len;
+}
+
+}  // namespace
+
+TrainData::TrainData(io::TokenFile file, int64_t seq_len, uint64_t seed, int64_t eos)
+    : file_(std::move(file)),
+      seq_len_(seq_len),
+      windows_(count_windows(file_.size(), seq_len)),
+      eos_(eos),
+      seed_(seed) {
   if (windows_ < 1)
     fail_input(file_.path(), "expected at least ", seq_len + 1, " tokens, one window of seq_len ", seq_len,
                " and the token after it; found ", file_.size(), "\nhint: a smaller --data.seq_len, or more text");

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -30,11 +31,7 @@ std::vector<fs::path> entries_of(const std::string& folder) {
   return entries;
 }
 
-bool only_leftovers(const std::string& folder) {
-  for (const fs::path& path : entries_of(folder))
-    if (!is_leftover(path)) return false;
-  return true;
-}
+bool only_leftovers(const std::string& folder) { return std::ranges::all_of(entries_of(folder), is_leftover); }
 
 bool exists(const std::string& path) {
   std::error_code error;
@@ -51,12 +48,10 @@ std::string checkpoint_path(const std::string& run, int64_t step) {
 }
 
 bool is_empty_run(const std::string& run) {
-  for (const fs::path& path : entries_of(run)) {
+  return std::ranges::all_of(entries_of(run), [](const fs::path& path) {
     const std::string name = path.filename();
-    if (name == "lock" || is_leftover(path)) continue;
-    if (name != "checkpoints" || !only_leftovers(path)) return false;
-  }
-  return true;
+    return name == "lock" || is_leftover(path) || (name == "checkpoints" && only_leftovers(path));
+  });
 }
 
 void remove_leftovers(const std::string& run) {

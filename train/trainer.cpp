@@ -80,18 +80,19 @@ Trainer::Update Trainer::update(const std::vector<Batch>& parts, std::span<const
 
 StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_skipped) {
   const auto start = std::chrono::steady_clock::now();
-  const auto& [seq_len, batch_size, accumulate, seed, tokenizer, eos] = config_->data;
+  const int64_t batch_size = config_->data.batch_size, parts_count = config_->data.accumulate;
+  const int64_t part_size = batch_size / parts_count;
   const auto& o = config_->optimizer;
   std::vector<Batch> parts;
-  for (int64_t part = 0; part < accumulate; ++part)
-    parts.push_back(batches_(progress_.samples + part * (batch_size / accumulate), batch_size / accumulate));
+  for (int64_t part = 0; part < parts_count; ++part)
+    parts.push_back(batches_(progress_.samples + part * part_size, part_size));
 
   StepReport report;
   report.step = progress_.step + 1;
   report.steps = config_->train.steps;
   report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
   const auto run = [&](std::initializer_list<ModelPattern> passes, Pass pass) {
-    const Update result = update(parts, passes, report.learning_rate);
+    Update result = update(parts, passes, report.learning_rate);
     if (!result.applied) {
       ++report.skipped;
       if (on_skipped)
@@ -129,12 +130,13 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   ++session_steps_;
   ++progress_.step;
   progress_.samples += batch_size;
-  progress_.tokens += batch_size * seq_len;
+  const int64_t tokens = batch_size * config_->data.seq_len;
+  progress_.tokens += tokens;
   progress_.seconds += elapsed;
   progress_.skipped_updates += report.skipped;
   progress_.skipped_in_a_row = report.skipped > 0 ? progress_.skipped_in_a_row + 1 : 0;
   report.tokens = progress_.tokens;
-  report.tokens_per_second = static_cast<double>(batch_size * seq_len) / elapsed;
+  report.tokens_per_second = static_cast<double>(tokens) / elapsed;
   report.seconds = progress_.seconds;
   report.eta_seconds =
       session_seconds_ / static_cast<double>(session_steps_) * static_cast<double>(report.steps - report.step);

@@ -89,7 +89,7 @@ class Trainer {
   /// One optimizer step on the sum of the losses through each pattern.
   Update update(const std::vector<Batch>& parts, std::span<const ModelPattern> passes, double rate);
   /// Mean loss of the batch through a pattern; its gradient is added to the parameters'.
-  double accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const;
+  [[nodiscard]] double accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const;
 
   const TrainConfig* config_;
   const RatPlus* model_;

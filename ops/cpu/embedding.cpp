@@ -14,6 +14,7 @@ namespace ratel::cpu {
 
 void embedding_forward(const EmbeddingArgs& args) {
   const size_t row = static_cast<size_t>(args.C) * size_of(args.dtype);
+  if (row == 0) return;
   parallel_for(args.n, rows_per_piece(args.C), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       std::memcpy(static_cast<char*>(args.out) + static_cast<size_t>(i) * row,

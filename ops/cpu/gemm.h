@@ -9,7 +9,6 @@ namespace ratel::cpu {
 /// c = alpha op(a) op(b) + beta c on the calling thread, row-major: op(a) is (M, K), op(b) is (K, N), c is (M, N), and
 /// ld* are the distances of stored rows in elements. With beta = 0 what c held does not matter, NaN included; K = 0
 /// leaves beta c. T is float or double. The bits of c depend on the sizes and the values only.
-/// Throws Error where a size or a distance does not fit 32 bits.
 template <class T>
 void gemm(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, const T* a, int64_t lda, const T* b,
           int64_t ldb, T beta, T* c, int64_t ldc);

@@ -244,6 +244,7 @@ BOOST_AUTO_TEST_CASE(sizes_are_compared_before_memory_is_asked_for) {
   Json config = ratel::io::read_json_file(folder.config());
   Json model = config.at("model");
   model.set("channels", 1 << 20);
+  model.set("heads", 1 << 10);
   model.set("vocab_size", int64_t{1} << 31);
   config.set("model", model);
   folder.write_config(config.dump());
