@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 #include "core/error.h"
@@ -20,7 +21,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_leftover(const fs::path& path) { return path.extension() == ".tmp"; }
+/// What an ended process may have left half written under one of the names that a run folder uses; nobody else's file.
+bool is_leftover(const fs::path& path) {
+  const std::string name = path.filename();
+  if (name == "config.toml.tmp" || name == "metrics.jsonl.tmp") return true;
+  constexpr std::string_view kBegin = "step-", kEnd = ".tmp";
+  if (name.size() <= kBegin.size() + kEnd.size() || !name.starts_with(kBegin) || !name.ends_with(kEnd)) return false;
+  const std::string_view step = std::string_view(name).substr(kBegin.size(), name.size() - kBegin.size() - kEnd.size());
+  return std::ranges::all_of(step, [](char c) { return c >= '0' && c <= '9'; });
+}
 
 /// Names in a folder; none where there is no folder.
 std::vector<fs::path> entries_of(const std::string& folder) {

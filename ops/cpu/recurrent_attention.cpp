@@ -1,11 +1,9 @@
 // The fused core of a RAT+ layer on the CPU, in three passes over heads:
-//   1. recurrence (a task: one head): walks time, reads k, v and g of the projection once, and writes rope(k~) and v~
-//   of
-//      that head, (T, d) each; the gate and the two states stay in the first-level cache
+//   1. recurrence (a task: one head): walks time, reads k, v and g of the projection once, and writes that head's
+//      rope(k~) and v~, (T, d) each; the gate and the two states stay in the first-level cache
 //   2. attention (a task: a tile of queries forward, a stretch of them backward): rotates q, attention_tile.h, gate
-//   3. backward only (a task: one head): sums key and value gradients, turns them back, and walks time downwards
-//   through
-//      the recurrence, whose states are computed again chunk by chunk from the ones pass 1 kept every kScanChunk tokens
+//   3. backward only (a task: one head): sums key and value gradients, turns them back, and walks time down through the
+//      recurrence, whose states are computed again by chunks from those that pass 1 kept every kScanChunk tokens
 // Bytes of an f32 token and channel: 20 read of the projection, 8 + 8 for k~ and v~, 12 written; attention is bound by
 // gemm, the rest by memory. Scratch: 2 T d a head forward, 4 T d and the stretches' backward: linear in T.
 

@@ -204,6 +204,11 @@ BOOST_FIXTURE_TEST_CASE(leftovers_are_removed_and_do_not_count, Fixture) {
   train::remove_leftovers(run);
   BOOST_TEST(!fs::exists(run + "/checkpoints/step-7.tmp"));
   BOOST_TEST(!fs::exists(run + "/config.toml.tmp"));
+  std::ofstream(run + "/notes.tmp") << "somebody's";
+  BOOST_TEST(!train::is_empty_run(run));
+  train::remove_leftovers(run);
+  BOOST_TEST(fs::exists(run + "/notes.tmp"));
+  fs::remove(run + "/notes.tmp");
   save(7);
   BOOST_TEST(!train::is_empty_run(run));
 }
