@@ -9,16 +9,16 @@
 
 #include "test/io/support.h"
 
+using ratel::ErrorKind;
 using ratel::io::AtomicFile;
-using ratel::io::MappedFile;
-using ratel::io::Mapping;
-using ratel::io::OutputFile;
 using ratel::io::free_space;
 using ratel::io::fsync_directory;
 using ratel::io::fsync_file;
+using ratel::io::MappedFile;
+using ratel::io::Mapping;
+using ratel::io::OutputFile;
 using ratel::io::read_text_file;
 using ratel::io::write_file_atomically;
-using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::content_of;
 using ratel::test::TemporaryFolder;

@@ -8,13 +8,13 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
+using ratel::ErrorKind;
 using ratel::io::Json;
 using ratel::io::JsonCursor;
 using ratel::io::kJsonDepth;
 using ratel::io::kJsonValues;
 using ratel::io::parse_json;
 using ratel::io::parse_json_members;
-using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::exact_copy;
 

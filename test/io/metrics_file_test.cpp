@@ -6,12 +6,12 @@
 
 #include "test/io/support.h"
 
+using ratel::ErrorKind;
 using ratel::io::Json;
 using ratel::io::MetricsFile;
 using ratel::io::parse_metrics;
 using ratel::io::read_metrics;
 using ratel::io::truncate_after;
-using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::content_of;
 using ratel::test::TemporaryFolder;

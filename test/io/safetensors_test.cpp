@@ -12,18 +12,18 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
-using ratel::io::Json;
-using ratel::io::SafetensorsFile;
-using ratel::io::SafetensorsIndex;
-using ratel::io::kSafetensorsHeaderBytes;
-using ratel::io::kSafetensorsTensors;
-using ratel::io::Metadata;
-using ratel::io::parse_safetensors;
-using ratel::io::save_safetensors;
 using ratel::DType;
 using ratel::ErrorKind;
 using ratel::Shape;
 using ratel::Tensor;
+using ratel::io::Json;
+using ratel::io::kSafetensorsHeaderBytes;
+using ratel::io::kSafetensorsTensors;
+using ratel::io::Metadata;
+using ratel::io::parse_safetensors;
+using ratel::io::SafetensorsFile;
+using ratel::io::SafetensorsIndex;
+using ratel::io::save_safetensors;
 using ratel::test::check_error;
 using ratel::test::content_of;
 using ratel::test::TemporaryFolder;

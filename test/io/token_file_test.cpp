@@ -7,10 +7,10 @@
 
 #include "test/io/support.h"
 
+using ratel::ErrorKind;
+using ratel::io::token_bytes;
 using ratel::io::TokenFile;
 using ratel::io::TokenFileWriter;
-using ratel::io::token_bytes;
-using ratel::ErrorKind;
 using ratel::test::check_error;
 using ratel::test::content_of;
 using ratel::test::TemporaryFolder;

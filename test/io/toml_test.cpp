@@ -6,12 +6,12 @@
 #include "io/limits.h"
 #include "test/io/support.h"
 
-using ratel::io::TomlEntry;
+using ratel::ErrorKind;
 using ratel::io::kTomlBytes;
 using ratel::io::kTomlDepth;
 using ratel::io::parse_toml;
 using ratel::io::read_toml_file;
-using ratel::ErrorKind;
+using ratel::io::TomlEntry;
 using ratel::test::check_error;
 
 namespace {
