@@ -56,17 +56,24 @@ void pack_groups(const E* x, int64_t row_stride, int64_t k_stride, int64_t heigh
       }
     return;
   }
+  // A cache line of every row of a group before the next group: rows a power of two apart evict one another soon.
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
   int64_t k = 0;
-  for (; k + L <= K; k += L)
+  for (; k + L <= K;) {
+    const int64_t end = std::min(k + kLine, K - K % L);
     for (int64_t i = 0;; i = std::min(i + L, height - L)) {
-      Vector rows[L];
+      for (int64_t at = k; at < end; at += L) {
+        Vector rows[L];
 #pragma GCC unroll 8
-      for (int r = 0; r < L; ++r) rows[r] = load_lanes<T, L>(x + (i + r) * row_stride + k);
-      exchange_all<L / 2, L>(rows);
+        for (int r = 0; r < L; ++r) rows[r] = load_lanes<T, L>(x + (i + r) * row_stride + at);
+        exchange_all<L / 2, L>(rows);
 #pragma GCC unroll 8
-      for (int r = 0; r < L; ++r) store(k + r, i, rows[r]);
+        for (int r = 0; r < L; ++r) store(at + r, i, rows[r]);
+      }
       if (i == height - L) break;
     }
+    k = end;
+  }
   for (; k < K; ++k)
     for (int64_t i = 0; i < height; ++i) out[k * height + i] = convert_element<T>(x[i * row_stride + k]);
 }
@@ -87,10 +94,14 @@ void pack_panel(const E* x, int64_t row_stride, int64_t k_stride, int64_t rows, 
 template <class T, class E>
 void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t K, T* out) {
   const int64_t height = panel_height(rows);
-  for (int64_t i = 0; i < rows; i += height) {
-    const int64_t h = std::min(height, rows - i);
-    pack_panel(a + i * row_stride, row_stride, k_stride, h, h, K, out + i * K);
-  }
+  // Where the rows lie side by side, all panels take their part of a cache line before it is evicted.
+  const int64_t run = row_stride == 1 ? 16 : K;
+  for (int64_t k = 0; k < K; k += run)
+    for (int64_t i = 0; i < rows; i += height) {
+      const int64_t h = std::min(height, rows - i);
+      pack_panel(a + i * row_stride + k * k_stride, row_stride, k_stride, h, h, std::min(run, K - k),
+                 out + i * K + k * h);
+    }
 }
 
 /// Columns [0, columns) of b.
