@@ -142,7 +142,14 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
 
 TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
   TrainConfig config;
-  if (!path.empty()) apply_toml_file(config, path);
+  if (!path.empty()) {
+    apply_toml_file(config, path);
+    try {
+      config.validate();
+    } catch (const Error& error) {  // what does not fit together in the file is the file's fault
+      fail_input(path, error.what());
+    }
+  }
   apply_overrides(config, overrides);
   config.validate();
   return config;
