@@ -85,7 +85,7 @@ AttentionResult dilated_attention_reference(const Tensor& q, const Tensor& k, co
   // The largest score is a constant here: its gradients through both terms cancel.
   const Tensor largest = max(detach(scores), {-1}, KeepDims::yes);
   const Tensor lse = log(sum(exp(scores - largest), {-1})) + reshape(largest, {B, H, T});
-  return {matmul(softmax(scores), v), to(lse, accumulate_dtype(q.dtype()))};
+  return {matmul(softmax_reference(scores), v), to(lse, accumulate_dtype(q.dtype()))};
 }
 
 }  // namespace ratel

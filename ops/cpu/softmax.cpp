@@ -2,7 +2,7 @@
 // exponentials and the result are taken; pieces of rows in parallel. Bytes an element in f32: forward 8, backward 12.
 // The exponential (20 operations) bounds what computes one while the tensor is in the second-level cache.
 //
-// y = e^(x - m) / s:              dx = y (dy - sum dy y / sum y).
+// y = e^(x - m) / s:              dx = y (dy - mean), mean = sum dy y / sum y.
 // y = (x - m) - log s:            dx = dy - e^y sum dy.
 // Exponentials go to aligned working memory: rows of an odd length start between registers, and Eigen would take the
 // elements up to the next boundary one by one.
@@ -53,8 +53,11 @@ void backward(const SoftmaxBackwardArgs& args) {
       const auto values = in.read(y + row * N), dy = grad_in.read(grad + row * N);
       if (args.kind == SoftmaxKind::probability) {
         // Over the sum of y, which is 1 but for rounding: a bf16 row that is nearly one-hot has no gradient otherwise.
-        const A along = block_sum(dy * values) / block_sum(values);
-        out.write(values * (dy - along), grad_x + row * N);
+        // There dy - mean cancels, too: what the rounded mean leaves behind is taken off in a second step.
+        const A total = block_sum(values), mean = block_sum(dy * values) / total;
+        e = dy - mean;
+        const A rest = block_sum(e * values) / total;
+        out.write(values * (e - rest), grad_x + row * N);
       } else {
         const A total = block_sum(dy);
         e = exponential(values);

@@ -56,39 +56,49 @@ void check_close(const Tensor& a, const Tensor& b, double tolerance, const std::
   BOOST_CHECK_MESSAGE(error <= tolerance, what << ": relative error " << error << " > " << tolerance);
 }
 
-void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what,
-                        DType computed) {
+void RoundingErrors::add(const Tensor& fast, const Tensor& plain, const Tensor& exact, DType computed) {
   BOOST_REQUIRE_MESSAGE(fast.shape() == exact.shape() && plain.shape() == exact.shape(),
-                        what << ": shapes " << fast.shape() << ", " << plain.shape() << ", " << exact.shape());
+                        "shapes " << fast.shape() << ", " << plain.shape() << ", " << exact.shape());
   BOOST_REQUIRE_MESSAGE(fast.dtype() == plain.dtype() || accumulate_dtype(plain.dtype()) == fast.dtype(),
-                        what << ": dtypes " << fast.dtype() << " and " << plain.dtype());
+                        "dtypes " << fast.dtype() << " and " << plain.dtype());
   const auto f = to_vector<double>(fast), p = to_vector<double>(plain), e = to_vector<double>(exact);
-  const double ulp = half_ulp(computed);
+  const double ulp = half_ulp(computed), size = largest(e, 0, e.size());
+  if (e.size() >= 16 && size > 0) {
+    ours_.worst = std::max(ours_.worst, largest_difference(f, e, 0, e.size()) / size);
+    theirs_.worst = std::max({theirs_.worst, largest_difference(p, e, 0, e.size()) / size, ulp});
+  }
+  const size_t width = exact.rank() == 0 || exact.dim(-1) == 0 ? 1 : static_cast<size_t>(exact.dim(-1));
+  for (size_t begin = 0; begin < e.size(); begin += width) {
+    width_ += width;
+    size_ = std::max({size_, largest(e, begin, begin + width), 1e-300});
+    ours_so_far_ = std::max(ours_so_far_, largest_difference(f, e, begin, begin + width));
+    theirs_so_far_ = std::max(theirs_so_far_, largest_difference(p, e, begin, begin + width));
+    if (width_ < 16) continue;
+    ours_.rows.push_back(ours_so_far_ / size_);
+    theirs_.rows.push_back(std::max(theirs_so_far_ / size_, ulp));
+    width_ = 0;
+    size_ = ours_so_far_ = theirs_so_far_ = 0;
+  }
+}
+
+void RoundingErrors::check(const std::string& what) const {
   const auto report = [&](double ours, double theirs, const std::string& where) {
     BOOST_CHECK_MESSAGE(ours <= 2 * theirs,
                         what << ", " << where << ": error " << ours << " > twice the plain version's " << theirs);
   };
-  const double all = largest(e, 0, e.size());
-  report(largest_difference(f, e, 0, e.size()), std::max(largest_difference(p, e, 0, e.size()), ulp * all),
-         "whole tensor");
-  // Rows, each relative to its own largest magnitude. Rounding is chance: one row of the plain version may be lucky
-  // where ours is not, so rows are compared as a population, by their worst and by their root mean square.
-  const size_t width = exact.rank() == 0 || exact.dim(-1) == 0 ? 1 : static_cast<size_t>(exact.dim(-1));
-  double worst_ours = 0, worst_theirs = ulp, square_ours = 0, square_theirs = 0;
-  size_t worst_row = 0;
-  const auto rows = static_cast<double>(e.size()) / static_cast<double>(width);
-  for (size_t begin = 0; begin < e.size(); begin += width) {
-    const double scale = std::max(largest(e, begin, begin + width), 1e-300);
-    const double ours = largest_difference(f, e, begin, begin + width) / scale;
-    const double theirs = largest_difference(p, e, begin, begin + width) / scale;
-    if (ours > worst_ours) worst_row = begin / width;
-    worst_ours = std::max(worst_ours, ours);
-    worst_theirs = std::max(worst_theirs, theirs);
-    square_ours += ours * ours / rows;
-    square_theirs += std::max(theirs * theirs, ulp * ulp) / rows;
-  }
-  report(worst_ours, worst_theirs, "worst row, " + std::to_string(worst_row));
-  report(std::sqrt(square_ours), std::sqrt(square_theirs), "rows' root mean square");
+  report(ours_.worst, theirs_.worst, "worst element");
+  std::vector<double> ours = ours_.rows, theirs = theirs_.rows;
+  std::sort(ours.begin(), ours.end());
+  std::sort(theirs.begin(), theirs.end());
+  for (const size_t percent : {50U, 90U, 99U})
+    if (const size_t at = ours.size() * percent / 100; at < ours.size())
+      report(ours[at], theirs[at], std::to_string(percent) + "% of " + std::to_string(ours.size()) + " rows");
+}
+
+void check_within_twice(const Tensor& fast, const Tensor& plain, const Tensor& exact, const std::string& what) {
+  RoundingErrors errors;
+  errors.add(fast, plain, exact);
+  errors.check(what);
 }
 
 void check_identical(const Tensor& a, const Tensor& b, const std::string& what) {

@@ -1,5 +1,6 @@
 // The two 20-step training runs of the reference program, by Trainer, Optimizer and schedule.
 #include <cmath>
+#include <map>
 
 #include "autograd/gradient.h"
 #include "models/names.h"
@@ -58,6 +59,17 @@ std::vector<ratel::nn::NamedTensor> weights_of(const Golden& golden, const std::
   return weights;
 }
 
+/// The weights a run starts from in draw n: the golden ones for n = 0, else moved by a tenth of their tensor's size.
+std::vector<ratel::nn::NamedTensor> start_of(const Golden& golden, uint64_t n) {
+  auto weights = weights_of(golden, "start.");
+  ratel::Rng rng(n);
+  for (auto& [name, w] : weights) {
+    const double size = std::sqrt(ratel::mean(w * w).item());
+    if (n > 0) w = w + ratel::random_normal(w.shape(), rng, 0, 0.1 * size, w.dtype());
+  }
+  return weights;
+}
+
 train::BatchSource batches_of(const Golden& golden) {
   return [stream = golden["stream"]](int64_t first, int64_t count) {
     const Tensor step = ratel::reshape(ratel::slice(stream, 0, first / 4, first / 4 + 1), {4, 49});
@@ -73,12 +85,11 @@ struct Run {
   test::Weights end;
 };
 
-Run run_trainer(const Golden& golden, DType dtype, int64_t accumulate = 1) {
-  TrainConfig config = config_of(golden, dtype);
-  config.data.accumulate = accumulate;
+Run run_trainer(const Golden& golden, TrainConfig config, uint64_t draw = 0) {
+  const DType dtype = config.train.dtype;
   ratel::nn::ParamStore store(dtype);
   const ratel::RatPlus model(ratel::nn::Scope(store), config.model);
-  store.load(weights_of(golden, "start."), "golden");
+  store.load(start_of(golden, draw), "golden");
   train::Optimizer optimizer(store, config.optimizer);
   train::Trainer trainer(config, model, optimizer, batches_of(golden));
   Run run;
@@ -93,12 +104,12 @@ Run run_trainer(const Golden& golden, DType dtype, int64_t accumulate = 1) {
 }
 
 /// The same from the composed references and AdamW of single elementwise steps, all of them in `dtype`.
-Run run_plain(const Golden& golden, DType dtype) {
+Run run_plain(const Golden& golden, DType dtype, uint64_t draw = 0) {
   const TrainConfig config = config_of(golden, dtype);
   const auto& o = config.optimizer;
   const auto batches = batches_of(golden);
   test::Weights weights, m, v;
-  for (const auto& [name, tensor] : weights_of(golden, "start.")) {
+  for (const auto& [name, tensor] : start_of(golden, draw)) {
     weights[name] = requires_grad(detach(to(tensor, dtype)));
     m[name] = v[name] = zeros(tensor.shape(), dtype);
   }
@@ -150,7 +161,9 @@ BOOST_AUTO_TEST_CASE(f64_within_1e_7_of_the_reference_program) {
   for (const char* name : {"training_joint", "training_adapt"})
     for (const int64_t accumulate : {1, 2}) {
       const Golden golden(name);
-      const Run run = run_trainer(golden, DType::f64, accumulate);
+      TrainConfig config = config_of(golden, DType::f64);
+      config.data.accumulate = accumulate;
+      const Run run = run_trainer(golden, config);
       test::check_close(as_tensor(run.loss), golden["loss"], 1e-7, std::string(name) + " loss");
       test::check_close(as_tensor(run.sparse_loss), golden["sparse_loss"], 1e-7, std::string(name) + " sparse_loss");
       test::check_close(as_tensor(run.rate), golden["learning_rate"], 1e-14, std::string(name) + " learning_rate");
@@ -159,46 +172,30 @@ BOOST_AUTO_TEST_CASE(f64_within_1e_7_of_the_reference_program) {
     }
 }
 
-namespace {
-
-/// How far tensors are from exact ones, each relative to its own size: root mean square and maximum over all of them.
-struct PooledError {
-  double squares = 0, largest = 0;
-  void add(const Tensor& x, const Tensor& exact) {
-    const auto a = ratel::to_vector<double>(x), b = ratel::to_vector<double>(exact);
-    BOOST_REQUIRE(a.size() == b.size());
-    double error = 0, size = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      error += (a[i] - b[i]) * (a[i] - b[i]);
-      size += b[i] * b[i];
-    }
-    squares += error / size;
-    largest = std::max(largest, test::relative_error(x, exact));
-  }
-};
-
-}  // namespace
-
 // AdamW divides by the square root of the second moment: where a gradient nearly vanishes, one rounding turns into a
-// step in another direction, in the plain version as in ours, and 20 steps carry it into all weights. So the errors of
-// all weights are taken together; the losses stand on their own.
-BOOST_AUTO_TEST_CASE(f32_errs_at_most_twice_as_much_as_the_plain_composition) {
+// step in another direction, in the plain version as in ours, and 20 steps multiply it. A run's error is luck over two
+// decades, the same for all of its weights. What can be compared is the typical run: for each weight the geometric mean
+// of its error over runs that start at different weights.
+BOOST_AUTO_TEST_CASE(f32_typically_errs_at_most_twice_as_much_as_the_plain_composition) {
+  constexpr uint64_t kRuns = 8;
   for (const char* name : {"training_joint", "training_adapt"}) {
     const Golden golden(name);
-    const Run fast = run_trainer(golden, DType::f32), plain = run_plain(golden, DType::f32);
-    PooledError ours, theirs;
-    const auto compare = [&](const Tensor& x, const Tensor& y, const Tensor& exact, const std::string& what) {
-      ours.add(x, exact);
-      theirs.add(y, exact);
-      BOOST_TEST_MESSAGE(name << ' ' << what << ": error " << test::relative_error(x, exact) << ", plain "
-                              << test::relative_error(y, exact));
+    std::map<std::string, double> log_ratio;
+    const auto add = [&](const std::string& what, const Tensor& x, const Tensor& y, const Tensor& exact) {
+      log_ratio[what] += std::log(test::relative_error(x, exact) / test::relative_error(y, exact)) / kRuns;
     };
-    test::check_within_twice(as_tensor(fast.loss), as_tensor(plain.loss), golden["loss"], name);
-    for (const auto& [path, expected] : weights_of(golden, "end."))
-      compare(fast.end.at(path), plain.end.at(path), expected, path);
-    BOOST_TEST_MESSAGE(name << ": largest " << ours.largest << ", plain " << theirs.largest << "; rms "
-                            << std::sqrt(ours.squares) << ", plain " << std::sqrt(theirs.squares));
-    BOOST_TEST(ours.largest <= 2 * theirs.largest, name);
-    BOOST_TEST(std::sqrt(ours.squares) <= 2 * std::sqrt(theirs.squares), name);
+    for (uint64_t run = 0; run < kRuns; ++run) {
+      const Run fast = run_trainer(golden, config_of(golden, DType::f32), run);
+      const Run plain = run_plain(golden, DType::f32, run);
+      // In f64 ours is the reference program's, as the test above says.
+      const Run exact = run_trainer(golden, config_of(golden, DType::f64), run);
+      add("loss", as_tensor(fast.loss), as_tensor(plain.loss), as_tensor(exact.loss));
+      for (const auto& [path, weight] : exact.end) add(path, fast.end.at(path), plain.end.at(path), weight);
+    }
+    for (const auto& [what, mean] : log_ratio) {
+      BOOST_TEST_MESSAGE(name << ' ' << what << ": " << std::exp(mean));
+      BOOST_CHECK_MESSAGE(std::exp(mean) <= 2,
+                          name << ' ' << what << ": " << std::exp(mean) << " times the plain version's error");
+    }
   }
 }
