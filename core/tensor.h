@@ -81,6 +81,10 @@ Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype
 template <class T>
 std::vector<T> to_vector(const Tensor& x);
 
+/// Writes the elements as "[[1, 2.5], [3, 4]]", to four significant digits, a line for each row; of an axis longer than
+/// 12 the first and last five. "undefined" where there is no tensor.
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
+
 template <class T>
 Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype) {
   check(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: shape ", shape, " needs ", shape.numel(),

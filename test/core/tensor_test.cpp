@@ -3,12 +3,14 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <sstream>
 
 #include "core/memory.h"
 #include "core/rng.h"
 #include "test/support/compare.h"
 
 using ratel::bfloat16;
+using ratel::from_vector;
 using ratel::DType;
 using ratel::Layout;
 using ratel::Shape;
@@ -239,4 +241,25 @@ BOOST_AUTO_TEST_CASE(a_storage_keeps_a_foreign_owner_alive) {
   }
   BOOST_TEST(watch.expired());
   BOOST_TEST(ratel::memory_use().live == held);
+}
+
+BOOST_AUTO_TEST_CASE(tensors_are_printed_row_by_row) {
+  const auto text = [](const Tensor& x) {
+    std::ostringstream out;
+    out << x;
+    return out.str();
+  };
+  BOOST_TEST(text(Tensor()) == "undefined");
+  BOOST_TEST(text(from_vector<double>({1.0 / 3}, {})) == "0.3333");
+  BOOST_TEST(text(from_vector<float>({}, {0})) == "[]");
+  BOOST_TEST(text(from_vector<int64_t>({1234567, -2, 3, 4}, {2, 2})) == "[[1234567, -2],\n [3, 4]]");
+  BOOST_TEST(text(from_vector<double>({1, 2, 3, 4, 5, 6, 7, 1e20}, {2, 2, 2})) ==
+             "[[[1, 2],\n  [3, 4]],\n [[5, 6],\n  [7, 1e+20]]]");
+  std::vector<float> many(13 * 2);
+  for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>(i);
+  BOOST_TEST(text(from_vector(many, {2, 13})) ==
+             "[[0, 1, 2, 3, 4, ..., 8, 9, 10, 11, 12],\n [13, 14, 15, 16, 17, ..., 21, 22, 23, 24, 25]]");
+  const Tensor transposed = view_of(from_vector(many, {13, 2}), Layout::contiguous({13, 2}).transposed(0, 1));
+  BOOST_TEST(text(transposed) ==
+             "[[0, 2, 4, 6, 8, ..., 16, 18, 20, 22, 24],\n [1, 3, 5, 7, 9, ..., 17, 19, 21, 23, 25]]");
 }
