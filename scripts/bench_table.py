@@ -41,6 +41,15 @@ def table_of(results):
              f"copy {ceilings['copy_gbps']:.0f} GB/s, GEMM {ceilings['gemm_gflops']:.0f} GFLOP/s in the same run; {peer}. "
              f"Made by `{results['command']}`; all figures are in `bench/results/cpu.json`.", ""]
     lines += markdown(["what", "shape", "ratel", "of the ceiling", "composed", "faster", "PyTorch", "faster"], rows)
+    derived = [(row, min((ms, form) for form, ms in row["torch_forms_ms"].items() if form.startswith("autograd")))
+               for row in results["rows"] if any(f.startswith("autograd") for f in row.get("torch_forms_ms", {}))]
+    if derived:
+        lines += ["", "The fastest PyTorch form of the recurrence has a backward that we wrote by hand. Through PyTorch's own "
+                  "autograd:", ""]
+        lines += markdown(["what", "shape", "ratel", "PyTorch", "faster"],
+                          [[row["name"].replace("/", " "), row["shape"], number(row["ours_ms"], " ms"),
+                            f"{number(ms, ' ms')} ({form})", number(ms / row["ours_ms"], "x")]
+                           for row, (ms, form) in derived])
     long = [row for row in results["rows"] if row["name"] == "recurrent_attention/forward_backward"
             and row["shape"].startswith("1x")]
     if long:
