@@ -81,8 +81,7 @@ Tensor moved_to(const Tensor& x, Device device);
 
 /// A tensor of these values in row-major order. Throws Error where their count is not the shape's.
 template <class T>
-Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype = dtype_of<T>(),
-                   Device device = kCpu);
+Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype = dtype_of<T>(), Device device = kCpu);
 /// The elements in row-major order, converted to T; from a GPU by copying.
 template <class T>
 std::vector<T> to_vector(const Tensor& x);

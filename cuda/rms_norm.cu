@@ -37,7 +37,9 @@ __global__ __launch_bounds__(kThreads) void forward(RmsNormArgs args) {
       squares += value * value;
     }
   }
-  const A r = 1 / std::sqrt(block_sum(squares, scratch) / static_cast<A>(C) + static_cast<A>(args.eps));
+  // Once a row in f64: every product with r carries its error.
+  const double mean = static_cast<double>(block_sum(squares, scratch)) / C;
+  const A r = static_cast<A>(1 / std::sqrt(mean + args.eps));
   if (thread_index().x == 0) static_cast<A*>(args.inverse_rms)[row] = r;
   for (int c = mine; c < C; c += step) {
     const auto values = load_vec<N>(x + c), weights = load_vec<N>(w + c);
@@ -86,7 +88,7 @@ __global__ __launch_bounds__(kThreads) void backward(RmsNormBackwardArgs args, i
       for (int i = 0; i < N; ++i) {
         const A value = convert_element<A>(values.at[i]), slope = convert_element<A>(dy.at[i]);
         dot += slope * convert_element<A>(weights.at[i]) * value;
-        if constexpr (kSums != Sums::none) kept[c + i] += slope * value * r;
+        if constexpr (kSums != Sums::none) kept[c + i] = std::fma(slope * value, r, A{kept[c + i]});
       }
     }
     if (args.grad_x == nullptr) continue;

@@ -39,13 +39,15 @@ Tensor embedding(const Tensor& weight, const Tensor& ids) {
   const Tensor rows = checked_ids(weight, ids);
   const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
   Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
-  cpu::embedding_forward({n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()});
+  cpu::embedding_forward(
+      {n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()});
   return record(out, "embedding", {weight},
                 [rows = Saved(rows), V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad,
                                                                                               const Needs&) -> Grads {
                   const Tensor in = contiguous(grad);
                   Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype), in.device());
-                  cpu::embedding_backward({n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()});
+                  cpu::embedding_backward(
+                      {n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()});
                   return {wide ? grad_weight : to(grad_weight, dtype)};
                 });
 }

@@ -38,8 +38,7 @@ RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Ten
   check_arguments(gate, x, initial);
   check_cpu(x.device(), kName);
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
-  Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()),
-                      empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
+  Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()), empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
   cpu::gated_recurrence_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0),
                                  x.stride(1), data_or_null(initial), outputs[0].data(), outputs[1].data()});
   // dh[t] = grad[t] + g[t+1] dh[t+1];  dx = (1-g) dh;  dg[t] = dh[t] (h[t-1] - x[t]);  d_initial = g[0] dh[0]

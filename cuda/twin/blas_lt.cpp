@@ -1,10 +1,12 @@
 // Matrix products of the twin: the definition, in the type that sums are kept in.
 
-#include "ops/matmul.h"
+#include "cuda/blas_lt.h"
 
 namespace ratel::cuda {
 
-void matmul(const MatmulArgs& args, Stream) {
+void set_gemm_choice(GemmChoice) {}
+
+void gemm(const MatmulArgs& args, Stream) {
   visit_float(args.dtype, "matmul", [&]<class T>() {
     using A = accumulate_t<T>;
     const bool ta = args.transpose_a == Transpose::yes, tb = args.transpose_b == Transpose::yes;

@@ -39,8 +39,7 @@ double& element(const Tensor& x, int64_t index) {
 
 }  // namespace
 
-Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out,
-                    Device device) {
+Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out, Device device) {
   std::vector<Tensor> leaves;
   for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true, device));
   Gradients result{f(leaves), {}};
