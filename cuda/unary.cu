@@ -97,7 +97,11 @@ struct GeluGradient {
     const A square = x * x, lost = std::fma(x, x, -square);
     const A e = std::exp(square / -2), bell = std::fma(e, lost / -2, e);
     const A density = static_cast<A>(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * bell;
-    return grad * std::fma(x, density, normal_share(x));
+    // The small terms first, so that the sum is rounded once near 1/2 or 1.
+    const A scaled = x * static_cast<A>(std::numbers::sqrt2 / 2);
+    if (std::abs(x) < A{1.5}) return grad * (A{0.5} + std::fma(x, density, std::erf(scaled) / 2));
+    const A tail = std::erfc(std::abs(scaled)) / 2;
+    return grad * (x < 0 ? std::fma(x, density, tail) : 1 + std::fma(x, density, -tail));
   }
 };
 
