@@ -18,8 +18,9 @@ elseif(NOT RATEL_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real CACHE STRING "GPU architectures")
     endif()
     enable_language(CUDA)
-    # The standard: CMake 3.25 does not know that nvcc can. Relaxed constexpr: device code calls what core has constexpr.
-    add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;--Werror=all-warnings>"
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know that nvcc can
+    # Relaxed constexpr: device code calls what core has constexpr.
+    add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;--Werror=all-warnings>"
       "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
     find_package(CUDAToolkit REQUIRED)
     set(RATEL_HAS_CUDA 1)
