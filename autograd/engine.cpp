@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/grad_mode.h"
+#include "core/op_scope.h"
 
 namespace ratel {
 namespace {
@@ -91,6 +92,7 @@ class Engine {
   static Grads call(const Node& node, const Node::Backward& backward, std::span<const Tensor> grads,
                     const Needs& needs) {
     try {
+      const OpScope scope(node.name.c_str());
       return backward(grads, needs);
     } catch (const Error& error) {
       throw Error(concat_text("backward of ", node.name, ": ", error.what()), error.kind());

@@ -1,5 +1,6 @@
 # The helpers of this build.
 #   ratel_library(FOLDER SOURCES ... LINKS ... [PRIVATE_LINKS ...])   target ratel_FOLDER, alias ratel::FOLDER
+#   ratel_cuda_sources(FILES)                                         .cu files of ratel_cuda
 #   ratel_op(X)                                                       the files of one op, where they exist
 #   ratel_test(PATH LINKS ...)                                        test/PATH_test.cpp, one ctest entry
 #   ratel_bench(PATH LINKS ...)                                       bench/PATH_bench.cpp
@@ -49,6 +50,15 @@ function(ratel_test path)
   target_compile_definitions(${name}_test PRIVATE BOOST_TEST_DYN_LINK BOOST_TEST_MODULE=${name})
   target_compile_options(${name}_test PRIVATE -O1)  # tests wait for the compiler longer than for themselves
   add_test(NAME ${path} COMMAND ${name}_test --color_output=no)
+  if(RATEL_HAS_CUDA AND path MATCHES "^(cuda|ops)/")
+    set_tests_properties(${path} PROPERTIES LABELS cuda)
+    set_property(GLOBAL APPEND PROPERTY RATEL_CUDA_TESTS ${name}_test)
+    if(RATEL_CUDA_TWIN)
+      # Once more with the threads of a block in the opposite order: a missing barrier may hide behind the first.
+      add_test(NAME ${path}/reversed COMMAND ${name}_test --color_output=no)
+      set_tests_properties(${path}/reversed PROPERTIES LABELS cuda ENVIRONMENT RATEL_TWIN_ORDER=reverse)
+    endif()
+  endif()
 endfunction()
 
 function(ratel_bench path)
@@ -61,6 +71,15 @@ function(ratel_bench path)
   target_link_libraries(${name}_bench PRIVATE ratel_options ratel_bench_support ${ARG_LINKS})
 endfunction()
 
+# Kernels for ratel_cuda: nvcc's work, or the C++ compiler's where the twin stands in for a GPU.
+function(ratel_cuda_sources)
+  target_sources(ratel_cuda PRIVATE ${ARGN})
+  if(RATEL_CUDA_TWIN)
+    set_source_files_properties(${ARGN} TARGET_DIRECTORY ratel_cuda PROPERTIES LANGUAGE CXX
+      COMPILE_OPTIONS -fnon-call-exceptions)
+  endif()
+endfunction()
+
 # One op: ops/X.cpp always; its CPU and CUDA kernels, test and benchmark where the files are there.
 function(ratel_op op)
   target_sources(ratel_ops PRIVATE ${PROJECT_SOURCE_DIR}/ops/${op}.cpp)
@@ -68,7 +87,7 @@ function(ratel_op op)
     target_sources(ratel_ops_cpu PRIVATE ${PROJECT_SOURCE_DIR}/ops/cpu/${op}.cpp)
   endif()
   if(RATEL_HAS_CUDA AND EXISTS ${PROJECT_SOURCE_DIR}/cuda/${op}.cu)
-    target_sources(ratel_cuda PRIVATE ${PROJECT_SOURCE_DIR}/cuda/${op}.cu)
+    ratel_cuda_sources(${PROJECT_SOURCE_DIR}/cuda/${op}.cu)
   endif()
   ratel_test(ops/${op} LINKS ratel::ops)
   if(EXISTS ${PROJECT_SOURCE_DIR}/bench/ops/${op}_bench.cpp)

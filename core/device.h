@@ -1,6 +1,10 @@
 #pragma once
 
 #include <ostream>
+#include <string_view>
+
+#include "core/build.h"
+#include "core/error.h"
 
 namespace ratel {
 
@@ -19,5 +23,13 @@ inline constexpr Device kCpu{};
 inline std::ostream& operator<<(std::ostream& out, Device device) {
   return device.is_cuda() ? out << "cuda:" << device.index : out << "cpu";
 }
+
+/// For an op that has no CUDA kernel: throws Error naming the op and the device unless that is the CPU.
+inline void check_cpu(Device device, std::string_view op) {
+  check(!device.is_cuda(), op, ": a tensor on ", device, ", but the op computes on the CPU only");
+}
+
+/// GPUs of this machine that this build can compute on.
+int cuda_device_count();
 
 }  // namespace ratel

@@ -15,19 +15,20 @@ namespace ratel {
 /// Element types. f64, f32 and bf16 are "floats"; the others index and count.
 enum class DType : uint8_t { f64, f32, bf16, i64, i32, u16, u8 };
 
-/// bfloat16: the upper half of a float. Converting from float rounds to nearest even; NaN stays NaN.
+/// bfloat16: the upper half of a float. Converting from float rounds to nearest even; NaN stays NaN. Constexpr, as
+/// convert_element is: that lets device code call them (cmake/cuda.cmake).
 struct bfloat16 {
   uint16_t bits = 0;
 
-  bfloat16() = default;
-  explicit bfloat16(float value) {
+  constexpr bfloat16() = default;
+  constexpr explicit bfloat16(float value) {
     const auto word = std::bit_cast<uint32_t>(value);
     const bool is_nan = (word & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>(is_nan ? (word >> 16 | 0x40u) : ((word + 0x7fffu + (word >> 16 & 1u)) >> 16));
   }
-  explicit bfloat16(double value) : bfloat16(static_cast<float>(value)) {}
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-  explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
+  constexpr explicit bfloat16(double value) : bfloat16(static_cast<float>(value)) {}
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  constexpr explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
 };
 
 /// Bytes of one element.
@@ -97,7 +98,7 @@ constexpr DType dtype_of() {
 
 /// One element as another type. To bf16 through float, rounding to nearest even; to integers truncating.
 template <class To, class From>
-To convert_element(From value) {
+constexpr To convert_element(From value) {
   if constexpr (std::is_same_v<To, From>)
     return value;
   else if constexpr (std::is_same_v<From, bfloat16>)

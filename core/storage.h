@@ -4,14 +4,14 @@
 #include <cstdint>
 #include <memory>
 
-#include "core/device.h"
+#include "core/stream.h"
 
 namespace ratel {
 
 /// A block of bytes that tensors share. Neither copied nor moved: tensors hold it by shared_ptr.
 class Storage {
  public:
-  /// Uninitialised bytes on `device`. Throws Error(memory), and Error where the device is not the CPU.
+  /// Uninitialised bytes on `device`. Throws Error(memory), and Error where there is no such device.
   Storage(size_t bytes, Device device);
   /// Bytes owned by somebody else, who is kept alive by `owner` (a mapped file, for example).
   Storage(void* data, size_t bytes, std::shared_ptr<void> owner);
@@ -19,6 +19,7 @@ class Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
+  /// An address on the device: only the CPU's may be read through.
   [[nodiscard]] void* data() const { return data_; }
   [[nodiscard]] size_t bytes() const { return bytes_; }
   [[nodiscard]] Device device() const { return device_; }
@@ -30,6 +31,7 @@ class Storage {
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
+  Stream stream_;  // of a GPU: where the bytes were asked for, and where they are given back
   uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
 };

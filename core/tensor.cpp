@@ -1,5 +1,7 @@
 #include "core/tensor.h"
 
+#include "core/device_memory.h"
+
 namespace ratel {
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {
@@ -23,6 +25,20 @@ Tensor view_of(const Tensor& x, const Layout& layout) {
   impl->storage = x.storage();
   impl->layout = layout;
   impl->dtype = x.dtype();
+  return Tensor(std::move(impl));
+}
+
+Tensor moved_to(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  // The stretch of storage between the first element and the last, gaps included.
+  Layout layout = x.layout();
+  layout.offset = 0;
+  const auto bytes = static_cast<size_t>(layout.extent()) * size_of(x.dtype());
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = std::make_shared<Storage>(bytes, device);
+  impl->layout = layout;
+  impl->dtype = x.dtype();
+  copy_bytes(impl->storage->data(), device, x.data(), x.device(), bytes);
   return Tensor(std::move(impl));
 }
 

@@ -39,13 +39,14 @@ class Tensor {
   [[nodiscard]] bool is_contiguous() const { return impl().layout.is_contiguous(); }
   [[nodiscard]] DType dtype() const { return impl().dtype; }
   [[nodiscard]] Device device() const { return impl().storage->device(); }
-  /// First element (the layout's offset is applied).
+  /// Address of the first element on its device (the layout's offset is applied): what kernels are given.
   [[nodiscard]] void* data() const {
     return static_cast<char*>(impl().storage->data()) + static_cast<size_t>(impl().layout.offset) * size_of(dtype());
   }
-  /// The same, typed. Throws Error where T is not the dtype.
+  /// The same, typed, for reading on the CPU. Throws Error where T is not the dtype, or the tensor is on a GPU.
   template <class T>
   [[nodiscard]] T* data() const {
+    check(!device().is_cuda(), "a tensor on ", device(), " was read on the CPU; to(x, kCpu) copies it");
     check(dtype_of<T>() == dtype(), "a tensor of ", dtype(), " was read as ", dtype_of<T>());
     return static_cast<T*>(data());
   }
@@ -74,10 +75,14 @@ Tensor view_of(const Tensor& x, const Layout& layout);
 /// The same elements without the gradient path.
 inline Tensor detach(const Tensor& x) { return view_of(x, x.layout()); }
 
+/// The elements of x on another device, in x's layout, without a gradient path; x itself where it is there already.
+/// `to` in ops/copy.h is the same on the tape.
+Tensor moved_to(const Tensor& x, Device device);
+
 /// A tensor of these values in row-major order. Throws Error where their count is not the shape's.
 template <class T>
-Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype = dtype_of<T>());
-/// The elements in row-major order, converted to T.
+Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype = dtype_of<T>(), Device device = kCpu);
+/// The elements in row-major order, converted to T; from a GPU by copying.
 template <class T>
 std::vector<T> to_vector(const Tensor& x);
 
@@ -86,7 +91,7 @@ std::vector<T> to_vector(const Tensor& x);
 std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 template <class T>
-Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype) {
+Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype, Device device) {
   check(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: shape ", shape, " needs ", shape.numel(),
         " values, found ", values.size());
   Tensor result = empty(shape, dtype);
@@ -94,16 +99,17 @@ Tensor from_vector(const std::vector<T>& values, const Shape& shape, DType dtype
     E* out = result.data<E>();
     for (const T& value : values) *out++ = convert_element<E>(value);
   });
-  return result;
+  return moved_to(result, device);
 }
 
 template <class T>
 std::vector<T> to_vector(const Tensor& x) {
   std::vector<T> values;
   values.reserve(static_cast<size_t>(x.numel()));
+  const Tensor host = moved_to(x, kCpu);
   visit_any(x.dtype(), [&]<class E>() {
-    const E* base = static_cast<const E*>(x.storage()->data());
-    for_each_position(x.layout(), [&](int64_t position) { values.push_back(convert_element<T>(base[position])); });
+    const E* base = static_cast<const E*>(host.storage()->data());
+    for_each_position(host.layout(), [&](int64_t position) { values.push_back(convert_element<T>(base[position])); });
   });
   return values;
 }

@@ -3,6 +3,15 @@
 #include "autograd/gradient.h"
 
 namespace ratel {
+namespace {
+
+void run(const AdamWArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::adamw(args, current_stream(device));
+  cpu::adamw(args);
+}
+
+}  // namespace
 
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step) {
   const DType dtype = parameter.dtype();
@@ -15,7 +24,7 @@ void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const T
   }
   check(parameter.is_contiguous() && is_leaf(parameter), "adamw: the parameter must be a contiguous leaf");
   check(step.step >= 1, "adamw: steps count from 1, found ", step.step);
-  cpu::adamw({parameter.numel(), dtype, parameter.data(), m.data(), v.data(), grad.data(), step});
+  run({parameter.numel(), dtype, parameter.data(), m.data(), v.data(), grad.data(), step}, parameter.device());
   for (const Tensor& changed : {parameter, m, v}) changed.storage()->bump_version();
 }
 

@@ -32,5 +32,8 @@ struct AdamWArgs {
 namespace cpu {
 void adamw(const AdamWArgs& args);
 }  // namespace cpu
+namespace cuda {
+void adamw(const AdamWArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -1,20 +1,41 @@
 #include "ops/arithmetic.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/copy.h"
 #include "ops/reduce.h"
 
 namespace ratel {
 namespace {
 
+void run_binary(const BinaryArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::binary(args, current_stream(device));
+  cpu::binary(args);
+}
+
+void run_affine(const AffineArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::affine(args, current_stream(device));
+  cpu::affine(args);
+}
+
+void run_add_into(const AddIntoArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::add_into(args, current_stream(device));
+  cpu::add_into(args);
+}
+
 Tensor binary(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
+  const OpScope scope(name);
   check(is_float(a.dtype()) && a.dtype() == b.dtype(), name, ": expected two tensors of one float dtype, found ",
         a.dtype(), " and ", b.dtype());
   check(a.device() == b.device(), name, ": tensors on ", a.device(), " and ", b.device());
   const Shape shape = broadcast_shapes(a.shape(), b.shape(), name);
   Tensor out = empty(shape, a.dtype(), a.device());
-  cpu::binary({op, a.layout().broadcast_to(shape, name), b.layout().broadcast_to(shape, name), a.dtype(),
-               a.storage()->data(), b.storage()->data(), out.data()});
+  run_binary({op, a.layout().broadcast_to(shape, name), b.layout().broadcast_to(shape, name), a.dtype(),
+              a.storage()->data(), b.storage()->data(), out.data()},
+             a.device());
   return out;
 }
 
@@ -55,10 +76,11 @@ Tensor div(const Tensor& a, const Tensor& b) {
 namespace {
 
 Tensor affine(const char* name, const Tensor& x, double scale, double shift) {
+  const OpScope scope(name);
   check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
-  cpu::affine({in.numel(), in.dtype(), in.data(), out.data(), scale, shift});
+  run_affine({in.numel(), in.dtype(), in.data(), out.data(), scale, shift}, in.device());
   return record(out, name, {x}, [scale](const Tensor& grad, const Needs&) -> Grads { return {mul(grad, scale)}; });
 }
 
@@ -71,8 +93,10 @@ Tensor mul(const Tensor& x, double value) { return affine("mul", x, value, 0); }
 void add_into(const Tensor& into, const Tensor& x) {
   check(into.shape() == x.shape(), "add_into: expected shape ", into.shape(), ", found ", x.shape());
   check(into.is_contiguous() && is_leaf(into), "add_into: the target must be a contiguous leaf");
+  check(into.device() == x.device(), "add_into: tensors on ", into.device(), " and ", x.device());
+  const OpScope scope("add_into");
   const Tensor from = contiguous(detach(x));
-  cpu::add_into({into.numel(), into.dtype(), from.dtype(), into.data(), from.data()});
+  run_add_into({into.numel(), into.dtype(), from.dtype(), into.data(), from.data()}, into.device());
   into.storage()->bump_version();
 }
 

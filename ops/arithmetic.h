@@ -65,5 +65,10 @@ void binary(const BinaryArgs& args);
 void affine(const AffineArgs& args);
 void add_into(const AddIntoArgs& args);
 }  // namespace cpu
+namespace cuda {
+void binary(const BinaryArgs& args, Stream stream);
+void affine(const AffineArgs& args, Stream stream);
+void add_into(const AddIntoArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -1,6 +1,7 @@
 #include "ops/concat.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/copy.h"
 #include "ops/view.h"
 
@@ -22,6 +23,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
     total += part.dim(along);
   }
   shape.set(along, total);
+  const OpScope scope("concat");
   Tensor out = empty(shape, first.dtype(), first.device());
   std::vector<int64_t> ends;
   int64_t begin = 0;

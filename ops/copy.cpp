@@ -1,15 +1,22 @@
 #include "ops/copy.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 
 namespace ratel {
 namespace {
 
+/// Both on one device.
 void copy_elements(const Tensor& into, const Tensor& from) {
-  cpu::copy({into.layout(), from.layout(), into.dtype(), from.dtype(), into.storage()->data(), from.storage()->data()});
+  const CopyArgs args{into.layout(), from.layout(),          into.dtype(),
+                      from.dtype(),  into.storage()->data(), from.storage()->data()};
+  if constexpr (kHasCuda)
+    if (into.device().is_cuda()) return cuda::copy(args, current_stream(into.device()));
+  cpu::copy(args);
 }
 
 Tensor copied(const Tensor& x, DType dtype, const char* name) {
+  const OpScope scope(name);
   Tensor out = empty(x.shape(), dtype, x.device());
   copy_elements(out, x);
   if (!is_float(dtype) || !is_float(x.dtype())) return out;
@@ -25,10 +32,18 @@ Tensor clone(const Tensor& x) { return copied(x, x.dtype(), "clone"); }
 
 Tensor to(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : copied(x, dtype, "to"); }
 
+Tensor to(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  const OpScope scope("to");
+  const Tensor out = moved_to(contiguous(detach(x)), device);
+  return record(out, "to", {x},
+                [from = x.device()](const Tensor& grad, const Needs&) -> Grads { return {to(grad, from)}; });
+}
+
 void copy_into(const Tensor& into, const Tensor& from) {
   check(into.shape() == from.shape(), "copy_into: expected shape ", into.shape(), ", found ", from.shape());
   check(is_leaf(into), "copy_into: the tensor of shape ", into.shape(), " was made by an op and cannot be changed");
-  copy_elements(into, from);
+  copy_elements(into, to(detach(from), into.device()));
   into.storage()->bump_version();
 }
 

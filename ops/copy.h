@@ -10,9 +10,11 @@ Tensor contiguous(const Tensor& x);
 Tensor clone(const Tensor& x);
 /// x as another dtype (x itself where it is that dtype). Any layout. Gradient: x, where both dtypes are floats.
 Tensor to(const Tensor& x, DType dtype);
+/// x on another device (x itself where it is there), contiguous unless it is x. Gradient: x, on x's device.
+Tensor to(const Tensor& x, Device device);
 
-/// Writes `from` into `into`, converting the dtype; counts as a change of `into`. Not differentiable.
-/// Throws Error where shapes differ, or `into` is on the tape.
+/// Writes `from` into `into`, converting the dtype and from any device; counts as a change of `into`. Not
+/// differentiable. Throws Error where shapes differ, or `into` is on the tape.
 void copy_into(const Tensor& into, const Tensor& from);
 
 /// `into` and `from` have the same shape and any strides.
@@ -25,5 +27,8 @@ struct CopyArgs {
 namespace cpu {
 void copy(const CopyArgs& args);
 }  // namespace cpu
+namespace cuda {
+void copy(const CopyArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

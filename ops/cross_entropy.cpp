@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -43,7 +44,8 @@ Checked checked(const char* name, const Tensor& logits, const Tensor& labels) {
   Checked result{
       contiguous(detach(logits)),      contiguous(to(detach(labels), DType::i64)), labels.numel(), logits.dim(-1), 0,
       accumulate_dtype(logits.dtype())};
-  const auto* label = result.labels.data<int64_t>();
+  const Tensor host = to(result.labels, kCpu);
+  const auto* label = host.data<int64_t>();
   for (int64_t row = 0; row < result.rows; ++row) {
     if (label[row] == kIgnoreIndex) continue;
     check(label[row] >= 0 && label[row] < result.V, name, ": label ", label[row], " at ", index_of(row, labels.shape()),
@@ -59,6 +61,8 @@ struct Losses {
 };
 
 Losses losses_of(const Checked& in) {
+  const OpScope scope("cross_entropy");
+  check_cpu(in.logits.device(), "cross_entropy");
   Losses out{empty({in.rows}, in.wide, in.logits.device()), empty({in.rows, 2}, in.wide, in.logits.device())};
   cpu::cross_entropy_forward({in.rows, in.V, in.logits.dtype(), in.logits.data(), in.labels.data<int64_t>(),
                               out.loss.data(), out.kept.data()});

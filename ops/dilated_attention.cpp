@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
@@ -40,10 +41,13 @@ AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.str
 }  // namespace
 
 AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
+  const OpScope scope(kName);
   check_arguments(q, k, v, patterns);
+  check_cpu(q.device(), kName);
   const int64_t B = q.dim(0), H = q.dim(1), T = q.dim(2), d = q.dim(3);
   const HeadPatterns per_head = one_a_head(patterns, H);
-  Tensor outputs[] = {empty(q.shape(), q.dtype()), empty({B, H, T}, accumulate_dtype(q.dtype()))};
+  Tensor outputs[] = {empty(q.shape(), q.dtype(), q.device()),
+                      empty({B, H, T}, accumulate_dtype(q.dtype()), q.device())};
   cpu::dilated_attention_forward({B, H, T, d, q.dtype(), operand(q), operand(k), operand(v), per_head.data(),
                                   outputs[0].data(), outputs[1].data()});
   // p = exp(s - lse);  dv_j = sum_i p_ij do_i;  ds_ij = p_ij (do_i . v_j - do_i . out_i + dlse_i);  dq, dk from ds

@@ -1,6 +1,7 @@
 #include "ops/embedding.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/matmul.h"
@@ -16,7 +17,8 @@ Tensor checked_ids(const Tensor& weight, const Tensor& ids) {
   check(!is_float(ids.dtype()), "embedding: expected ids of an integer dtype, found ", ids.dtype());
   check(weight.device() == ids.device(), "embedding: table on ", weight.device(), ", ids on ", ids.device());
   Tensor checked = contiguous(to(ids, DType::i64));
-  const int64_t* values = checked.data<int64_t>();
+  const Tensor host = to(checked, kCpu);
+  const int64_t* values = host.data<int64_t>();
   for (int64_t i = 0; i < checked.numel(); ++i)
     check(values[i] >= 0 && values[i] < weight.dim(0), "embedding: id ", values[i], " at position ", i,
           " is not in [0, ", weight.dim(0), ")");
@@ -32,23 +34,27 @@ Shape shape_of_rows(const Tensor& ids, int64_t C) {
 }  // namespace
 
 Tensor embedding(const Tensor& weight, const Tensor& ids) {
+  const OpScope scope("embedding");
+  check_cpu(weight.device(), "embedding");
   const Tensor rows = checked_ids(weight, ids);
   const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
   Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
-  cpu::embedding_forward({n, V, C, weight.dtype(), weight.data(), rows.data<int64_t>(), out.data()});
+  cpu::embedding_forward(
+      {n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()});
   return record(out, "embedding", {weight},
                 [rows = Saved(rows), V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad,
                                                                                               const Needs&) -> Grads {
                   const Tensor in = contiguous(grad);
-                  Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype));
-                  cpu::embedding_backward({n, V, C, dtype, in.data(), rows->data<int64_t>(), grad_weight.data()});
+                  Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype), in.device());
+                  cpu::embedding_backward(
+                      {n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()});
                   return {wide ? grad_weight : to(grad_weight, dtype)};
                 });
 }
 
 Tensor embedding_reference(const Tensor& weight, const Tensor& ids) {
   const Tensor rows = checked_ids(weight, ids);
-  Tensor one_hot = zeros({rows.numel(), weight.dim(0)}, weight.dtype());
+  Tensor one_hot = zeros({rows.numel(), weight.dim(0)}, weight.dtype(), weight.device());
   const auto values = to_vector<int64_t>(rows);
   for (size_t i = 0; i < values.size(); ++i)
     copy_into(

@@ -1,6 +1,7 @@
 #include "ops/gated_recurrence.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
@@ -24,6 +25,7 @@ void check_arguments(const Tensor& gate, const Tensor& x, const Tensor& initial)
   check(initial.shape() == Shape{x.dim(0), x.dim(2)} && initial.dtype() == accumulate_dtype(x.dtype()), kName,
         ": expected initial of shape ", Shape{x.dim(0), x.dim(2)}, ' ', accumulate_dtype(x.dtype()), ", found ",
         initial.shape(), ' ', initial.dtype());
+  check(initial.device() == x.device(), kName, ": x on ", x.device(), ", initial on ", initial.device());
   check(initial.is_contiguous(), kName, ": initial must be contiguous");
 }
 
@@ -32,9 +34,11 @@ const void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : null
 }  // namespace
 
 RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+  const OpScope scope(kName);
   check_arguments(gate, x, initial);
+  check_cpu(x.device(), kName);
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
-  Tensor outputs[] = {empty(x.shape(), x.dtype()), empty({B, C}, accumulate_dtype(x.dtype()))};
+  Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()), empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
   cpu::gated_recurrence_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0),
                                  x.stride(1), data_or_null(initial), outputs[0].data(), outputs[1].data()});
   // dh[t] = grad[t] + g[t+1] dh[t+1];  dx = (1-g) dh;  dg[t] = dh[t] (h[t-1] - x[t]);  d_initial = g[0] dh[0]
@@ -44,8 +48,8 @@ RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Ten
                                                                             const Needs& needs) -> Grads {
         const Tensor grad_h = grads[0].defined() ? contiguous(grads[0]) : Tensor();
         const Tensor grad_last = grads[1].defined() ? contiguous(grads[1]) : Tensor();
-        const Tensor d_gate = needs[0] ? empty(gate->shape(), gate->dtype()) : Tensor();
-        const Tensor d_x = needs[1] ? empty(x->shape(), x->dtype()) : Tensor();
+        const Tensor d_gate = needs[0] ? empty_like(*gate) : Tensor();
+        const Tensor d_x = needs[1] ? empty_like(*x) : Tensor();
         const Tensor d_initial = needs[2] ? empty_like(*initial) : Tensor();
         const auto target = [](const Tensor& t) { return t.defined() ? t.data() : nullptr; };
         cpu::gated_recurrence_backward({B, T, C, x->dtype(), gate->data(), x->data(), gate->stride(0), gate->stride(1),
@@ -62,7 +66,7 @@ RecurrenceResult gated_recurrence_reference(const Tensor& gate, const Tensor& x,
   const auto token = [](const Tensor& all, int64_t t) {
     return reshape(slice(all, 1, t, t + 1), {all.dim(0), all.dim(2)});
   };
-  Tensor h = initial.defined() ? initial : zeros({x.dim(0), x.dim(2)}, state);
+  Tensor h = initial.defined() ? initial : zeros({x.dim(0), x.dim(2)}, state, x.device());
   std::vector<Tensor> states;
   for (int64_t t = 0; t < x.dim(1); ++t) {
     const Tensor g = to(token(gate, t), state);

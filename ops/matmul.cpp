@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -85,8 +86,15 @@ Sizes check_sizes(const Tensor& a, const Tensor& b, const Op& op) {
   return n;
 }
 
+void run(const MatmulArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::matmul(args, current_stream(device));
+  cpu::matmul(args);
+}
+
 /// Off the tape.
 Tensor product(const Tensor& a, const Tensor& b, const Op& op) {
+  const OpScope scope(op.name);
   Sizes n = check_sizes(a, b, op);
   Tensor out = empty(n.out, a.dtype(), a.device());
   Stack x = stack_of(detach(a), op.a), y = stack_of(detach(b), op.b);
@@ -96,9 +104,9 @@ Tensor product(const Tensor& a, const Tensor& b, const Op& op) {
     n.M *= n.batch;
     n.batch = 1;
   }
-  cpu::matmul({x.transpose, y.transpose, n.batch, n.M, n.N, n.K, a.dtype(), x.tensor.data(), y.tensor.data(),
-               out.data(), x.row_stride, y.row_stride, n.N, x.batch_stride, n.shared_b ? 0 : y.batch_stride, n.M * n.N,
-               false});
+  run({x.transpose, y.transpose, n.batch, n.M, n.N, n.K, a.dtype(), x.tensor.data(), y.tensor.data(), out.data(),
+       x.row_stride, y.row_stride, n.N, x.batch_stride, n.shared_b ? 0 : y.batch_stride, n.M * n.N, false},
+      a.device());
   return out;
 }
 

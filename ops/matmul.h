@@ -39,5 +39,8 @@ struct MatmulArgs {
 namespace cpu {
 void matmul(const MatmulArgs& args);
 }  // namespace cpu
+namespace cuda {
+void matmul(const MatmulArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

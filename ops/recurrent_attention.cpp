@@ -1,6 +1,7 @@
 #include "ops/recurrent_attention.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/dilated_attention.h"
@@ -32,12 +33,15 @@ int64_t check_arguments(const Tensor& projection, int64_t heads, const HeadPatte
 
 Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPatterns& patterns, Recurrence recurrence,
                            double rope_base) {
+  const OpScope scope(kName);
   const int64_t C = check_arguments(projection, heads, patterns, recurrence);
+  check_cpu(projection.device(), kName);
   const int64_t B = projection.dim(0), T = projection.dim(1);
   const DType dtype = projection.dtype();
   const HeadPatterns per_head = patterns.size() == 1 ? HeadPatterns(static_cast<size_t>(heads), patterns[0]) : patterns;
-  Tensor out = empty({B, T, C}, dtype), attention = empty({B, T, C}, dtype);
-  Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype));
+  const Device device = projection.device();
+  Tensor out = empty({B, T, C}, dtype, device), attention = empty({B, T, C}, dtype, device);
+  Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype), device);
   cpu::recurrent_attention_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(),
                                     out.data(), attention.data(), lse.data()});
   // The parts one after the other: gate, attention, rope, recurrence. Derived in

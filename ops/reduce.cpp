@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -53,14 +54,45 @@ Tensor arranged(const Tensor& x, const std::vector<int>& first, const std::vecto
 
 bool leading(const Reduction& r) { return !r.reduced.empty() && !r.kept.empty() && r.reduced.back() < r.kept.front(); }
 
+void run_sum(const ReduceArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::reduce_sum(args, current_stream(device));
+  cpu::reduce_sum(args);
+}
+
+void run_max(const ReduceArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::reduce_max(args, current_stream(device));
+  cpu::reduce_max(args);
+}
+
+void run_column_sum(const ColumnSumArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::column_sum(args, current_stream(device));
+  cpu::column_sum(args);
+}
+
+void run_scatter(const ScatterArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::scatter_rows(args, current_stream(device));
+  cpu::scatter_rows(args);
+}
+
+double run_sum_of_squares(int64_t n, DType dtype, const void* x, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::sum_of_squares(n, dtype, x, current_stream(device));
+  return cpu::sum_of_squares(n, dtype, x);
+}
+
 Tensor sum_forward(const Tensor& x, const Reduction& r, KeepDims keep) {
+  const OpScope scope("sum");
   Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
   if (leading(r)) {
     const Tensor in = contiguous(detach(x));
-    cpu::column_sum({r.n, r.rows, x.dtype(), in.data(), out.data()});
+    run_column_sum({r.n, r.rows, x.dtype(), in.data(), out.data()}, x.device());
   } else {
     const Tensor in = arranged(x, r.kept, r.reduced);
-    cpu::reduce_sum({r.rows, r.n, x.dtype(), in.data(), out.data(), nullptr});
+    run_sum({r.rows, r.n, x.dtype(), in.data(), out.data(), nullptr}, x.device());
   }
   return out;
 }
@@ -82,20 +114,19 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
 }
 
 Tensor max(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const OpScope scope("max");
   const Reduction r = plan(x, axes, "max");
   check(r.n > 0 || r.rows == 0, "max: there is no maximum of nothing in shape ", x.shape());
   Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
   const Tensor argmax = empty({r.rows}, DType::i64, x.device());
   const Tensor in = arranged(x, r.kept, r.reduced);
-  cpu::reduce_max({r.rows, r.n, x.dtype(), in.data(), out.data(), argmax.data<int64_t>()});
+  run_max({r.rows, r.n, x.dtype(), in.data(), out.data(), static_cast<int64_t*>(argmax.data())}, x.device());
   return record(out, "max", {x}, [argmax, r, shape = x.shape()](const Tensor& grad, const Needs&) -> Grads {
-    // A one at each row's maximum, in x's own order of axes, times the gradient.
-    Tensor mask = zeros({r.rows, r.n}, grad.dtype());
-    const auto positions = to_vector<int64_t>(argmax);
-    visit_float(grad.dtype(), "max", [&]<class T>() {
-      for (int64_t row = 0; row < r.rows; ++row)
-        mask.data<T>()[row * r.n + positions[static_cast<size_t>(row)]] = convert_element<T>(1.0F);
-    });
+    // The gradient at each row's maximum, zeros elsewhere, in x's own order of axes.
+    const Tensor g = contiguous(grad);
+    const Tensor grad_x = empty({r.rows, r.n}, g.dtype(), g.device());
+    run_scatter({r.rows, r.n, g.dtype(), static_cast<const int64_t*>(argmax.data()), g.data(), grad_x.data()},
+                g.device());
     Layout layout{shape, {}, 0};
     int64_t stride = 1;
     for (const auto* group : {&r.reduced, &r.kept})
@@ -103,7 +134,7 @@ Tensor max(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
         layout.strides[static_cast<size_t>(*axis)] = stride;
         stride *= shape[*axis];
       }
-    return {mul(view_of(mask, layout), reshape(grad, r.keep_shape))};
+    return {view_of(grad_x, layout)};
   });
 }
 
@@ -123,7 +154,7 @@ double global_norm(const std::vector<Tensor>& tensors) {
   for (const Tensor& x : tensors) {
     if (!x.defined()) continue;
     const Tensor in = contiguous(detach(x));
-    total += cpu::sum_of_squares(in.numel(), in.dtype(), in.data());
+    total += run_sum_of_squares(in.numel(), in.dtype(), in.data(), in.device());
   }
   return std::sqrt(total);
 }

@@ -35,6 +35,14 @@ struct ReduceArgs {
   void* out;
   int64_t* argmax;
 };
+/// out (rows, n) zeros, but value[r] at column argmax[r].
+struct ScatterArgs {
+  int64_t rows, n;
+  DType dtype;
+  const int64_t* argmax;
+  const void* value;
+  void* out;
+};
 /// out[c] = sum over rows of x[r, c], x as (rows, n).
 struct ColumnSumArgs {
   int64_t rows, n;
@@ -46,7 +54,16 @@ namespace cpu {
 void reduce_sum(const ReduceArgs& args);
 void reduce_max(const ReduceArgs& args);
 void column_sum(const ColumnSumArgs& args);
+void scatter_rows(const ScatterArgs& args);
 double sum_of_squares(int64_t n, DType dtype, const void* x);
 }  // namespace cpu
+namespace cuda {
+void reduce_sum(const ReduceArgs& args, Stream stream);
+void reduce_max(const ReduceArgs& args, Stream stream);
+void column_sum(const ColumnSumArgs& args, Stream stream);
+void scatter_rows(const ScatterArgs& args, Stream stream);
+/// Waits for the result.
+double sum_of_squares(int64_t n, DType dtype, const void* x, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -18,6 +19,18 @@ void check_arguments(const Tensor& x, const Tensor& weight) {
         "rms_norm: expected x (..., C) and weight (C), found ", x.shape(), " and ", weight.shape());
   check(x.dim(-1) > 0, "rms_norm: there is no mean over the last axis of shape ", x.shape());
   check(x.device() == weight.device(), "rms_norm: tensors on ", x.device(), " and ", weight.device());
+}
+
+void run_forward(const RmsNormArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::rms_norm_forward(args, current_stream(device));
+  cpu::rms_norm_forward(args);
+}
+
+void run_backward(const RmsNormBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::rms_norm_backward(args, current_stream(device));
+  cpu::rms_norm_backward(args);
 }
 
 /// x^(-1/2), the one function the composed version needs that is no op of its own: e^(-log(x) / 2) would cost digits.
@@ -36,12 +49,13 @@ Tensor inverse_root(const Tensor& x) {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  const OpScope scope("rms_norm");
   check_arguments(x, weight);
   const Tensor in = contiguous(detach(x)), w = contiguous(detach(weight));
   const int64_t C = x.dim(-1), rows = x.numel() / C;
   Tensor y = empty_like(in);
   const Tensor inverse_rms = empty({rows}, accumulate_dtype(x.dtype()), x.device());
-  cpu::rms_norm_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps});
+  run_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps}, x.device());
   return record(y, "rms_norm", {x, weight},
                 [rows, C, x = Saved(in), w = Saved(w), inverse_rms, weight_is_leaf = is_leaf(weight)](
                     const Tensor& grad, const Needs& needs) -> Grads {
@@ -49,8 +63,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
                   const DType dtype = g.dtype();
                   const Tensor grad_x = needs[0] ? empty_like(g) : Tensor();
                   Tensor grad_w = needs[1] ? empty({C}, accumulate_dtype(dtype), g.device()) : Tensor();
-                  cpu::rms_norm_backward({rows, C, dtype, x->data(), w->data(), inverse_rms.data(), g.data(),
-                                          needs[0] ? grad_x.data() : nullptr, needs[1] ? grad_w.data() : nullptr});
+                  run_backward({rows, C, dtype, x->data(), w->data(), inverse_rms.data(), g.data(),
+                                needs[0] ? grad_x.data() : nullptr, needs[1] ? grad_w.data() : nullptr},
+                               g.device());
                   // A leaf takes the sum as wide as it was made; what another op made takes its own dtype.
                   if (needs[1] && !weight_is_leaf) grad_w = to(grad_w, dtype);
                   return {grad_x, grad_w};

@@ -10,7 +10,7 @@ namespace ratel {
 ///   weight   (C)       dtype of x
 ///   returns  (..., C)  contiguous; statistics and products in f32 (f64 for f64), rounded once
 ///
-/// Gradients: x, weight. Deterministic. Throws Error where shapes or dtypes do not fit.
+/// Gradients: x, weight. Deterministic on every device. Throws Error where shapes or dtypes do not fit.
 /// Source: Zhang and Sennrich, "Root mean square layer normalization", arXiv 1910.07467; eps as in RAT+.
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6);
 
@@ -36,5 +36,9 @@ namespace cpu {
 void rms_norm_forward(const RmsNormArgs& args);
 void rms_norm_backward(const RmsNormBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void rms_norm_forward(const RmsNormArgs& args, Stream stream);
+void rms_norm_backward(const RmsNormBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
@@ -17,6 +18,8 @@ void check_arguments(const Tensor& x) {
 }
 
 Tensor rotated(const Tensor& x, int64_t position, double base, Rotation rotation) {
+  const OpScope scope("rope");
+  check_cpu(x.device(), "rope");
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
   const int64_t T = x.dim(-2), d = x.dim(-1);
@@ -46,7 +49,8 @@ Tensor rope_reference(const Tensor& x, int64_t position, double base) {
       cosines.push_back(std::cos(angle));
       sines.push_back(std::sin(angle));
     }
-  const Tensor cosine = from_vector(cosines, {T, half}, x.dtype()), sine = from_vector(sines, {T, half}, x.dtype());
+  const Tensor cosine = from_vector(cosines, {T, half}, x.dtype(), x.device());
+  const Tensor sine = from_vector(sines, {T, half}, x.dtype(), x.device());
   const Tensor left = slice(x, -1, 0, half), right = slice(x, -1, half, d);
   return concat({left * cosine - right * sine, right * cosine + left * sine}, -1);
 }

@@ -1,6 +1,7 @@
 #include "ops/softmax.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/reduce.h"
@@ -15,7 +16,9 @@ void check_arguments(const char* name, const Tensor& x) {
 }
 
 Tensor softmax(SoftmaxKind kind, const char* name, const Tensor& x) {
+  const OpScope scope(name);
   check_arguments(name, x);
+  check_cpu(x.device(), name);
   const Tensor in = contiguous(detach(x));
   const int64_t N = x.dim(-1), rows = x.numel() / N;
   Tensor y = empty_like(in);

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -11,16 +12,29 @@
 namespace ratel {
 namespace {
 
+void run_forward(const UnaryArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::unary_forward(args, current_stream(device));
+  cpu::unary_forward(args);
+}
+
+void run_backward(const UnaryBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::unary_backward(args, current_stream(device));
+  cpu::unary_backward(args);
+}
+
 Tensor unary(UnaryOp op, const char* name, const Tensor& x) {
+  const OpScope scope(name);
   check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
-  cpu::unary_forward({op, in.numel(), in.dtype(), in.data(), out.data()});
+  run_forward({op, in.numel(), in.dtype(), in.data(), out.data()}, in.device());
   return record(out, name, {x},
                 [op, kept = Saved(op == UnaryOp::exp ? out : in)](const Tensor& grad, const Needs&) -> Grads {
                   const Tensor g = contiguous(grad);
                   Tensor grad_x = empty_like(g);
-                  cpu::unary_backward({op, g.numel(), g.dtype(), kept->data(), g.data(), grad_x.data()});
+                  run_backward({op, g.numel(), g.dtype(), kept->data(), g.data(), grad_x.data()}, g.device());
                   return {grad_x};
                 });
 }

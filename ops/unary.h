@@ -45,5 +45,9 @@ namespace cpu {
 void unary_forward(const UnaryArgs& args);
 void unary_backward(const UnaryBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void unary_forward(const UnaryArgs& args, Stream stream);
+void unary_backward(const UnaryBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -41,7 +41,7 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step
   if (end < 0) end += x.dim(axis);
   return record(view_of(x, x.layout().sliced(axis, begin, end, step)), "slice", {x},
                 [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs&) -> Grads {
-                  Tensor whole = zeros(shape, grad.dtype());
+                  Tensor whole = zeros(shape, grad.dtype(), grad.device());
                   copy_into(slice(whole, axis, begin, end, step), grad);
                   return {whole};
                 });

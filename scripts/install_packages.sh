@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache pkg-config
   libeigen3-dev libtbb-dev
-  libboost-test-dev libbenchmark-dev
+  libboost-test-dev libboost-context-dev libbenchmark-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
   python3 git ca-certificates
 )

@@ -1,31 +1,10 @@
 #include "ops/create.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "ops/cpu/parallel.h"
 
 namespace ratel::cpu {
-namespace {
-
-/// The largest number of type T below `bound`.
-template <class T>
-T largest_below(double bound) {
-  const T nearest = convert_element<T>(bound);
-  if (convert_element<double>(nearest) < bound) return nearest;
-  if constexpr (std::is_same_v<T, bfloat16>) {
-    bfloat16 below;
-    const auto value = static_cast<float>(nearest);
-    below.bits = value == 0 ? 0x8001 : static_cast<uint16_t>(value > 0 ? nearest.bits - 1 : nearest.bits + 1);
-    return below;
-  } else {
-    return static_cast<T>(std::nextafter(nearest, -std::numeric_limits<T>::infinity()));
-  }
-}
-
-}  // namespace
-
 constexpr int64_t kPiece = 1 << 16;
 
 void fill(const FillArgs& args, double value) {

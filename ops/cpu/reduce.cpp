@@ -66,6 +66,18 @@ void column_sum(const ColumnSumArgs& args) {
   });
 }
 
+void scatter_rows(const ScatterArgs& args) {
+  visit_float(args.dtype, "max", [&]<class T>() {
+    parallel_for(args.rows, rows_per_piece(args.n), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        T* out = static_cast<T*>(args.out) + row * args.n;
+        std::fill(out, out + args.n, T{});
+        out[args.argmax[row]] = static_cast<const T*>(args.value)[row];
+      }
+    });
+  });
+}
+
 double sum_of_squares(int64_t n, DType dtype, const void* data) {
   return visit_float(dtype, "global_norm", [&]<class T>() {
     const T* x = static_cast<const T*>(data);

@@ -50,6 +50,7 @@ const std::vector<Library> kLibraries = {
     {{"tbb/", "oneapi/"}, {"ops/cpu/"}},
     {{"Eigen/", "unsupported/Eigen/", "cblas", "openblas"}, {"ops/cpu/"}},
     {{"immintrin.h", "x86intrin.h"}, {"ops/cpu/"}},
+    {{"boost/context/"}, {"cuda/twin/"}},
     {{"cuda", "cublas", "cudnn", "nccl", "nv", "cub/", "thrust/", "cooperative_groups", "mma.h"}, {"cuda/"}},
     {{"nlohmann/"}, {"io/json.cpp"}},
     {{"toml++/"}, {"io/toml.cpp"}},

@@ -10,15 +10,19 @@
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 
 namespace ratel::test {
 namespace {
 
-/// The same layout and values on a storage of its own, wanting a gradient or not.
-Tensor leaf_of(const Tensor& x, bool wants) {
-  if (!x.defined() || !is_float(x.dtype())) return x;
-  return requires_grad(detach(x), wants);
+/// The same layout and values, wanting a gradient or not.
+Tensor leaf_of(const Tensor& x, bool wants, Device device = kCpu) {
+  if (!x.defined()) return x;
+  const Tensor leaf = moved_to(detach(x), device);
+  return is_float(x.dtype()) ? requires_grad(leaf, wants) : leaf;
 }
+
+Tensor back(const Tensor& x) { return x.defined() ? moved_to(x, kCpu) : x; }
 
 double dot(const Tensor& a, const Tensor& b) {
   const auto x = to_vector<double>(a), y = to_vector<double>(b);
@@ -38,16 +42,17 @@ double& element(const Tensor& x, int64_t index) {
 
 }  // namespace
 
-Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out) {
+Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out, Device device) {
   std::vector<Tensor> leaves;
-  for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true));
+  for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true, device));
   Gradients result{f(leaves), {}};
   // An op may return a wider dtype than it takes: the mean loss of bf16 logits is f32.
   const DType dtype = result.out.dtype();
-  backward(result.out, grad_out.defined() ? to(grad_out, dtype) : randn(result.out.shape(), 99, dtype));
+  const Tensor cotangent = grad_out.defined() ? to(grad_out, dtype) : randn(result.out.shape(), 99, dtype);
+  backward(result.out, moved_to(cotangent, device));
   for (const Tensor& leaf : leaves)
-    result.grads.push_back(leaf.defined() && is_float(leaf.dtype()) ? grad(leaf) : Tensor());
-  result.out = detach(result.out);
+    result.grads.push_back(leaf.defined() && is_float(leaf.dtype()) ? back(grad(leaf)) : Tensor());
+  result.out = back(detach(result.out));
   return result;
 }
 
@@ -123,12 +128,10 @@ uint64_t draws_for(const Tensor& x) {
   return static_cast<uint64_t>(std::max<int64_t>((31 + rows) / rows, x.numel() > 8192 ? 1 : 24));
 }
 
-}  // namespace
-
-void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
-                             const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
+void check_on(Device device, const TensorFunction& op, const TensorFunction& reference,
+              const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
   const Gradients exact = gradients(reference, inputs);
-  const Gradients ours = gradients(op, inputs);
+  const Gradients ours = gradients(op, inputs, {}, device);
   check_close(ours.out, exact.out, tolerance, what + " f64 forward");
   uint64_t draws = draws_for(exact.out);
   for (size_t i = 0; i < inputs.size(); ++i)
@@ -145,7 +148,7 @@ void check_against_reference(const TensorFunction& op, const TensorFunction& ref
       const Tensor cotangent = randn(exact.out.shape(), 99 + draw, dtype);
       const Gradients oracle = gradients(reference, in_dtype(rounded, DType::f64), to(cotangent, DType::f64));
       const Gradients plain = gradients(reference, rounded, cotangent);
-      const Gradients fast = gradients(op, rounded, cotangent);
+      const Gradients fast = gradients(op, rounded, cotangent, device);
       out.add(fast.out, plain.out, oracle.out);
       for (size_t i = 0; i < inputs.size(); ++i)
         if (oracle.grads[i].defined()) grads[i].add(fast.grads[i], plain.grads[i], oracle.grads[i], dtype);
@@ -154,6 +157,14 @@ void check_against_reference(const TensorFunction& op, const TensorFunction& ref
     out.check(name + " forward");
     for (size_t i = 0; i < inputs.size(); ++i) grads[i].check(name + " gradient " + std::to_string(i));
   }
+}
+
+}  // namespace
+
+void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
+                             const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
+  check_on(kCpu, op, reference, inputs, what, tolerance);
+  on_gpus([&](Device device) { check_on(device, op, reference, inputs, what + " on cuda", tolerance); });
 }
 
 }  // namespace ratel::test

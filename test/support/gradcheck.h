@@ -16,15 +16,19 @@ using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 /// gradients of each input alone equal those of all together.
 void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int samples = 40);
 
-/// Output and gradients of f at `inputs` under the cotangent `grad` (drawn from seed 99 where undefined).
+/// Output and gradients of f at `inputs` under the cotangent `grad` (drawn from seed 99 where undefined), computed on
+/// `device` and brought back.
 struct Gradients {
   Tensor out;
   std::vector<Tensor> grads;
 };
-Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad = {});
+Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad = {},
+                    Device device = kCpu);
 
 /// The kernel against its composed reference, forward and every gradient: within `tolerance` of the largest magnitude
-/// in f64; in f32 and bf16 by the 2x rule against the reference in f64 on the same (rounded) inputs.
+/// in f64; in f32 and bf16 by the 2x rule against the reference in f64 on the same (rounded) inputs. The kernel runs on
+/// every device of this machine, the reference on the CPU. Cases without a GPU, or an op without a CUDA kernel, are
+/// counted: test/support/devices.h.
 void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
                              const std::vector<Tensor>& inputs, const std::string& what, double tolerance = 1e-11);
 

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <source_location>
+
+#include "core/error.h"
+
+namespace ratel::cuda {
+
+/// Throws Error naming the call, its place and what CUDA said of it, unless that is success.
+inline void require(cudaError_t answer, const char* call,
+                    const std::source_location& place = std::source_location::current()) {
+  if (answer == cudaSuccess) [[likely]]
+    return;
+  cudaGetLastError();  // this failure is told of: the next call starts clean
+  fail(call, " at ", place.file_name(), ':', place.line(), ": ", cudaGetErrorName(answer), ", ",
+       cudaGetErrorString(answer));
+}
+
+/// Makes `device` the one that this thread's CUDA calls mean.
+inline void use_device(int device) { require(cudaSetDevice(device), "cudaSetDevice"); }
+
+}  // namespace ratel::cuda

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <algorithm>
+
+#include "cuda/device.h"
+
+namespace ratel::cuda {
+
+/// out[i] = f(in[i]...) over n contiguous elements of one type, computed in the type sums are kept in: 16 bytes a
+/// thread where all begin at multiples of 16, the rest an element a thread. Bound by memory.
+inline constexpr int kElementThreads = 256;
+
+template <int N, class T, class F, class... In>
+__global__ __launch_bounds__(kElementThreads) void map_kernel(int64_t n, F f, T* out, const In*... in) {
+  using A = accumulate_t<T>;
+  const int64_t vectors = n / N;
+  for (int64_t i = global_thread(); i < vectors; i += global_threads()) {
+    Vec<T, N> values;
+    const auto apply = [&](const auto&... from) {
+      for (int k = 0; k < N; ++k) values.at[k] = convert_element<T>(f(convert_element<A>(from.at[k])...));
+    };
+    apply(load_vec<N>(in + i * N)...);
+    store_vec(out + i * N, values);
+  }
+  for (int64_t i = vectors * N + global_thread(); i < n; i += global_threads())
+    out[i] = convert_element<T>(f(convert_element<A>(in[i])...));
+}
+
+template <class T, class F, class... In>
+void map(const char* name, int64_t n, Stream stream, F f, T* out, const In*... in) {
+  constexpr int N = 16 / static_cast<int>(std::max({sizeof(T), sizeof(In)...}));
+  if (is_vectorisable<T>(0, out, in...))
+    launch({name, blocks_for((n + N - 1) / N, kElementThreads), kElementThreads, 0, stream}, map_kernel<N, T, F, In...>,
+           n, f, out, in...);
+  else
+    launch({name, blocks_for(n, kElementThreads), kElementThreads, 0, stream}, map_kernel<1, T, F, In...>, n, f, out,
+           in...);
+}
+
+}  // namespace ratel::cuda

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <tuple>
+#include <utility>
+
+#include "core/stream.h"
+
+namespace ratel::cuda {
+
+inline constexpr int kWarp = 32;
+
+/// How a kernel is started: its name for errors and profiles, its grid and block, and the shared memory its SharedArena
+/// cuts.
+struct Launch {
+  const char* kernel;
+  int64_t grid_x = 1;
+  int block_x = 1;
+  size_t shared_bytes = 0;
+  Stream stream = {};
+  int64_t grid_y = 1, grid_z = 1;
+  std::source_location place = std::source_location::current();
+};
+
+/// Bytes that SharedArena::take<T>(count) cuts off.
+template <class T>
+constexpr size_t shared_size(int64_t count) {
+  return (static_cast<size_t>(count) * sizeof(T) + 15) / 16 * 16;
+}
+
+/// Throws Error where no GPU could start this: one-dimensional blocks of 32 to 1024 threads in whole warps.
+inline void check_launch(const Launch& how) {
+  const bool fits = how.grid_x >= 1 && how.grid_x < int64_t{1} << 31 && how.grid_y >= 1 && how.grid_y < 65536 &&
+                    how.grid_z >= 1 && how.grid_z < 65536 && how.block_x >= kWarp && how.block_x <= 1024 &&
+                    how.block_x % kWarp == 0;
+  check(fits, how.kernel, ", launched at ", how.place.file_name(), ':', how.place.line(), ": no GPU has a grid of ",
+        how.grid_x, " x ", how.grid_y, " x ", how.grid_z, " blocks of ", how.block_x, " threads");
+}
+
+/// Starts a kernel whose arguments are at `arguments`; in the twin runs it to its end.
+/// Throws Error naming the kernel and the place of the call where the grid or block is impossible, or CUDA says no; in
+/// the twin also where a thread does what it may not.
+void launch_kernel(const Launch& how, const void* kernel, void (*call)(const void* kernel, void** arguments),
+                   void** arguments);
+
+/// launch({"scale", blocks, 256, 0, stream}, scale<T>, n, x, y): no more blocks than none is no launch at all.
+template <class... Parameters, class... Arguments>
+void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  static_assert(sizeof...(Parameters) == sizeof...(Arguments));
+  std::tuple<std::remove_cv_t<Parameters>...> values(std::forward<Arguments>(arguments)...);
+  std::apply(
+      [&](auto&... value) {
+        void* addresses[] = {static_cast<void*>(&value)..., nullptr};
+        // The twin calls the kernel as the function it is; a GPU never does.
+        const auto call = [](const void* function, void** at) {
+          [&]<size_t... I>(std::index_sequence<I...>) {
+            reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(function))(
+                *static_cast<std::remove_cv_t<Parameters>*>(at[I])...);
+          }
+          (std::index_sequence_for<Parameters...>{});
+        };
+        launch_kernel(how, reinterpret_cast<const void*>(kernel), call, addresses);
+      },
+      values);
+}
+
+/// Blocks of `threads` that give each of n elements a thread, and at most `most` blocks: the kernel strides on.
+constexpr int64_t blocks_for(int64_t n, int64_t threads, int64_t most = int64_t{1} << 20) {
+  const int64_t blocks = (n + threads - 1) / threads;
+  return blocks < most ? blocks : most;
+}
+
+}  // namespace ratel::cuda

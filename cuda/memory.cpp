@@ -1,0 +1,97 @@
+// Counts what tensors and kernels hold on each GPU, and by which op, whoever gives the bytes out.
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/op_scope.h"
+#include "cuda/runtime.h"
+
+namespace ratel::cuda {
+namespace {
+
+struct Block {
+  size_t bytes;
+  int64_t* owner;  // what the op that asked for it holds
+};
+
+struct Counters {
+  DeviceMemoryUse use;
+  std::map<std::string, int64_t, std::less<>> by_op;
+  std::unordered_map<const void*, Block> blocks;
+};
+
+std::mutex guard;
+
+Counters& counters(int device) {
+  static std::map<int, Counters> all;
+  return all[device];
+}
+
+double in_mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+[[noreturn]] void fail_allocation(size_t bytes, int device, const Counters& held) {
+  std::vector<std::pair<int64_t, std::string>> owners;
+  for (const auto& [op, live] : held.by_op)
+    if (live > 0) owners.emplace_back(live, op);
+  std::sort(owners.rbegin(), owners.rend());
+  std::string largest;
+  for (size_t i = 0; i < std::min<size_t>(owners.size(), 3); ++i)
+    largest += concat_text(i == 0 ? "" : ", ", owners[i].second, ' ', in_mib(owners[i].first), " MiB");
+  const auto asked = static_cast<int64_t>(bytes);
+  const auto available = static_cast<int64_t>(free_bytes_on(device));
+  const double all = static_cast<double>(held.use.live + asked);
+  const double share = static_cast<double>(held.use.live + available) / all;
+  throw Error(
+      concat_text("out of memory on cuda:", device, ": ", OpScope::current(), " asked for ", bytes, " bytes (",
+                  in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
+                  largest.empty() ? "" : ", most of them by ", largest, "\nhint: a batch or a sequence of at most ",
+                  static_cast<int>(100 * std::min(share, 1.0)), "% of this one would fit, or train.recompute = true"),
+      ErrorKind::memory);
+}
+
+}  // namespace
+
+void* allocate(size_t bytes, Stream stream) {
+  if (bytes == 0) return nullptr;
+  void* const pointer = raw_allocate(bytes, stream);
+  const std::scoped_lock lock(guard);
+  Counters& held = counters(stream.device);
+  if (pointer == nullptr) fail_allocation(bytes, stream.device, held);
+  const auto count = static_cast<int64_t>(bytes);
+  int64_t& owner = held.by_op.try_emplace(OpScope::current(), 0).first->second;
+  owner += count;
+  held.blocks[pointer] = {bytes, &owner};
+  held.use.live += count;
+  held.use.requested += count;
+  held.use.peak = std::max(held.use.peak, held.use.live);
+  return pointer;
+}
+
+void release(void* pointer, Stream stream) noexcept {
+  if (pointer == nullptr) return;
+  {
+    const std::scoped_lock lock(guard);
+    Counters& held = counters(stream.device);
+    const auto block = held.blocks.extract(pointer);
+    *block.mapped().owner -= static_cast<int64_t>(block.mapped().bytes);
+    held.use.live -= static_cast<int64_t>(block.mapped().bytes);
+  }
+  raw_release(pointer, stream);
+}
+
+DeviceMemoryUse memory_use(int device) {
+  const std::scoped_lock lock(guard);
+  return counters(device).use;
+}
+
+void reset_peak_memory(int device) {
+  const std::scoped_lock lock(guard);
+  DeviceMemoryUse& use = counters(device).use;
+  use.peak = use.live;
+}
+
+}  // namespace ratel::cuda

@@ -1,0 +1,156 @@
+// Streams, memory and launches on real GPUs.
+
+#include "cuda/runtime.h"
+
+#include <cuda_runtime.h>
+#include <nvtx3/nvToolsExt.h>
+
+#include <mutex>
+#include <vector>
+
+#include "cuda/check.h"
+#include "cuda/launch.h"
+
+namespace ratel::cuda {
+namespace {
+
+cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
+
+/// The pool keeps what is given back to it, up to all of the memory: a training step asks for the same blocks again.
+void keep_pool(int device) {
+  static std::mutex guard;
+  static std::vector<bool> kept(64);
+  const std::scoped_lock lock(guard);
+  if (kept[static_cast<size_t>(device)]) return;
+  cudaMemPool_t pool = nullptr;
+  require(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  uint64_t threshold = UINT64_MAX;
+  require(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold), "cudaMemPoolSetAttribute");
+  kept[static_cast<size_t>(device)] = true;
+}
+
+}  // namespace
+
+int device_count() {
+  static const int count = [] {
+    int found = 0;
+    // Any failure means that there is no GPU: without a driver the runtime answers cudaErrorInsufficientDriver.
+    if (cudaGetDeviceCount(&found) == cudaSuccess) return found;
+    cudaGetLastError();
+    return 0;
+  }();
+  return count;
+}
+
+void* raw_allocate(size_t bytes, Stream stream) {
+  use_device(stream.device);
+  keep_pool(stream.device);
+  void* pointer = nullptr;
+  const cudaError_t answer = cudaMallocAsync(&pointer, bytes, native(stream));
+  if (answer == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  require(answer, "cudaMallocAsync");
+  return pointer;
+}
+
+void raw_release(void* pointer, Stream stream) noexcept {
+  // Where this fails the device is lost or the program is ending: the next call that can throw says so.
+  cudaFreeAsync(pointer, native(stream));
+}
+
+size_t free_bytes_on(int device) {
+  use_device(device);
+  size_t available = 0, total = 0;
+  require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  cudaMemPool_t pool = nullptr;
+  require(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  uint64_t reserved = 0, used = 0;
+  require(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "cudaMemPoolGetAttribute");
+  require(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "cudaMemPoolGetAttribute");
+  return available + reserved - used;
+}
+
+void copy_to_device(void* into, const void* from, size_t bytes, Stream stream) {
+  use_device(stream.device);
+  require(cudaMemcpyAsync(into, from, bytes, cudaMemcpyHostToDevice, native(stream)), "cudaMemcpyAsync");
+  synchronize(stream);
+}
+
+void copy_to_host(void* into, const void* from, size_t bytes, Stream stream) {
+  use_device(stream.device);
+  require(cudaMemcpyAsync(into, from, bytes, cudaMemcpyDeviceToHost, native(stream)), "cudaMemcpyAsync");
+  synchronize(stream);
+}
+
+void copy_on_device(void* into, int into_device, const void* from, size_t bytes, Stream stream) {
+  use_device(stream.device);
+  require(cudaMemcpyPeerAsync(into, into_device, from, stream.device, bytes, native(stream)), "cudaMemcpyPeerAsync");
+  synchronize(stream);
+}
+
+void synchronize(Stream stream) {
+  use_device(stream.device);
+  require(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize");
+}
+
+void open_range(const char* name) { nvtxRangePushA(name); }
+void close_range() { nvtxRangePop(); }
+
+OwnedStream::OwnedStream(int device) {
+  use_device(device);
+  cudaStream_t stream = nullptr;
+  require(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  stream_ = {stream, device};
+}
+
+OwnedStream::~OwnedStream() { cudaStreamDestroy(native(stream_)); }
+
+Event::Event(int device) {
+  use_device(device);
+  cudaEvent_t event = nullptr;
+  require(cudaEventCreate(&event), "cudaEventCreate");
+  handle_ = event;
+}
+
+Event::~Event() { cudaEventDestroy(static_cast<cudaEvent_t>(handle_)); }
+
+void Event::record(Stream stream) {
+  require(cudaEventRecord(static_cast<cudaEvent_t>(handle_), native(stream)), "cudaEventRecord");
+}
+
+void Event::wait(Stream stream) const {
+  require(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(handle_), 0), "cudaStreamWaitEvent");
+}
+
+float Event::milliseconds_since(const Event& earlier) const {
+  require(cudaEventSynchronize(static_cast<cudaEvent_t>(handle_)), "cudaEventSynchronize");
+  float elapsed = 0;
+  require(cudaEventElapsedTime(&elapsed, static_cast<cudaEvent_t>(earlier.handle_), static_cast<cudaEvent_t>(handle_)),
+          "cudaEventElapsedTime");
+  return elapsed;
+}
+
+void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, void**), void** arguments) {
+  if (how.grid_x == 0 || how.grid_y == 0 || how.grid_z == 0) return;
+  check_launch(how);
+  use_device(how.stream.device);
+  constexpr size_t kWithoutAsking = 48 << 10;
+  const auto require_launch = [&](cudaError_t answer) {
+    if (answer == cudaSuccess) [[likely]]
+      return;
+    cudaGetLastError();
+    fail(how.kernel, ", launched at ", how.place.file_name(), ':', how.place.line(), ": ", cudaGetErrorName(answer),
+         ", ", cudaGetErrorString(answer));
+  };
+  if (how.shared_bytes > kWithoutAsking)
+    require_launch(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)));
+  const dim3 grid(static_cast<unsigned>(how.grid_x), static_cast<unsigned>(how.grid_y),
+                  static_cast<unsigned>(how.grid_z));
+  require_launch(cudaLaunchKernel(kernel, grid, dim3(static_cast<unsigned>(how.block_x)), arguments, how.shared_bytes,
+                                  native(how.stream)));
+}
+
+}  // namespace ratel::cuda

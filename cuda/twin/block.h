@@ -1,0 +1,63 @@
+#pragma once
+
+// A block of the twin: its threads are fibers of one CPU thread, which are let run one after the other until each waits
+// at a barrier or has ended. Blocks run one after the other.
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <string>
+
+namespace ratel::cuda::twin {
+
+using Place = std::source_location;
+
+/// Where the running thread is in its launch.
+struct Position {
+  int thread = 0, block_size = 0;
+  int block[3] = {}, grid[3] = {};
+};
+const Position& position();
+
+/// Throws Error: "kernel, block (0, 0, 0), thread 5: what".
+[[noreturn]] void fail_here(const std::string& what);
+
+/// Waits until all threads of the block are at this very barrier.
+void wait_for_block(const Place& place);
+
+/// What a lane hands to the others.
+struct Word4 {
+  uint64_t at[4];
+};
+/// Waits until all lanes of the warp are at this very call, and returns what each brought; valid until the next call.
+enum class Memory { unordered, ordered };
+const Word4* exchange(const char* what, const Word4& mine, const Place& place, Memory memory = Memory::unordered);
+
+/// The moments of the running thread, for telling whether another's access was before a barrier that both passed.
+struct Moment {
+  int thread, warp;
+  uint32_t block_epoch, warp_epoch;
+};
+Moment now();
+
+/// A stretch of shared memory, in bytes from its start.
+struct Stretch {
+  int begin = 0, end = 0;
+};
+/// Cuts `bytes` from `used` on, in multiples of 16.
+Stretch cut_shared(int& used, int64_t bytes);
+/// Reads or writes what lies at `at`, which must be inside the stretch and a multiple of `bytes`.
+void read_shared(Stretch within, int64_t at, void* into, int bytes);
+void write_shared(Stretch within, int64_t at, const void* from, int bytes);
+/// 16 bytes that arrive when the running thread waits for them.
+void begin_copy(Stretch within, int64_t at, const void* from, bool valid);
+void commit_copies();
+void wait_copies(int pending);
+
+/// Of the block about to run, with that much shared memory; nothing in it was written yet.
+void reset_shared(size_t bytes, int threads);
+
+/// Throws Error naming the kernel where one wrote past the end of an allocation, into the bytes before its guard page.
+void check_memory(const std::string& kernel);
+
+}  // namespace ratel::cuda::twin

@@ -1,0 +1,235 @@
+// The host twin itself: it runs kernels as a GPU would, and catches what a GPU would let pass.
+
+#include "cuda/twin/twin.h"
+
+#include <algorithm>
+#include <bit>
+#include <boost/test/unit_test.hpp>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "cuda/device.h"
+#include "test/support/compare.h"
+
+namespace ratel::cuda {
+namespace {
+
+using test::check_error;
+
+constexpr Device kGpu{DeviceType::cuda, 0};
+constexpr int kThreads = 64;
+
+Tensor on_gpu(const std::vector<float>& values) {
+  return from_vector(values, {static_cast<int64_t>(values.size())}, DType::f32, kGpu);
+}
+
+__global__ void reverse(const float* from, float* to) {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(kThreads);
+  const int i = thread_index().x;
+  all[i] = from[i];
+  sync_block();
+  to[i] = all[kThreads - 1 - i];
+}
+
+__global__ void reverse_without_barrier(const float* from, float* to) {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(kThreads);
+  const int i = thread_index().x;
+  all[i] = from[i];
+  to[i] = all[i ^ 1];
+}
+
+__global__ void read_unwritten(float* to) {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(kThreads);
+  to[0] = all[thread_index().x];
+}
+
+__global__ void shared_overrun() {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(kThreads);
+  all[thread_index().x + 1] = 1;
+}
+
+__global__ void read_at(const float* from, int64_t at, float* to) { to[0] = from[at]; }
+__global__ void write_at(float* to, int64_t at) { to[at] = 0; }
+
+__global__ void some_leave_early() {
+  if (thread_index().x >= 40) return;
+  sync_block();
+}
+
+__global__ void two_barriers() {
+  if (thread_index().x < 32)
+    sync_block();
+  else
+    sync_block();
+}
+
+__global__ void half_a_shuffle(float* to) {
+  const int i = thread_index().x;
+  if (i % 2 == 0) to[i] = shuffle_xor(static_cast<float>(i), 2);
+}
+
+__global__ void two_shuffles(float* to) {
+  const int i = thread_index().x;
+  const auto value = static_cast<float>(i);
+  to[i] = i % 2 == 0 ? shuffle_xor(value, 2) : shuffle_down(value, 2);
+}
+
+__global__ void all_shuffles(float* to) {
+  const int i = thread_index().x;
+  const auto value = static_cast<float>(i);
+  to[i] =
+      shuffle_up(value, 1) * 1000000 + shuffle_down(value, 1) * 10000 + shuffle_xor(value, 3) * 100 + shuffle(value, 7);
+}
+
+__global__ void copy_through_shared(const float* from, float* to, bool wait) {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(4 * kThreads);
+  const int i = thread_index().x;
+  copy_async_16(all, 4 * i, from + 4 * i, i % 2 == 0);
+  commit_copies();
+  if (wait) wait_copies<0>();
+  for (int k = 0; k < 4; ++k) to[4 * i + k] = all[4 * i + k];
+}
+
+/// c (16, 8) = a (16, 16) b (16, 8), b given transposed (8, 16) or as it is.
+__global__ void multiply(const bfloat16* a, const bfloat16* b, float* c, bool b_transposed) {
+  SharedArena arena;
+  const Shared<bfloat16> left = arena.take<bfloat16>(256), right = arena.take<bfloat16>(128);
+  const int lane = lane_index();
+  for (int i = lane; i < 256; i += kWarp) left[i] = a[i];
+  for (int i = lane; i < 128; i += kWarp) right[i] = b[i];
+  sync_warp();
+  FragmentA fa;
+  FragmentB fb;
+  FragmentC fc{};
+  load_matrix_x4(fa.at, left, lane % 16 * 16 + lane / 16 * 8);
+  if (b_transposed)
+    load_matrix_x2(fb.at, right, lane % 8 * 16 + lane / 8 % 2 * 8);
+  else
+    load_matrix_x2_transposed(fb.at, right, lane % 16 * 8);
+  multiply_16x8x16(fc, fa, fb);
+  for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = fc.at[i];
+}
+
+std::vector<float> counted(int n) {
+  std::vector<float> values;
+  for (int i = 0; i < n; ++i) values.push_back(static_cast<float>(i));
+  return values;
+}
+
+const size_t kShared = shared_size<float>(kThreads);
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_barrier_makes_what_others_wrote_readable) {
+  const Tensor from = on_gpu(counted(kThreads)), to = on_gpu(counted(kThreads));
+  launch({"reverse", 1, kThreads, kShared}, reverse, static_cast<const float*>(from.data()),
+         static_cast<float*>(to.data()));
+  auto expected = counted(kThreads);
+  std::reverse(expected.begin(), expected.end());
+  BOOST_TEST(to_vector<float>(to) == expected, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(missing_barriers_are_caught) {
+  const Tensor x = on_gpu(counted(kThreads));
+  auto* at = static_cast<float*>(x.data());
+  // In forward order the first thread reads what the second has not written yet; in reverse order it is the other way
+  // around for the neighbours, and what was written was written without a barrier.
+  check_error(
+      [&] {
+        launch({"race", 1, kThreads, kShared}, reverse_without_barrier, at, at);
+      },
+      "race, block (0, 0, 0)");
+}
+
+BOOST_AUTO_TEST_CASE(shared_memory_is_watched) {
+  const Tensor x = on_gpu(counted(kThreads));
+  auto* at = static_cast<float*>(x.data());
+  check_error(
+      [&] {
+        launch({"unwritten", 1, kThreads, kShared}, read_unwritten, at);
+      },
+      "reads shared memory that nobody wrote");
+  check_error(
+      [&] {
+        launch({"overrun", 1, kThreads, kShared}, shared_overrun);
+      },
+      "thread 63: touches bytes 256 to 260 of a piece of shared memory of 256 bytes");
+  check_error([&] { launch({"too_little", 1, kThreads, 16}, shared_overrun); }, "the launch asked for 16");
+}
+
+BOOST_AUTO_TEST_CASE(global_memory_ends_where_it_ends) {
+  const Tensor x = on_gpu(counted(kThreads)), odd = on_gpu(counted(5));
+  auto* at = static_cast<float*>(x.data());
+  check_error([&] { launch({"beyond", 1, kWarp}, read_at, at, kThreads, at); }, "beyond, block (0, 0, 0), thread ");
+  check_error([&] { launch({"far", 1, kWarp}, write_at, at, -5000); }, "lies in no allocation");
+  // Five floats leave twelve bytes to the guard page.
+  check_error(
+      [&] {
+        launch({"slack", 1, kWarp}, write_at, static_cast<float*>(odd.data()), 5);
+      },
+      "slack: wrote past the end of an allocation of 20 bytes");
+  static_cast<float*>(odd.data())[5] = std::bit_cast<float>(0xffffffffu);  // as it was
+}
+
+BOOST_AUTO_TEST_CASE(threads_must_meet) {
+  check_error(
+      [] {
+        launch({"early", 1, kThreads}, some_leave_early);
+      },
+      std::string("thread 40: ended, while thread 0 waits at the barrier at ") + __FILE__);
+  check_error([] { launch({"two", 1, kThreads}, two_barriers); }, "waits at the barrier at");
+  const Tensor x = on_gpu(counted(kThreads));
+  auto* at = static_cast<float*>(x.data());
+  check_error([&] { launch({"half", 1, kThreads}, half_a_shuffle, at); }, "for lanes that never come");
+  check_error([&] { launch({"mixed", 1, kThreads}, two_shuffles, at); }, "other lanes of its warp in");
+  check_error([&] { launch({"odd", 1, 33}, half_a_shuffle, at); }, std::string("odd, launched at ") + __FILE__);
+}
+
+BOOST_AUTO_TEST_CASE(shuffles_take_from_where_they_say) {
+  const Tensor x = on_gpu(counted(kWarp));
+  launch({"shuffles", 1, kWarp}, all_shuffles, static_cast<float*>(x.data()));
+  const auto values = to_vector<float>(x);
+  BOOST_TEST(values[0] == 0 * 1000000 + 1 * 10000 + 3 * 100 + 7);
+  BOOST_TEST(values[5] == 4 * 1000000 + 6 * 10000 + 6 * 100 + 7);
+  BOOST_TEST(values[31] == 30 * 1000000 + 31 * 10000 + 28 * 100 + 7);
+}
+
+BOOST_AUTO_TEST_CASE(asynchronous_copies_arrive_when_waited_for) {
+  const Tensor from = on_gpu(counted(4 * kThreads)), to = on_gpu(counted(4 * kThreads));
+  const auto copy = [&](bool wait) {
+    launch({"copy", 1, kThreads, 4 * kShared}, copy_through_shared, static_cast<const float*>(from.data()),
+           static_cast<float*>(to.data()), wait);
+  };
+  copy(true);
+  const auto values = to_vector<float>(to);
+  for (size_t i = 0; i < values.size(); ++i) BOOST_TEST(values[i] == (i / 4 % 2 == 0 ? static_cast<float>(i) : 0));
+  check_error([&] { copy(false); }, "reads an asynchronous copy before waiting for it");
+}
+
+BOOST_AUTO_TEST_CASE(fragments_multiply_as_matrices_do) {
+  const Tensor a = test::randn({16, 16}, 1, DType::bf16), b = test::randn({16, 8}, 2, DType::bf16);
+  const auto left = to_vector<double>(a), right = to_vector<double>(b);
+  std::vector<double> product(128), turned(128);
+  for (size_t m = 0; m < 16; ++m)
+    for (size_t n = 0; n < 8; ++n)
+      for (size_t k = 0; k < 16; ++k) {
+        product[m * 8 + n] += left[m * 16 + k] * right[k * 8 + n];
+        turned[n * 16 + k] = right[k * 8 + n];
+      }
+  const Tensor b_turned = from_vector(turned, {8, 16}, DType::bf16);
+  for (const bool transposed : {false, true}) {
+    const Tensor c = empty({16, 8}, DType::f32, kGpu), gpu_a = moved_to(a, kGpu),
+                 gpu_b = moved_to(transposed ? b_turned : b, kGpu);
+    launch({"multiply", 1, kWarp, 768}, multiply, static_cast<const bfloat16*>(gpu_a.data()),
+           static_cast<const bfloat16*>(gpu_b.data()), static_cast<float*>(c.data()), transposed);
+    test::check_close(c, from_vector(product, {16, 8}), 1e-6, transposed ? "b transposed" : "b");
+  }
+}
+
+}  // namespace ratel::cuda

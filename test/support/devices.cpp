@@ -1,0 +1,46 @@
+#include "test/support/devices.h"
+
+#include <cstdlib>
+#include <iostream>
+#include <map>
+
+namespace ratel::test {
+namespace {
+
+std::map<std::string, int>& skipped() {
+  static std::map<std::string, int> counts;
+  return counts;
+}
+
+void print_skipped() {
+  for (const auto& [reason, count] : skipped())
+    std::cout << "skipped on CUDA: " << count << (count == 1 ? " case, " : " cases, ") << reason << '\n';
+}
+
+}  // namespace
+
+std::vector<Device> devices() {
+  std::vector<Device> present{kCpu};
+  for (int index = 0; index < cuda_device_count(); ++index) present.push_back({DeviceType::cuda, index});
+  return present;
+}
+
+void note_skipped(const std::string& reason) {
+  if (skipped().empty()) std::atexit(print_skipped);
+  ++skipped()[reason];
+}
+
+void on_gpus(const std::function<void(Device)>& f) {
+  if (kHasCuda && cuda_device_count() == 0) note_skipped("no GPU");
+  for (int index = 0; index < cuda_device_count(); ++index) {
+    try {
+      f({DeviceType::cuda, index});
+    } catch (const Error& error) {
+      const std::string what = error.what();
+      if (what.find("computes on the CPU only") == std::string::npos) throw;
+      note_skipped(what);
+    }
+  }
+}
+
+}  // namespace ratel::test
