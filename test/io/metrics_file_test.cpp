@@ -59,6 +59,22 @@ BOOST_AUTO_TEST_CASE(truncating) {
   BOOST_TEST(folder.count() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(what_a_crash_left_after_the_step_is_cut_off) {
+  const TemporaryFolder folder;
+  const std::string good = "{\"step\":1}\n{\"step\":2}\n", zeros(40, '\0');
+  for (const std::string& rest :
+       {zeros + "\n", std::string("{\"step\":3}\n{\"st\n{\"step\":5}\n"), std::string("7\n")}) {
+    const std::string path = folder.file("m", good + rest);
+    check_error(ErrorKind::input, "m:", [&] { truncate_after(path, 9); });  // rows that the run needs are missing
+    BOOST_TEST(content_of(path) == good + rest);
+    truncate_after(path, 2);
+    BOOST_TEST(content_of(path) == good);
+    const std::string anew = folder.file("n", rest);
+    truncate_after(anew, 0);
+    BOOST_TEST(content_of(anew).empty());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
   const TemporaryFolder folder;
   const std::string text = "{\"step\":1}\n{\"step\":}\n";
@@ -66,7 +82,7 @@ BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
   check_error(ErrorKind::input, "m:3: expected an object, found 7", [] { parse_metrics("{}\n{}\n7\n", "m"); });
   check_error(ErrorKind::input, "m:1:", [] { parse_metrics("\n", "m"); });
   const std::string path = folder.file("m", text);
-  check_error(ErrorKind::input, ":2:8: ", [&] { truncate_after(path, 0); });
+  check_error(ErrorKind::input, ":2:8: ", [&] { truncate_after(path, 2); });
   BOOST_TEST(content_of(path) == text);
   check_error(ErrorKind::input, "No such file", [&] { read_metrics(folder.path("none")); });
 }
