@@ -54,6 +54,13 @@ void sync_path(const std::string& path, int flags) {
   sync_descriptor(file.get(), path);
 }
 
+std::filesystem::file_status status_of(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::status_known(status)) fail_input(path, "not looked up: ", error.message());
+  return status;
+}
+
 std::string parent_of(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();
   return parent.empty() ? "." : parent.string();
@@ -124,6 +131,20 @@ void AtomicFile::commit() {
     fail_disk(path_, "not renamed from ", file_.path(), ": ", reason(errno));
   committed_ = true;
   fsync_directory(parent_of(path_));
+}
+
+bool path_exists(const std::string& path) { return std::filesystem::exists(status_of(path)); }
+
+bool is_folder(const std::string& path) { return std::filesystem::is_directory(status_of(path)); }
+
+std::vector<std::string> paths_in(const std::string& folder) {
+  std::vector<std::string> paths;
+  if (!is_folder(folder)) return paths;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    paths.push_back(at->path().string());
+  if (error) fail_input(folder, "the folder is not read: ", error.message());
+  return paths;
 }
 
 std::string read_text_file(const std::string& path, size_t limit) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ratel::io {
 
@@ -73,6 +74,14 @@ class AtomicFile {
   OutputFile file_;
   bool committed_ = false;
 };
+
+/// Whether anything, or a folder, is at a path, symbolic links followed. Throws Error(input) where the system does not
+/// tell: a folder above it may not be read, a name is too long, links lead in a circle.
+bool path_exists(const std::string& path);
+bool is_folder(const std::string& path);
+/// The paths of what is in a folder, in no order; none where there is no folder. Throws Error(input) where it may not
+/// be read.
+std::vector<std::string> paths_in(const std::string& folder);
 
 /// The whole file. Throws Error(input) where it is missing, unreadable or longer than `limit` bytes.
 std::string read_text_file(const std::string& path, size_t limit);

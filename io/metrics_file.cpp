@@ -56,7 +56,7 @@ std::vector<Json> read_metrics(const std::string& path) {
 }
 
 void truncate_after(const std::string& path, int64_t step) {
-  if (std::error_code error; !std::filesystem::exists(path, error)) return;
+  if (!path_exists(path)) return;
   const MappedFile file = MappedFile::open(path);
   std::string kept;
   bool passed = step < 1;  // steps count from 1: nothing is kept then

@@ -151,14 +151,13 @@ void verify_checkpoint(const std::string& checkpoint) {
 std::vector<CheckpointEntry> list_checkpoints(const std::string& run) {
   constexpr std::string_view kPrefix = "step-";
   std::vector<CheckpointEntry> found;
-  std::error_code error;
-  for (fs::directory_iterator at(checkpoints_path(run), error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename();
+  for (const std::string& path : io::paths_in(checkpoints_path(run))) {
+    const std::string name = fs::path(path).filename();
     if (!name.starts_with(kPrefix)) continue;
     int64_t step = 0;
     const char* last = name.data() + name.size();
     const auto [stop, problem] = std::from_chars(name.data() + kPrefix.size(), last, step);
-    if (problem == std::errc() && stop == last) found.push_back({step, at->path().string()});
+    if (problem == std::errc() && stop == last) found.push_back({step, path});
   }
   std::sort(found.begin(), found.end(),
             [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });

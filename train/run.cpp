@@ -1,9 +1,7 @@
 #include "train/run.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "io/file.h"
@@ -24,8 +22,7 @@ constexpr int64_t kAdaptStepsPart = 10;  // a tenth of the steps of pretraining
 using Initialize = std::function<void(const nn::ParamStore& parameters)>;
 
 bool resumes_with_config(const RunOptions& options) {
-  std::error_code error;
-  return options.start == Start::resume && std::filesystem::exists(config_path(options.out), error);
+  return options.start == Start::resume && io::path_exists(config_path(options.out));
 }
 
 void check_folder(const RunOptions& options) {
@@ -164,8 +161,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
 
 /// The config of the run whose checkpoint a model folder is; where it is none, the defaults with the model's own sizes.
 TrainConfig config_of_source(const std::string& folder) {
-  std::error_code error;
-  if (std::filesystem::exists(folder + "/state.json", error)) return read_checkpoint_state(folder).config;
+  if (io::path_exists(folder + "/state.json")) return read_checkpoint_state(folder).config;
   TrainConfig config;
   const ModelDescription description = load_model(folder).description;
   config.model = description.config;

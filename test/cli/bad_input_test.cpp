@@ -96,6 +96,27 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
   check_fails({"plot", none, "--output", t.scratch / "x.svg"}, 3, none);
 }
 
+BOOST_AUTO_TEST_CASE(paths_the_system_does_not_look_up) {
+  const Trained& t = trained();
+  const std::string loop = t.scratch / "loop";
+  fs::create_symlink("loop", loop);
+  for (const std::string& path : {loop, loop + "/x", t.scratch / std::string(300, 'n'), t.text + "/x"}) {
+    check_fails({"inspect", path}, 3, path);
+    check_fails({"plot", path, "--output", t.scratch / "x.svg"}, 3, path);
+    check_fails({"tokenize", path, "--output", t.scratch / "x.bin"}, 3, path);
+    check_fails(eval_of(path), 3, path);
+    check_fails({"eval", "--model", t.run, "--data", path}, 3, path);
+    check_fails({"train", "--config", path, "--data", t.data, "--out", t.scratch / "x"}, 3, path);
+    check_fails({"adapt", "--from", path, "--dilation=2", "--data", t.data, "--out", t.scratch / "x"}, 3, path);
+  }
+  // A run whose checkpoints cannot be looked up does not start anew.
+  const std::string run = t.scratch / "unreadable";
+  fs::create_directory(run);
+  fs::copy(t.run + "/config.toml", run + "/config.toml");
+  fs::create_symlink("checkpoints", run + "/checkpoints");
+  check_fails(t.training(run, {"--resume"}), 3, "checkpoints: not looked up: Too many levels of symbolic links");
+}
+
 BOOST_AUTO_TEST_CASE(configurations_that_are_wrong) {
   const Trained& t = trained();
   write(t.scratch / "key.toml", "[train]\nstpes = 3\n");

@@ -14,9 +14,12 @@ using ratel::io::AtomicFile;
 using ratel::io::free_space;
 using ratel::io::fsync_directory;
 using ratel::io::fsync_file;
+using ratel::io::is_folder;
 using ratel::io::MappedFile;
 using ratel::io::Mapping;
 using ratel::io::OutputFile;
+using ratel::io::path_exists;
+using ratel::io::paths_in;
 using ratel::io::read_text_file;
 using ratel::io::write_file_atomically;
 using ratel::test::check_error;
@@ -90,6 +93,22 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_mapped) {
   check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open("/dev/null"); });
   BOOST_REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
   check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open(folder.path("pipe")); });
+}
+
+BOOST_AUTO_TEST_CASE(looking_up_what_is_there) {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("a", "hello"), loop = folder.path("loop");
+  std::filesystem::create_symlink("loop", loop);
+  std::filesystem::create_symlink(".", folder.path("here"));
+  BOOST_TEST((path_exists(file) && !is_folder(file)));
+  BOOST_TEST((path_exists(folder.path("here")) && is_folder(folder.path("here"))));
+  BOOST_TEST((!path_exists(folder.path("none")) && !path_exists(file + "/none") && !is_folder(file + "/none")));
+  check_error(ErrorKind::input, "Too many levels of symbolic links", [&] { (void)path_exists(loop); });
+  check_error(ErrorKind::input, "File name too long", [&] { (void)is_folder(std::string(300, 'n')); });
+
+  BOOST_TEST(paths_in(folder.path("")).size() == 3u);
+  BOOST_TEST((paths_in(folder.path("none")).empty() && paths_in(file).empty()));
+  check_error(ErrorKind::input, "Too many levels of symbolic links", [&] { (void)paths_in(loop); });
 }
 
 BOOST_AUTO_TEST_CASE(reading_text_up_to_a_limit) {
