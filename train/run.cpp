@@ -150,6 +150,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
+  data.file().validate();  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);

@@ -181,6 +181,19 @@ BOOST_FIXTURE_TEST_CASE(starting_where_something_is_and_sharing_a_folder_are_ref
   BOOST_TEST(!fs::exists(folder / "none"));
 }
 
+BOOST_FIXTURE_TEST_CASE(a_token_out_of_range_ends_the_run_before_its_first_step, Fixture) {
+  auto tokens = test::tiny_tokens(300, 1);
+  tokens[299] = test::kTinyVocab;  // in the tail, which no window reaches
+  test::write_tokens(folder / "data.bin", tokens, test::kTinyVocab + 1);
+  TrainOptions o = options("run");
+  bool started = false;
+  o.observer.start = [&](const train::TrainConfig&, int64_t, int64_t) { started = true; };
+  check_error([&] { train::train_run(o); },
+              o.data + ":598: token 299 is outside the vocabulary; expected an id below 17, found 17");
+  BOOST_TEST(!started);
+  BOOST_TEST(!fs::exists(o.out));
+}
+
 BOOST_FIXTURE_TEST_CASE(a_changed_run_is_refused_with_both_values_unless_allowed, Fixture) {
   part(options("run"), 4);
   const std::pair<const char*, const char*> changes[] = {
