@@ -73,7 +73,8 @@ Json cache_table(const RatPlusConfig& config, int64_t element_bytes) {
 }
 
 Json describe_model(const std::string& folder) {
-  const std::string config_file = folder + "/config.json", weights = folder + "/model.safetensors";
+  const std::string config_file = io::path_inside(folder, "config.json");
+  const std::string weights = io::path_inside(folder, "model.safetensors");
   const Json document = io::read_json_file(config_file);
   const io::JsonCursor cursor(document, config_file);
   const RatPlusConfig config = rat_plus_config_from_json(cursor["model"]);

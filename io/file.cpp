@@ -147,6 +147,16 @@ std::vector<std::string> paths_in(const std::string& folder) {
   return paths;
 }
 
+std::string path_inside(const std::string& folder, std::string_view name) {
+  std::string path = folder + '/' + std::string(name);
+  std::error_code missing, dangling;
+  const auto home = std::filesystem::canonical(folder, missing), there = std::filesystem::canonical(path, dangling);
+  if (missing || dangling) return path;  // whoever opens it says what is wrong
+  if (std::mismatch(home.begin(), home.end(), there.begin(), there.end()).first != home.end())
+    fail_input(path, "expected a file of this folder, found a link that leads out of it, to ", there.string());
+  return path;
+}
+
 std::string read_text_file(const std::string& path, size_t limit) {
   const MappedFile file = MappedFile::open(path);
   if (file.bytes().size() > limit)

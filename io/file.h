@@ -83,6 +83,10 @@ bool is_folder(const std::string& path);
 /// be read.
 std::vector<std::string> paths_in(const std::string& folder);
 
+/// folder/name, for reading. Throws Error(input) where that is a symbolic link which leads out of the folder: a model
+/// that somebody sent must not name other files of this machine.
+std::string path_inside(const std::string& folder, std::string_view name);
+
 /// The whole file. Throws Error(input) where it is missing, unreadable or longer than `limit` bytes.
 std::string read_text_file(const std::string& path, size_t limit);
 

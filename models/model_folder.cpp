@@ -15,8 +15,7 @@ constexpr std::string_view kArchitecture = "rat_plus";
 constexpr std::array<std::string_view, 6> kMembers{"format_version", "architecture", "dtype",
                                                    "tokenizer",      "model",        "adapted_pattern"};
 
-std::string config_path(const std::string& folder) { return folder + "/config.json"; }
-std::string weights_path(const std::string& folder) { return folder + "/model.safetensors"; }
+constexpr std::string_view kConfigFile = "config.json", kWeightsFile = "model.safetensors";
 
 /// The model's parameters without their memory.
 nn::ParamStore shapes_of(const RatPlusConfig& config) {
@@ -86,14 +85,14 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, tensor] : store.parameters()) tensors.emplace_back(name, detach(tensor));
-  io::save_safetensors(weights_path(folder), tensors);
-  io::write_file_atomically(config_path(folder), config.dump(2) + '\n');
+  io::save_safetensors(concat_text(folder, '/', kWeightsFile), tensors);
+  io::write_file_atomically(concat_text(folder, '/', kConfigFile), config.dump(2) + '\n');
 }
 
 LoadedModel load_model(const std::string& folder, DType dtype) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
-  const Config config = read_config(config_path(folder));
-  const auto file = io::SafetensorsFile::open(weights_path(folder));
+  const Config config = read_config(io::path_inside(folder, kConfigFile));
+  const auto file = io::SafetensorsFile::open(io::path_inside(folder, kWeightsFile));
   std::vector<nn::NamedShape> found;
   for (const auto& entry : file.entries()) found.push_back({entry.name, entry.shape});
   shapes_of(config.description.config).check_shapes(found, file.path());

@@ -154,6 +154,36 @@ BOOST_AUTO_TEST_CASE(models_that_are_damaged) {
   check_fails(eval_of(cut), 3, weights);
 }
 
+BOOST_AUTO_TEST_CASE(links_that_leave_their_folder) {
+  const Trained& t = trained();
+  const std::string secret = t.scratch / "secret";
+  const auto replace_by_link = [](const std::string& file, const std::string& to) {
+    fs::rename(file, to);
+    fs::create_symlink(to, file);
+  };
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    const std::string model = t.model(std::string("linked ") + name), file = model + "/" + name;
+    replace_by_link(file, secret + name);
+    for (const Words& words :
+         {eval_of(model), Words{"inspect", model}, Words{"generate", "--model", model, "--prompt", "a"}})
+      check_fails(words, 3, file + ": expected a file of this folder, found a link that leads out of it");
+    check_fails({"adapt", "--from", model, "--dilation=2", "--data", t.data, "--out", t.scratch / "x"}, 3, file);
+    fs::remove(file);
+    fs::rename(secret + name, model + "/real");
+    fs::create_symlink("real", file);  // inside the folder: fine, as is a link to the folder itself
+    fs::create_directory_symlink(model, t.scratch / std::string("to ") + name);
+    BOOST_TEST(run_ratel(eval_of(t.scratch / std::string("to ") + name)).code == 0);
+  }
+  for (const char* name :
+       {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"}) {
+    const std::string copy = t.scratch / std::string("checkpoint ") + name, file = copy + "/" + name;
+    fs::copy(t.checkpoint, copy);
+    replace_by_link(file, secret + name);
+    for (const Words& words : {eval_of(copy), Words{"inspect", copy}})
+      check_fails(words, 3, file + ": expected a file of this folder, found a link that leads out of it");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(checkpoints_that_are_damaged) {
   const Trained& t = trained();
   const std::string run = t.scratch / "damaged";

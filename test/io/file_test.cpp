@@ -19,6 +19,7 @@ using ratel::io::MappedFile;
 using ratel::io::Mapping;
 using ratel::io::OutputFile;
 using ratel::io::path_exists;
+using ratel::io::path_inside;
 using ratel::io::paths_in;
 using ratel::io::read_text_file;
 using ratel::io::write_file_atomically;
@@ -109,6 +110,26 @@ BOOST_AUTO_TEST_CASE(looking_up_what_is_there) {
   BOOST_TEST(paths_in(folder.path("")).size() == 3u);
   BOOST_TEST((paths_in(folder.path("none")).empty() && paths_in(file).empty()));
   check_error(ErrorKind::input, "Too many levels of symbolic links", [&] { (void)paths_in(loop); });
+}
+
+BOOST_AUTO_TEST_CASE(a_link_out_of_a_folder) {
+  const TemporaryFolder folder, other;
+  const std::string home = folder.path("home");
+  write_file_atomically(folder.path("home2"), "beside");
+  std::filesystem::create_directory(home);
+  for (const char* to : {"../home2", ".."}) {
+    std::filesystem::remove(home + "/a");
+    std::filesystem::create_symlink(to, home + "/a");
+    check_error(ErrorKind::input, home + "/a: expected a file of this folder, found a link",
+                [&] { (void)path_inside(home, "a"); });
+  }
+  std::filesystem::create_symlink("b", home + "/c");
+  BOOST_TEST(path_inside(home, "c") == home + "/c");  // leads nowhere
+  write_file_atomically(home + "/b", "x");
+  BOOST_TEST(path_inside(home, "c") == home + "/c");
+  std::filesystem::create_symlink(home, other.path("link"));
+  BOOST_TEST(path_inside(other.path("link"), "c") == other.path("link/c"));
+  BOOST_TEST(path_inside(folder.path("none"), "c") == folder.path("none/c"));
 }
 
 BOOST_AUTO_TEST_CASE(reading_text_up_to_a_limit) {
