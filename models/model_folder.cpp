@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/free_memory.h"
 #include "io/file.h"
 #include "io/report.h"
 #include "io/safetensors.h"
@@ -100,6 +101,9 @@ LoadedModel load_model(const std::string& folder, DType dtype) {
     if (entry.dtype != config.dtype)
       fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
 
+  const int64_t parameters = config.description.config.parameter_count();
+  require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
+                 concat_text(folder, ": weights of ", parameters, " parameters"));
   nn::ParamStore store(dtype, 0, nn::Start::empty);
   RatPlus model(nn::Scope(store), config.description.config);
   std::vector<nn::NamedTensor> tensors;

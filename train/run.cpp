@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/free_memory.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
 #include "io/token_file.h"
@@ -146,10 +147,19 @@ class Session {
   std::string saved_, last_skipped_;
 };
 
+/// Throws Error(memory) where what training keeps of every parameter does not fit into what is free.
+void require_memory_for(const TrainConfig& config) {
+  const int64_t parameters = config.model.parameter_count();
+  const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
+  require_memory(parameters * static_cast<int64_t>(weight + 3 * wide),  // the gradient and both moments are wide
+                 concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
+}
+
 RunResult run(const TrainConfig& config, const RunOptions& options, const Initialize& initialize) {
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
+  require_memory_for(config);
   data.file().validate();  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
