@@ -48,12 +48,6 @@ void sync_descriptor(int descriptor, const std::string& path) {
     fail_disk(path, "not brought to the disk: ", reason(errno));
 }
 
-void sync_path(const std::string& path, int flags) {
-  const Descriptor file(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags); }));
-  if (file.get() < 0) fail_disk(path, "not opened: ", reason(errno));
-  sync_descriptor(file.get(), path);
-}
-
 std::filesystem::file_status status_of(const std::string& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
@@ -174,9 +168,11 @@ void write_file_atomically(const std::string& path, std::string_view text) {
   write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
-void fsync_file(const std::string& path) { sync_path(path, 0); }
-
-void fsync_directory(const std::string& path) { sync_path(path, O_DIRECTORY); }
+void fsync_directory(const std::string& path) {
+  const Descriptor folder(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY); }));
+  if (folder.get() < 0) fail_disk(path, "not opened: ", reason(errno));
+  sync_descriptor(folder.get(), path);
+}
 
 uint64_t free_space(const std::string& path) {
   struct statvfs status {};

@@ -94,8 +94,7 @@ std::string read_text_file(const std::string& path, size_t limit);
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::string& path, std::string_view text);
 
-/// Returns once the file's bytes, or the folder's names, are on the disk. Throws Error(disk).
-void fsync_file(const std::string& path);
+/// Returns once the folder's names are on the disk. Throws Error(disk).
 void fsync_directory(const std::string& path);
 
 /// Bytes that may still be written to the file system of `path`; where that does not exist yet, of the nearest folder

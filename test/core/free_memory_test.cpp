@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "core/error.h"
-#include "test/io/support.h"
+#include "test/support/temporary_folder.h"
 
 namespace fs = std::filesystem;
 using ratel::free_memory;
@@ -15,10 +15,10 @@ namespace {
 /// A root folder with a /proc and a /sys of ours.
 struct Root {
   ratel::test::TemporaryFolder folder;
-  std::string path = folder.path("");
+  std::string path = folder / "";
 
   void write(const std::string& name, const std::string& text) const {
-    const fs::path file = folder.path(name);
+    const fs::path file = folder / name;
     fs::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
