@@ -30,12 +30,6 @@ struct Config {
   DType dtype;  // of the file's tensors
 };
 
-Tokenizer tokenizer_named(const io::JsonCursor& json) {
-  for (const Tokenizer tokenizer : {Tokenizer::bytes, Tokenizer::none})
-    if (json.as_string() == name_of(tokenizer)) return tokenizer;
-  fail_input(json.where(), R"(expected "bytes" or "none", found )", io::in_quotes(json.as_string()));
-}
-
 DType dtype_named(const io::JsonCursor& json) {
   const auto dtype = ratel::dtype_named(json.as_string());
   if (!dtype || !is_float(*dtype))
@@ -52,7 +46,7 @@ Config read_config(const std::string& path) {
   if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
     fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::in_quotes(architecture));
   check_members(json, kMembers);
-  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_named(json["tokenizer"]), {}},
+  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_from_json(json["tokenizer"]), {}},
                 dtype_named(json["dtype"])};
   if (const auto adapted = json.find("adapted_pattern")) config.description.adapted = model_pattern_from_json(*adapted);
   try {
@@ -77,7 +71,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   io::Json config = io::Json::object({{"format_version", kModelFormatVersion},
                                       {"architecture", kArchitecture},
                                       {"dtype", name_of(store.dtype())},
-                                      {"tokenizer", name_of(description.tokenizer)},
+                                      {"tokenizer", name_in(names_of(description.tokenizer), description.tokenizer)},
                                       {"model", to_json(description.config)}});
   if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
 

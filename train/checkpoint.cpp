@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "autograd/gradient.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/safetensors.h"
@@ -152,10 +152,8 @@ std::vector<CheckpointEntry> list_checkpoints(const std::string& run) {
   for (const std::string& path : io::paths_in(checkpoints_path(run))) {
     const std::string name = fs::path(path).filename();
     if (!name.starts_with(kPrefix)) continue;
-    int64_t step = 0;
-    const char* last = name.data() + name.size();
-    const auto [stop, problem] = std::from_chars(name.data() + kPrefix.size(), last, step);
-    if (problem == std::errc() && stop == last) found.push_back({step, path});
+    if (const auto step = to_number<int64_t>(std::string_view(name).substr(kPrefix.size())))
+      found.push_back({*step, path});
   }
   std::sort(found.begin(), found.end(),
             [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });
