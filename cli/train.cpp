@@ -64,6 +64,7 @@ template <class Target, class Run>
 int run_to_end(Target& target, const RunArguments& common, Run&& run) {
   check(!common.data.empty(), "--data is missing");
   check(!common.out.empty(), "--out is missing");
+  if (common.resume && train::is_empty_run(common.out)) note(common.out, ": nothing to resume, starting anew");
   catch_signals();
   outlive_readers();
   TrainingView view;

@@ -55,6 +55,18 @@ void check_unchanged(const CheckpointState& was, const TrainConfig& config, cons
   if (options.observer.warn) options.observer.warn(concat_text("resuming with changes: ", list));
 }
 
+/// The run's number of threads; the caller's own again at the end.
+class RunThreads {
+ public:
+  explicit RunThreads(const TrainConfig& config) { set_num_threads(static_cast<int>(config.train.threads)); }
+  ~RunThreads() { set_num_threads(before_); }
+  RunThreads(const RunThreads&) = delete;
+  RunThreads& operator=(const RunThreads&) = delete;
+
+ private:
+  int before_ = num_threads();
+};
+
 /// One run from the first step of this session to its last.
 class Session {
  public:
@@ -80,7 +92,8 @@ class Session {
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
     } else {
-      if (options_.start == Start::resume && options_.observer.warn)
+      // In an empty folder there is nothing to miss: such a command starts a run and takes it up again.
+      if (options_.start == Start::resume && options_.observer.warn && !is_empty_run(options_.out))
         options_.observer.warn(options_.out + ": no checkpoint to resume from; starting from the beginning");
       if (initialize) initialize(parameters_);
     }
@@ -164,7 +177,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
-  set_num_threads(static_cast<int>(config.train.threads));
+  const RunThreads threads(config);
   Session session(config, options, std::move(data));
   session.begin(initialize);
   return session.train();

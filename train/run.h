@@ -55,7 +55,7 @@ struct RunResult {
 /// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one (then the
 /// folder holds a run of this config, or nothing). It is
 /// bit-identical to never having stopped: weights, moments, schedule, data, losses. Rows of metrics.jsonl after that
-/// checkpoint are dropped. Results do not depend on the number of threads.
+/// checkpoint are dropped. Results do not depend on the number of threads, which is the caller's again afterwards.
 RunResult train_run(const TrainOptions& options);
 
 /// The config train_run would use, for --print-config.

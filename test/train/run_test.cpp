@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "models/model_folder.h"
+#include "ops/threads.h"
 #include "test/train/tiny_run.h"
 
 namespace fs = std::filesystem;
@@ -89,6 +90,17 @@ BOOST_FIXTURE_TEST_CASE(stopping_at_every_step_and_on_two_threads_changes_nothin
   }
 }
 
+BOOST_FIXTURE_TEST_CASE(the_number_of_threads_is_the_callers_again, Fixture) {
+  ratel::set_num_threads(3);
+  part(options("run"), 1);
+  BOOST_TEST(ratel::num_threads() == 3);
+  config.train.steps = 1;
+  config.optimizer.peak_rate = 0;
+  BOOST_TEST((kind_of([&] { train::train_run(options("run", Start::resume)); }) == ratel::ErrorKind::usage));
+  BOOST_TEST(ratel::num_threads() == 3);
+  ratel::set_num_threads(0);
+}
+
 BOOST_FIXTURE_TEST_CASE(rows_after_the_checkpoint_are_dropped, Fixture) {
   train::train_run(options("whole"));
   // As after a crash at step 7, the newest checkpoint being that of step 4.
@@ -126,7 +138,8 @@ BOOST_FIXTURE_TEST_CASE(a_run_without_a_checkpoint_resumes_from_the_beginning, F
   train::train_run(options("early", Start::resume));
   test::check_same_run(folder / "early", folder / "whole", 12, "early");
   BOOST_TEST(warnings.size() == 1u);
-  train::train_run(options("never", Start::resume));  // nothing is there at all
+  train::train_run(options("never", Start::resume));  // nothing is there at all, and so nothing to warn of
+  BOOST_TEST(warnings.size() == 1u);
   test::check_same_run(folder / "never", folder / "whole", 12, "never");
 }
 
