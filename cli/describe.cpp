@@ -5,6 +5,7 @@
 
 #include "cli/output.h"
 #include "cli/signals.h"
+#include "io/file.h"
 #include "io/metrics_file.h"
 #include "io/report.h"
 #include "io/safetensors.h"
@@ -72,7 +73,8 @@ Json cache_table(const RatPlusConfig& config, int64_t element_bytes) {
 }
 
 Json describe_model(const std::string& folder) {
-  const std::string config_file = folder + "/config.json", weights = folder + "/model.safetensors";
+  const std::string config_file = io::path_inside(folder, "config.json");
+  const std::string weights = io::path_inside(folder, "model.safetensors");
   const Json document = io::read_json_file(config_file);
   const io::JsonCursor cursor(document, config_file);
   const RatPlusConfig config = rat_plus_config_from_json(cursor["model"]);
@@ -125,7 +127,7 @@ Json describe_run(const std::string& folder) {
   Json result = start_of("run", folder);
   result.set("steps", config.train.steps);
   result.set("pattern", concat_text(config.pattern()));
-  if (fs::exists(train::metrics_path(folder)))
+  if (io::path_exists(train::metrics_path(folder)))
     if (const auto rows = io::read_metrics(train::metrics_path(folder)); !rows.empty()) result.set("last", rows.back());
   const auto newest = train::newest_checkpoint(folder, [](const std::string& what) { note("ratel: ", what); });
   result.set("newest_checkpoint", newest ? Json(newest->path) : Json());
@@ -164,9 +166,9 @@ Json describe_tokens(const std::string& path, int64_t vocab_size) {
 }
 
 Json describe_folder(const std::string& path) {
-  const auto has = [&](const char* name) { return fs::exists(path + "/" + name); };
+  const auto has = [&](const char* name) { return io::path_exists(path + "/" + name); };
   if (has("MANIFEST.json") || has("state.json")) return describe_checkpoint(path);
-  if (fs::exists(train::config_path(path)) || has("checkpoints")) return describe_run(path);
+  if (io::path_exists(train::config_path(path)) || has("checkpoints")) return describe_run(path);
   if (has("config.json") || has("model.safetensors")) return describe_model(path);
   fail_input(path, "expected a model, run or checkpoint folder, found none of config.json, config.toml, MANIFEST.json");
 }
@@ -181,8 +183,8 @@ bool looks_like_safetensors(const std::string& path) {
 }  // namespace
 
 Json describe(const std::string& path, int64_t vocab_size) {
-  if (!fs::exists(path)) fail_input(path, "no such file or folder");
-  if (fs::is_directory(path)) {
+  if (!io::path_exists(path)) fail_input(path, "no such file or folder");
+  if (io::is_folder(path)) {
     const fs::path clean = fs::path(path).lexically_normal();
     return describe_folder(clean.has_filename() ? clean.string() : clean.parent_path().string());
   }

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "core/free_memory.h"
+
 namespace ratel::cli {
 namespace {
 
@@ -71,9 +73,8 @@ Machine this_machine() {
   machine.system = value_of(contents("/etc/os-release"), "PRETTY_NAME");
   machine.processor = value_of(contents("/proc/cpuinfo"), "model name");
   machine.cores = usable_cores();
-  const std::string memory = contents("/proc/meminfo");
-  machine.memory = kibibytes_of(memory, "MemTotal");
-  machine.free_memory = kibibytes_of(memory, "MemAvailable");
+  machine.memory = kibibytes_of(contents("/proc/meminfo"), "MemTotal");
+  machine.free_memory = free_memory().value_or(0);
   machine.gpus = listed_gpus();
   machine.nvcc = find_nvcc();
   return machine;

@@ -1,8 +1,7 @@
 #include "cli/model_options.h"
 
-#include <filesystem>
-
 #include "cli/output.h"
+#include "io/file.h"
 #include "ops/threads.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
@@ -23,7 +22,7 @@ OpenedModel ModelOptions::open() const {
   set_num_threads(static_cast<int>(threads));
   const std::string folder =
       train::resolve_model_dir(path, [](const std::string& message) { note("ratel: ", message); });
-  const bool is_checkpoint = std::filesystem::exists(folder + "/state.json");
+  const bool is_checkpoint = io::path_exists(folder + "/state.json");
   const int64_t seq_len = is_checkpoint ? train::read_checkpoint_state(folder).config.data.seq_len : 256;
   return {folder, load_model(folder, *precision), seq_len};
 }

@@ -13,12 +13,10 @@ namespace ratel::cli {
 namespace {
 
 template <class T>
-T parse_number(const std::string& name, const std::string& text, std::string_view expected) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(error == std::errc{} && end == text.data() + text.size(), name, ": expected ", expected, ", found '", text,
-        "'");
-  return value;
+T parse_number(const std::string& name, std::string_view text, std::string_view expected) {
+  const auto value = to_number<T>(text);
+  check(value.has_value(), name, ": expected ", expected, ", found '", text, "'");
+  return *value;
 }
 
 /// --SECTION.KEY, with or without a value; a dot in the value makes none.
@@ -88,11 +86,8 @@ void Options::integers(const std::string& name, const std::string& value, std::v
                        const std::string& help) {
   impl_->add(name, value, "", help, [name, &target](const std::string& text) {
     target.clear();
-    for (size_t begin = 0; begin <= text.size();) {
-      const size_t end = std::min(text.find(',', begin), text.size());
-      target.push_back(parse_number<int64_t>(name, text.substr(begin, end - begin), "integers separated by commas"));
-      begin = end + 1;
-    }
+    for (const std::string_view part : split(text, ','))
+      target.push_back(parse_number<int64_t>(name, part, "integers separated by commas"));
   });
 }
 

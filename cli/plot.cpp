@@ -29,16 +29,16 @@ std::string name_of_pattern(const ModelPattern& pattern) {
 }
 
 Run read_run(const std::string& path) {
-  if (!fs::exists(path)) fail_input(path, "no such run folder or metrics file");
+  if (!io::path_exists(path)) fail_input(path, "no such run folder or metrics file");
   Run run;
-  if (!fs::is_directory(path)) {
+  if (!io::is_folder(path)) {
     run.name = fs::path(path).stem();
     run.rows = io::read_metrics(path);
   } else {
     const fs::path clean = fs::path(path).lexically_normal();
     run.name = clean.has_filename() ? clean.filename() : clean.parent_path().filename();
     run.rows = io::read_metrics(train::metrics_path(path));
-    if (fs::exists(train::config_path(path))) {
+    if (io::path_exists(train::config_path(path))) {
       const auto config = train::load_config(train::config_path(path), {});
       run.own = name_of_pattern(config.pattern());
       run.sparse = name_of_pattern(config.sparse_pattern());

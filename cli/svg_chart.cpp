@@ -17,6 +17,7 @@ constexpr std::array<const char*, 6> kColors = {"#0072b2", "#d55e00", "#009e73",
 constexpr double kWidth = 800, kHeight = 420, kLeft = 64, kRight = 776, kTop = 44, kBottom = 364;
 constexpr size_t kMostPoints = 712;  // one a pixel
 constexpr double kRowHeight = 20;
+constexpr double kFontSize = 13;
 
 struct Line {
   const Series* series;
@@ -163,13 +164,13 @@ std::string style_of(const Series& series, double width) {
 }
 
 std::string legend(const std::vector<Line>& lines) {
-  size_t longest = 0;
+  double longest = 0;
   std::vector<std::string> names;
   for (const Line& line : lines) {
     names.push_back(line.series->name + " " + fixed(line.mean.back(), 3));
-    longest = std::max(longest, names.back().size());
+    longest = std::max(longest, text_width(names.back()));
   }
-  const double width = 58 + 7.2 * static_cast<double>(longest), left = kRight - width - 8;
+  const double width = 48 + longest + 10, left = kRight - width - 8;
   const double height = kRowHeight * static_cast<double>(lines.size()) + 10;
   std::string out = concat_text("<rect x=\"", left, "\" y=\"", kTop + 4, "\" width=\"", width, "\" height=\"", height,
                                 "\" rx=\"4\" fill=\"#fff\" fill-opacity=\"0.85\" stroke=\"#d0d0d0\"/>\n");
@@ -205,6 +206,18 @@ std::vector<double> smoothed(const std::vector<double>& y, size_t reach) {
   return result;
 }
 
+double text_width(std::string_view text) {
+  constexpr std::string_view kWidest = "mW@%", kWide = "w=+<>~#&^";
+  double ems = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte & 0xc0u) == 0x80u) continue;  // inside a character
+    const bool is_wide = (c >= 'A' && c <= 'Z') || kWide.find(c) != std::string_view::npos;
+    ems += byte >= 0x80 || kWidest.find(c) != std::string_view::npos ? 1.0 : is_wide ? 0.87 : 0.64;
+  }
+  return ems * kFontSize;
+}
+
 std::string render_svg(const Chart& chart) {
   std::vector<Line> lines;
   for (const Series& series : chart.series)
@@ -212,13 +225,12 @@ std::string render_svg(const Chart& chart) {
   check(!lines.empty(), "plot: there is no point to draw");
   const Frame frame = frame_of(lines);
 
-  std::string out =
-      concat_text("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight, "\" width=\"",
-                  kWidth, "\" height=\"", kHeight,
-                  "\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"13\" fill=\"#222\">\n",
-                  "<title>", escaped(chart.title), "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
-                  "<clipPath id=\"frame\"><rect x=\"", kLeft, "\" y=\"", kTop, "\" width=\"", kRight - kLeft,
-                  "\" height=\"", kBottom - kTop, "\"/></clipPath>\n");
+  std::string out = concat_text(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight, "\" width=\"", kWidth,
+      "\" height=\"", kHeight, "\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"", kFontSize,
+      "\" fill=\"#222\">\n", "<title>", escaped(chart.title),
+      "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n", "<clipPath id=\"frame\"><rect x=\"", kLeft,
+      "\" y=\"", kTop, "\" width=\"", kRight - kLeft, "\" height=\"", kBottom - kTop, "\"/></clipPath>\n");
   out += axes(frame, chart);
   for (const Line& line : lines)
     out +=

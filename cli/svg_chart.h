@@ -32,4 +32,7 @@ std::vector<double> round_ticks(double low, double high, int count);
 /// as there are to the left: a steep start is not drawn out.
 std::vector<double> smoothed(const std::vector<double>& y, size_t reach);
 
+/// Pixels that a text of 13 px takes at most, by the widths of DejaVu Sans, the widest of the fonts that are asked for.
+double text_width(std::string_view text);
+
 }  // namespace ratel::cli

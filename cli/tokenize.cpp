@@ -11,6 +11,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/signals.h"
+#include "io/file.h"
 #include "io/token_file.h"
 #include "models/byte_tokenizer.h"
 
@@ -24,8 +25,8 @@ void check_inputs(const std::vector<std::string>& inputs, const std::string& out
   std::error_code error;
   for (const std::string& input : inputs) {
     if (input == "-") continue;
-    if (!fs::exists(input, error)) fail_input(input, "no such file");
-    if (fs::is_directory(input, error)) fail_input(input, "is a folder, expected a text file\nhint: ", input, "/*.txt");
+    if (!io::path_exists(input)) fail_input(input, "no such file");
+    if (io::is_folder(input)) fail_input(input, "is a folder, expected a text file\nhint: ", input, "/*.txt");
     check(!fs::equivalent(input, output, error), input, " is the input and the output");
   }
 }

@@ -17,8 +17,8 @@ std::vector<std::string> as_texts(const std::vector<Override>& overrides) {
   return texts;
 }
 
-/// What train and adapt have in common.
-struct RunOptions {
+/// The options that train and adapt share.
+struct RunArguments {
   std::string data, out;
   std::vector<Override> overrides;
   bool resume = false, allow_changes = false, print_config = false, json = false;
@@ -61,9 +61,10 @@ std::string about_fields() {
 }
 
 template <class Target, class Run>
-int run_to_end(Target& target, const RunOptions& common, Run&& run) {
+int run_to_end(Target& target, const RunArguments& common, Run&& run) {
   check(!common.data.empty(), "--data is missing");
   check(!common.out.empty(), "--out is missing");
+  if (common.resume && train::is_empty_run(common.out)) note(common.out, ": nothing to resume, starting anew");
   catch_signals();
   outlive_readers();
   TrainingView view;
@@ -75,7 +76,7 @@ int run_to_end(Target& target, const RunOptions& common, Run&& run) {
 }  // namespace
 
 int run_train(Arguments args) {
-  RunOptions common;
+  RunArguments common;
   std::string config;
   Options options("train", "Pretrains a model: dense, and jointly through a sparse pattern.");
   options.text("--config", "FILE.toml", config, "Configuration [that of RUN with --resume, else the defaults]");
@@ -94,7 +95,7 @@ int run_train(Arguments args) {
 }
 
 int run_adapt(Arguments args) {
-  RunOptions common;
+  RunArguments common;
   train::AdaptOptions target;
   Options options("adapt", "Adapts a pretrained model to one sparse pattern, with a small learning rate.");
   options.text("--from", "RUN|MODEL", target.from, "Run folder, checkpoint or model folder to start from",

@@ -1,14 +1,30 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 namespace ratel {
 
 /// Characters to insert, delete or replace to turn one text into the other (Levenshtein).
 size_t edit_distance(std::string_view a, std::string_view b);
+
+/// The parts of a text between separators: one more than there are separators.
+std::vector<std::string_view> split(std::string_view text, char separator);
+
+/// The number that the whole of a text is; nothing where it is none, or does not fit.
+template <class T>
+std::optional<T> to_number(std::string_view text) {
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return {};
+  return number;
+}
 
 /// The candidate nearest to a name nobody knows, for "did you mean ..."; the first of several. Empty where none comes
 /// near: where more than half of the longer text would have to change.

@@ -48,10 +48,11 @@ void sync_descriptor(int descriptor, const std::string& path) {
     fail_disk(path, "not brought to the disk: ", reason(errno));
 }
 
-void sync_path(const std::string& path, int flags) {
-  const Descriptor file(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags); }));
-  if (file.get() < 0) fail_disk(path, "not opened: ", reason(errno));
-  sync_descriptor(file.get(), path);
+std::filesystem::file_status status_of(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::status_known(status)) fail_input(path, "not looked up: ", error.message());
+  return status;
 }
 
 std::string parent_of(const std::string& path) {
@@ -126,6 +127,30 @@ void AtomicFile::commit() {
   fsync_directory(parent_of(path_));
 }
 
+bool path_exists(const std::string& path) { return std::filesystem::exists(status_of(path)); }
+
+bool is_folder(const std::string& path) { return std::filesystem::is_directory(status_of(path)); }
+
+std::vector<std::string> paths_in(const std::string& folder) {
+  std::vector<std::string> paths;
+  if (!is_folder(folder)) return paths;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    paths.push_back(at->path().string());
+  if (error) fail_input(folder, "the folder is not read: ", error.message());
+  return paths;
+}
+
+std::string path_inside(const std::string& folder, std::string_view name) {
+  std::string path = folder + '/' + std::string(name);
+  std::error_code missing, dangling;
+  const auto home = std::filesystem::canonical(folder, missing), there = std::filesystem::canonical(path, dangling);
+  if (missing || dangling) return path;  // whoever opens it says what is wrong
+  if (std::mismatch(home.begin(), home.end(), there.begin(), there.end()).first != home.end())
+    fail_input(path, "expected a file of this folder, found a link that leads out of it, to ", there.string());
+  return path;
+}
+
 std::string read_text_file(const std::string& path, size_t limit) {
   const MappedFile file = MappedFile::open(path);
   if (file.bytes().size() > limit)
@@ -143,9 +168,11 @@ void write_file_atomically(const std::string& path, std::string_view text) {
   write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
-void fsync_file(const std::string& path) { sync_path(path, 0); }
-
-void fsync_directory(const std::string& path) { sync_path(path, O_DIRECTORY); }
+void fsync_directory(const std::string& path) {
+  const Descriptor folder(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY); }));
+  if (folder.get() < 0) fail_disk(path, "not opened: ", reason(errno));
+  sync_descriptor(folder.get(), path);
+}
 
 uint64_t free_space(const std::string& path) {
   struct statvfs status {};

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ratel::io {
 
@@ -74,6 +75,18 @@ class AtomicFile {
   bool committed_ = false;
 };
 
+/// Whether anything, or a folder, is at a path, symbolic links followed. Throws Error(input) where the system does not
+/// tell: a folder above it may not be read, a name is too long, links lead in a circle.
+bool path_exists(const std::string& path);
+bool is_folder(const std::string& path);
+/// The paths of what is in a folder, in no order; none where there is no folder. Throws Error(input) where it may not
+/// be read.
+std::vector<std::string> paths_in(const std::string& folder);
+
+/// folder/name, for reading. Throws Error(input) where that is a symbolic link which leads out of the folder: a model
+/// that somebody sent must not name other files of this machine.
+std::string path_inside(const std::string& folder, std::string_view name);
+
 /// The whole file. Throws Error(input) where it is missing, unreadable or longer than `limit` bytes.
 std::string read_text_file(const std::string& path, size_t limit);
 
@@ -81,8 +94,7 @@ std::string read_text_file(const std::string& path, size_t limit);
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::string& path, std::string_view text);
 
-/// Returns once the file's bytes, or the folder's names, are on the disk. Throws Error(disk).
-void fsync_file(const std::string& path);
+/// Returns once the folder's names are on the disk. Throws Error(disk).
 void fsync_directory(const std::string& path);
 
 /// Bytes that may still be written to the file system of `path`; where that does not exist yet, of the nearest folder

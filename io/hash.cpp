@@ -5,8 +5,6 @@
 #include <cstring>
 #include <string_view>
 
-#include "io/file.h"
-
 namespace ratel::io {
 namespace {
 
@@ -88,7 +86,5 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   hash.update(bytes);
   return hash.hex();
 }
-
-std::string sha256_of_file(const std::string& path) { return sha256_hex(MappedFile::open(path).bytes()); }
 
 }  // namespace ratel::io

@@ -25,7 +25,5 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::span<const std::byte> bytes);
-/// Throws Error(input) where the file cannot be read.
-std::string sha256_of_file(const std::string& path);
 
 }  // namespace ratel::io

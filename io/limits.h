@@ -20,10 +20,4 @@ inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;
 inline constexpr size_t kSafetensorsTensors = 1'000'000;
 inline constexpr size_t kSafetensorsRank = kMaxRank;
 
-inline constexpr size_t kPickleBytes = 64'000'000;
-inline constexpr size_t kPickleOpcodes = 10'000'000;
-inline constexpr size_t kPickleDepth = 256;
-
-inline constexpr uint64_t kZipRatio = 100;  ///< uncompressed bytes for each compressed one
-
 }  // namespace ratel::io

@@ -56,13 +56,21 @@ std::vector<Json> read_metrics(const std::string& path) {
 }
 
 void truncate_after(const std::string& path, int64_t step) {
-  if (std::error_code error; !std::filesystem::exists(path, error)) return;
+  if (!path_exists(path)) return;
   const MappedFile file = MappedFile::open(path);
   std::string kept;
-  for_each_row(file.text(), path, [&](std::string_view line, const Json& row) {
-    const Json* at = row.find("step");
-    if (at != nullptr && at->is_int() && at->as_int() <= step) kept.append(line).append(1, '\n');
-  });
+  bool passed = step < 1;  // steps count from 1: nothing is kept then
+  try {
+    for_each_row(file.text(), path, [&](std::string_view line, const Json& row) {
+      const Json* at = row.find("step");
+      if (at == nullptr || !at->is_int()) return;
+      if (at->as_int() <= step) kept.append(line).append(1, '\n');
+      passed = passed || at->as_int() >= step;
+    });
+  } catch (const Error&) {
+    // A row that the run would keep must be readable; what a crash left after them goes anyway.
+    if (!passed) throw;
+  }
   write_file_atomically(path, kept);
 }
 

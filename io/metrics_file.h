@@ -30,7 +30,8 @@ std::vector<Json> read_metrics(const std::string& path);
 std::vector<Json> parse_metrics(std::string_view text, std::string_view path);
 
 /// Keeps only the rows whose integer "step" is at most `step`, for a run that resumes from there. The file is replaced
-/// atomically; nothing happens where there is none. Throws Error(input) as above, and Error(disk).
+/// atomically; nothing happens where there is none. Once a row of that step or a later one has been read, a line that
+/// is no row ends the file: a crash may leave anything there. Before it Error(input) is thrown as above. Error(disk).
 void truncate_after(const std::string& path, int64_t step);
 
 }  // namespace ratel::io

@@ -24,10 +24,15 @@ void checked_at(const std::string& where, F&& f) {
   }
 }
 
-Recurrence recurrence_named(const io::JsonCursor& json) {
-  for (const Recurrence recurrence : {Recurrence::gated, Recurrence::none})
-    if (json.as_string() == name_of(recurrence)) return recurrence;
-  fail_input(json.where(), R"(expected "gated" or "none", found )", io::in_quotes(json.as_string()));
+constexpr std::pair<Recurrence, std::string_view> kRecurrences[] = {{Recurrence::gated, "gated"},
+                                                                    {Recurrence::none, "none"}};
+constexpr std::pair<Tokenizer, std::string_view> kTokenizers[] = {{Tokenizer::bytes, "bytes"},
+                                                                  {Tokenizer::none, "none"}};
+
+template <class E>
+E enum_from_json(const io::JsonCursor& json, EnumNames<E> names) {
+  if (const auto value = value_in(names, json.as_string())) return *value;
+  fail_input(json.where(), "expected ", choices_of(names, " or "), ", found ", io::in_quotes(json.as_string()));
 }
 
 Pattern pattern_from_json(const io::JsonCursor& json) {
@@ -39,8 +44,10 @@ Pattern pattern_from_json(const io::JsonCursor& json) {
 
 }  // namespace
 
-std::string_view name_of(Recurrence recurrence) { return recurrence == Recurrence::gated ? "gated" : "none"; }
-std::string_view name_of(Tokenizer tokenizer) { return tokenizer == Tokenizer::bytes ? "bytes" : "none"; }
+EnumNames<Recurrence> names_of(Recurrence) { return kRecurrences; }
+EnumNames<Tokenizer> names_of(Tokenizer) { return kTokenizers; }
+Recurrence recurrence_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Recurrence{})); }
+Tokenizer tokenizer_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Tokenizer{})); }
 
 void ModelDescription::validate() const {
   config.validate();
@@ -65,7 +72,7 @@ io::Json to_json(const RatPlusConfig& config) {
                            {"layers", config.layers},
                            {"channels", config.channels},
                            {"heads", config.heads},
-                           {"recurrence", name_of(config.recurrence)},
+                           {"recurrence", name_in(names_of(config.recurrence), config.recurrence)},
                            {"norm_eps", config.norm_eps},
                            {"rope_base", config.rope_base}});
 }
@@ -87,7 +94,7 @@ RatPlusConfig rat_plus_config_from_json(const io::JsonCursor& json) {
                              json["layers"].as_int(),
                              json["channels"].as_int(),
                              json["heads"].as_int(),
-                             recurrence_named(json["recurrence"]),
+                             recurrence_from_json(json["recurrence"]),
                              json["norm_eps"].as_double(),
                              json["rope_base"].as_double()};
   checked_at(json.where(), [&] { config.validate(); });

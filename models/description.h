@@ -1,8 +1,10 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string_view>
 
+#include "core/enum_names.h"
 #include "io/json.h"
 #include "models/rat_plus.h"
 
@@ -37,8 +39,11 @@ io::Json to_json(const ModelPattern& pattern);
 RatPlusConfig rat_plus_config_from_json(const io::JsonCursor& json);
 ModelPattern model_pattern_from_json(const io::JsonCursor& json);
 
-std::string_view name_of(Recurrence recurrence);  ///< "gated", "none"
-std::string_view name_of(Tokenizer tokenizer);    ///< "bytes", "none"
+EnumNames<Recurrence> names_of(Recurrence);  ///< "gated", "none"
+EnumNames<Tokenizer> names_of(Tokenizer);    ///< "bytes", "none"
+/// The value that a member names. Throws Error (input) with the names there are.
+Recurrence recurrence_from_json(const io::JsonCursor& json);
+Tokenizer tokenizer_from_json(const io::JsonCursor& json);
 
 /// Throws Error (input) that lists every member of the object that is not among `known`, with the nearest that is.
 void check_members(const io::JsonCursor& json, std::span<const std::string_view> known);

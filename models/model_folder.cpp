@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/free_memory.h"
 #include "io/file.h"
 #include "io/report.h"
 #include "io/safetensors.h"
@@ -15,8 +16,7 @@ constexpr std::string_view kArchitecture = "rat_plus";
 constexpr std::array<std::string_view, 6> kMembers{"format_version", "architecture", "dtype",
                                                    "tokenizer",      "model",        "adapted_pattern"};
 
-std::string config_path(const std::string& folder) { return folder + "/config.json"; }
-std::string weights_path(const std::string& folder) { return folder + "/model.safetensors"; }
+constexpr std::string_view kConfigFile = "config.json", kWeightsFile = "model.safetensors";
 
 /// The model's parameters without their memory.
 nn::ParamStore shapes_of(const RatPlusConfig& config) {
@@ -29,12 +29,6 @@ struct Config {
   ModelDescription description;
   DType dtype;  // of the file's tensors
 };
-
-Tokenizer tokenizer_named(const io::JsonCursor& json) {
-  for (const Tokenizer tokenizer : {Tokenizer::bytes, Tokenizer::none})
-    if (json.as_string() == name_of(tokenizer)) return tokenizer;
-  fail_input(json.where(), R"(expected "bytes" or "none", found )", io::in_quotes(json.as_string()));
-}
 
 DType dtype_named(const io::JsonCursor& json) {
   const auto dtype = ratel::dtype_named(json.as_string());
@@ -52,7 +46,7 @@ Config read_config(const std::string& path) {
   if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
     fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::in_quotes(architecture));
   check_members(json, kMembers);
-  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_named(json["tokenizer"]), {}},
+  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_from_json(json["tokenizer"]), {}},
                 dtype_named(json["dtype"])};
   if (const auto adapted = json.find("adapted_pattern")) config.description.adapted = model_pattern_from_json(*adapted);
   try {
@@ -77,7 +71,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   io::Json config = io::Json::object({{"format_version", kModelFormatVersion},
                                       {"architecture", kArchitecture},
                                       {"dtype", name_of(store.dtype())},
-                                      {"tokenizer", name_of(description.tokenizer)},
+                                      {"tokenizer", name_in(names_of(description.tokenizer), description.tokenizer)},
                                       {"model", to_json(description.config)}});
   if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
 
@@ -86,14 +80,14 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, tensor] : store.parameters()) tensors.emplace_back(name, detach(tensor));
-  io::save_safetensors(weights_path(folder), tensors);
-  io::write_file_atomically(config_path(folder), config.dump(2) + '\n');
+  io::save_safetensors(concat_text(folder, '/', kWeightsFile), tensors);
+  io::write_file_atomically(concat_text(folder, '/', kConfigFile), config.dump(2) + '\n');
 }
 
 LoadedModel load_model(const std::string& folder, DType dtype) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
-  const Config config = read_config(config_path(folder));
-  const auto file = io::SafetensorsFile::open(weights_path(folder));
+  const Config config = read_config(io::path_inside(folder, kConfigFile));
+  const auto file = io::SafetensorsFile::open(io::path_inside(folder, kWeightsFile));
   std::vector<nn::NamedShape> found;
   for (const auto& entry : file.entries()) found.push_back({entry.name, entry.shape});
   shapes_of(config.description.config).check_shapes(found, file.path());
@@ -101,6 +95,9 @@ LoadedModel load_model(const std::string& folder, DType dtype) {
     if (entry.dtype != config.dtype)
       fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
 
+  const int64_t parameters = config.description.config.parameter_count();
+  require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
+                 concat_text(folder, ": weights of ", parameters, " parameters"));
   nn::ParamStore store(dtype, 0, nn::Start::empty);
   RatPlus model(nn::Scope(store), config.description.config);
   std::vector<nn::NamedTensor> tensors;

@@ -26,20 +26,6 @@ bool is_number(string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// `name` as one side of the pairs says it, said as the other does.
-std::optional<std::string> translated(string_view name, string_view NamePair::*from, string_view NamePair::*to) {
-  for (const NamePair& pair : {kEmbedding, kNorm})
-    if (name == pair.*from) return std::string(pair.*to);
-  if (!name.starts_with(kLayer.*from)) return std::nullopt;
-  name.remove_prefix((kLayer.*from).size());
-  const size_t dot = name.find('.');
-  if (dot == string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
-  for (const NamePair& pair : kInLayer)
-    if (name.substr(dot + 1) == pair.*from)
-      return std::string(kLayer.*to).append(name.substr(0, dot + 1)).append(pair.*to);
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::optional<std::string> path_of_authors_name(string_view name) {
@@ -52,11 +38,16 @@ std::optional<std::string> path_of_authors_name(string_view name) {
       }
   }
   if (name == kHead) name = kEmbedding.first;
-  return translated(name, &NamePair::first, &NamePair::second);
-}
-
-std::optional<std::string> authors_name_of_path(string_view path) {
-  return translated(path, &NamePair::second, &NamePair::first);
+  for (const NamePair& pair : {kEmbedding, kNorm})
+    if (name == pair.first) return std::string(pair.second);
+  if (!name.starts_with(kLayer.first)) return std::nullopt;
+  name.remove_prefix(kLayer.first.size());
+  const size_t dot = name.find('.');
+  if (dot == string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
+  for (const NamePair& pair : kInLayer)
+    if (name.substr(dot + 1) == pair.first)
+      return std::string(kLayer.second).append(name.substr(0, dot + 1)).append(pair.second);
+  return std::nullopt;
 }
 
 }  // namespace ratel

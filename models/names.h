@@ -11,11 +11,9 @@ namespace ratel {
 ///   backbone.layers.N.seq_layer.{input_norm,in_proj,out_proj}.weight   layers.N.mixer.{norm,in_proj,out_proj}.weight
 ///   backbone.layers.N.hidden_layer.{ln,fc1,fc2}.weight            layers.N.feed_forward.{norm,fc1,fc2}.weight
 ///   backbone.ln.weight                                            norm.weight
-/// Both functions return nothing for a name they do not know.
-
+///
 /// Prefixes `_orig_mod.` and `module.` are dropped. The output head, head.lm_head.weight, is tied to the embedding and
-/// leads to embedding.weight too.
+/// leads to embedding.weight too. Nothing for a name that is not known.
 std::optional<std::string> path_of_authors_name(std::string_view name);
-std::optional<std::string> authors_name_of_path(std::string_view path);
 
 }  // namespace ratel

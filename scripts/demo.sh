@@ -18,6 +18,11 @@ if (($# == 1)); then
     echo "demo: $1 is no text file" >&2
     exit 3
   fi
+  size=$(stat -c %s "$text") least=2570 # its last tenth is one window of 256 tokens and the token after it
+  if ((size < least)); then
+    echo "demo: $1 is too short to train on; expected at least $least bytes, found $size" >&2
+    exit 3
+  fi
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 begin=$SECONDS
@@ -35,7 +40,6 @@ if [[ -n "$text" ]]; then
   # One folder a text: another one starts anew.
   demo=runs/demo-$(sha256sum <"$text" | cut -c1-12)
   mkdir -p "$demo"
-  size=$(stat -c %s "$text")
   head -c $((size - size / 10)) "$text" >"$demo/train.txt"
   tail -c $((size / 10)) "$text" >"$demo/heldout.txt"
   training=("$demo/train.txt") heldout=$demo/heldout.txt
@@ -74,6 +78,18 @@ ensure_run() { # RUN COMMAND...
   "$@" --data "$demo/train.bin" --out "$run" --resume
 }
 
+# Removes RUN where it was adapted from other weights than those PRETRAINED has now.
+drop_outdated() { # RUN PRETRAINED
+  local run=$1 newest source
+  newest=$("$ratel" inspect "$2" --json | field newest_checkpoint)
+  source=$(sha256sum <"$newest/MANIFEST.json")
+  if [[ -e "$run" && "$(cat "$run.source" 2>/dev/null)" != "$source" ]]; then
+    echo "$run was adapted from other weights: removing it"
+    rm -rf "$run"
+  fi
+  echo "$source" >"$run.source"
+}
+
 # The loss of RUN at dilation D on the held-out text, in a file next to the run, where it is not there yet.
 ensure_eval() { # RUN D
   local file=$1/eval-d$2.json
@@ -90,6 +106,7 @@ for dilation in 1 4 16 64; do ensure_eval "$demo/pretrained" "$dilation"; done
 
 for dilation in 16 64; do
   say "A short adaptation to D=$dilation"
+  drop_outdated "$demo/adapted-d$dilation" "$demo/pretrained"
   ensure_run "$demo/adapted-d$dilation" "$ratel" adapt --from "$demo/pretrained" --dilation "$dilation"
   ensure_eval "$demo/adapted-d$dilation" "$dilation"
 done

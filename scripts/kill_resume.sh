@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills a small training run with -9 at random moments, resumes it every time, and compares it with the unbroken run:
-# every loss, and the weights and moments at the end, bit for bit.
+# every loss, and the weights and moments at the end, bit for bit. Sessions run on one thread and on two in turn.
 #   kill_resume.sh [KILLS=20]
 # RATEL is the binary, by default that of the cpu preset.
 set -euo pipefail
@@ -24,7 +24,7 @@ trap '[[ -z "$child" ]] || kill -9 "$child" 2>/dev/null || true; rm -rf "$folder
 cat ./*/*.cpp | head -c 200000 >"$folder/text.txt" || true
 "$ratel" tokenize "$folder/text.txt" --output "$folder/train.bin" >/dev/null
 training=("$ratel" train --data "$folder/train.bin" --model.layers=2 --model.channels=64 --model.heads=2
-  --data.seq_len=64 --data.batch_size=4 --train.steps=600 --train.checkpoint_every=5 --train.threads=1)
+  --data.seq_len=64 --data.batch_size=4 --train.steps=600 --train.checkpoint_every=5)
 # The rows without what depends on the clock, and the bytes of the last checkpoint.
 fingerprint() { # RUN
   python3 - "$folder/$1" <<'PYTHON'
@@ -39,7 +39,7 @@ PYTHON
 }
 
 begin=$(date +%s%N)
-"${training[@]}" --out "$folder/unbroken" >/dev/null 2>"$folder/log"
+"${training[@]}" --train.threads=1 --out "$folder/unbroken" >/dev/null 2>"$folder/log"
 length=$((($(date +%s%N) - begin) / 1000)) # microseconds
 expected=$(fingerprint unbroken)
 echo "kill_resume: the unbroken run takes $((length / 1000)) ms"
@@ -49,7 +49,7 @@ round=0
 while ((done_kills < kills)); do
   round=$((round + 1))
   while :; do
-    "${training[@]}" --out "$folder/killed-$round" --resume >/dev/null 2>>"$folder/log" &
+    "${training[@]}" --train.threads=$((1 + done_kills % 2)) --out "$folder/killed-$round" --resume >/dev/null 2>>"$folder/log" &
     child=$!
     if ((done_kills < kills)); then
       wait_us=$((SRANDOM % (2 * length / kills + 50000)))

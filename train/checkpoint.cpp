@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "autograd/gradient.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/safetensors.h"
@@ -24,8 +24,6 @@ constexpr int64_t kFormatVersion = 1;
 constexpr std::array<std::string_view, 4> kFiles{"config.json", "model.safetensors", "optimizer.safetensors",
                                                  "state.json"};
 constexpr uint64_t kSlackBytes = 1 << 20;  // headers, JSON, folders
-
-std::string file_in(const std::string& folder, std::string_view name) { return folder + '/' + std::string(name); }
 
 /// A folder that goes away again unless it is kept.
 class TemporaryFolder {
@@ -72,12 +70,12 @@ Json to_json(const CheckpointState& state) {
 void write_manifest(const std::string& folder) {
   Json files = Json::object();
   for (const std::string_view name : kFiles) {
-    const io::MappedFile file = io::MappedFile::open(file_in(folder, name));
+    const io::MappedFile file = io::MappedFile::open(io::path_inside(folder, name));
     files.append(std::string(name),
                  Json::object({{"size", file.bytes().size()}, {"sha256", io::sha256_hex(file.bytes())}}));
   }
   const Json manifest = Json::object({{"format_version", kFormatVersion}, {"files", std::move(files)}});
-  io::write_file_atomically(file_in(folder, "MANIFEST.json"), manifest.dump(2) + '\n');
+  io::write_file_atomically(folder + "/MANIFEST.json", manifest.dump(2) + '\n');
 }
 
 std::vector<nn::NamedTensor> read_tensors(const io::SafetensorsFile& file) {
@@ -117,8 +115,8 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   save_model(temporary, state.config.description(), parameters);
   std::vector<std::pair<std::string, Tensor>> moments;
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
-  io::save_safetensors(file_in(temporary, "optimizer.safetensors"), moments);
-  io::write_file_atomically(file_in(temporary, "state.json"), to_json(state).dump(2) + '\n');
+  io::save_safetensors(temporary + "/optimizer.safetensors", moments);
+  io::write_file_atomically(temporary + "/state.json", to_json(state).dump(2) + '\n');
   write_manifest(temporary);
   io::fsync_directory(temporary);
   fs::rename(temporary, path, error);
@@ -129,13 +127,13 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
 }
 
 void verify_checkpoint(const std::string& checkpoint) {
-  const std::string path = file_in(checkpoint, "MANIFEST.json");
+  const std::string path = io::path_inside(checkpoint, "MANIFEST.json");
   const Json document = io::read_json_file(path);
   const io::JsonCursor manifest(document, path);
   if (const int64_t version = manifest["format_version"].as_int(); version != kFormatVersion)
     fail_input(path, "expected format_version ", kFormatVersion, ", found ", version);
   for (const std::string_view name : kFiles) {
-    const std::string file = file_in(checkpoint, name);
+    const std::string file = io::path_inside(checkpoint, name);
     const io::JsonCursor entry = manifest["files"][name];
     std::error_code error;
     if (!fs::is_regular_file(fs::symlink_status(file, error))) fail_input(file, "expected a file, found none");
@@ -151,14 +149,11 @@ void verify_checkpoint(const std::string& checkpoint) {
 std::vector<CheckpointEntry> list_checkpoints(const std::string& run) {
   constexpr std::string_view kPrefix = "step-";
   std::vector<CheckpointEntry> found;
-  std::error_code error;
-  for (fs::directory_iterator at(checkpoints_path(run), error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename();
+  for (const std::string& path : io::paths_in(checkpoints_path(run))) {
+    const std::string name = fs::path(path).filename();
     if (!name.starts_with(kPrefix)) continue;
-    int64_t step = 0;
-    const char* last = name.data() + name.size();
-    const auto [stop, problem] = std::from_chars(name.data() + kPrefix.size(), last, step);
-    if (problem == std::errc() && stop == last) found.push_back({step, at->path().string()});
+    if (const auto step = to_number<int64_t>(std::string_view(name).substr(kPrefix.size())))
+      found.push_back({*step, path});
   }
   std::sort(found.begin(), found.end(),
             [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });
@@ -182,7 +177,7 @@ std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const W
 }
 
 CheckpointState read_checkpoint_state(const std::string& checkpoint) {
-  const std::string path = file_in(checkpoint, "state.json");
+  const std::string path = io::path_inside(checkpoint, "state.json");
   const Json document = io::read_json_file(path);
   const io::JsonCursor json(document, path);
   if (const int64_t version = json["format_version"].as_int(); version != kFormatVersion)
@@ -204,8 +199,8 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint) {
 
 void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
                      Optimizer& optimizer) {
-  const auto weights = io::SafetensorsFile::open(file_in(checkpoint, "model.safetensors"));
-  const auto moments = io::SafetensorsFile::open(file_in(checkpoint, "optimizer.safetensors"));
+  const auto weights = io::SafetensorsFile::open(io::path_inside(checkpoint, "model.safetensors"));
+  const auto moments = io::SafetensorsFile::open(io::path_inside(checkpoint, "optimizer.safetensors"));
   parameters.load(read_tensors(weights), weights.path());
   optimizer.load(read_tensors(moments), state.optimizer_steps, moments.path());
 }

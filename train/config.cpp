@@ -1,7 +1,6 @@
 #include "train/config.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "core/text.h"
@@ -65,13 +64,8 @@ void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments,
 
 /// A number where the text is one, else the text itself.
 Json parse_number(std::string_view text) {
-  int64_t integer = 0;
-  const char* end = text.data() + text.size();
-  if (const auto [at, error] = std::from_chars(text.data(), end, integer); error == std::errc() && at == end)
-    return integer;
-  double number = 0;
-  if (const auto [at, error] = std::from_chars(text.data(), end, number); error == std::errc() && at == end)
-    return number;
+  if (const auto integer = to_number<int64_t>(text)) return *integer;
+  if (const auto number = to_number<double>(text)) return *number;
   return text;
 }
 
@@ -82,11 +76,7 @@ Json parse_override(const Field& field, std::string_view text) {
   if (std::holds_alternative<bool*>(member) && (text == "true" || text == "false")) return text == "true";
   if (!std::holds_alternative<std::vector<int64_t>*>(member)) return text;
   Json list = Json::array();
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    list.push_back(parse_number(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
+  for (const std::string_view part : split(text, ',')) list.push_back(parse_number(part));
   return list;
 }
 

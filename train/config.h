@@ -17,7 +17,7 @@ namespace ratel::train {
 enum class Joint { alternate, sum, off };
 
 /// Everything that decides what a run computes, and how it runs. Reading, overriding, printing and comparing go by the
-/// one table of fields in config.cpp.
+/// one table of fields in config_fields.cpp.
 struct TrainConfig {
   std::string preset = "tiny";  ///< [model] preset: where the sizes come from that are not given
   RatPlusConfig model;          ///< [model]

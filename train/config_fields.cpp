@@ -13,25 +13,13 @@ using io::Json;
 constexpr double kMost = 1e15;  // integers up to here are exact as doubles
 constexpr double kTiny = std::numeric_limits<double>::min();
 
-// What an enum's values are called in a config.
-constexpr std::pair<Joint, std::string_view> kJoint[] = {
+constexpr std::pair<Joint, std::string_view> kJoints[] = {
     {Joint::alternate, "alternate"}, {Joint::sum, "sum"}, {Joint::off, "off"}};
-constexpr std::pair<Recurrence, std::string_view> kRecurrence[] = {{Recurrence::gated, "gated"},
-                                                                   {Recurrence::none, "none"}};
-constexpr std::pair<Tokenizer, std::string_view> kTokenizer[] = {{Tokenizer::bytes, "bytes"},
-                                                                 {Tokenizer::none, "none"}};
-constexpr std::pair<DType, std::string_view> kDType[] = {{DType::f32, "f32"}, {DType::f64, "f64"}};
-constexpr std::span<const std::pair<Joint, std::string_view>> names_of(const Joint*) { return kJoint; }
-constexpr std::span<const std::pair<Recurrence, std::string_view>> names_of(const Recurrence*) { return kRecurrence; }
-constexpr std::span<const std::pair<Tokenizer, std::string_view>> names_of(const Tokenizer*) { return kTokenizer; }
-constexpr std::span<const std::pair<DType, std::string_view>> names_of(const DType*) { return kDType; }
+constexpr std::pair<DType, std::string_view> kDTypes[] = {{DType::f32, "f32"}, {DType::f64, "f64"}};  // to train in
 
-template <class E>
-std::string choices_of(const E* none) {
-  std::string all;
-  for (const auto& [value, name] : names_of(none)) all += concat_text(all.empty() ? "" : ", ", '"', name, '"');
-  return all;
-}
+EnumNames<Joint> names_of(Joint) { return kJoints; }
+EnumNames<DType> names_of(DType) { return kDTypes; }
+using ratel::names_of;
 
 Problem expected(const Json& found, std::string_view what) {
   return concat_text("expected ", what, ", found ", found.described());
@@ -113,11 +101,9 @@ Json value_of(const Field& field) {
       []<class T>(T* value) -> Json {
         if constexpr (std::is_same_v<T, std::vector<int64_t>>)
           return value->size() == 1 ? Json(value->front()) : Json::array_of(*value);
-        else if constexpr (std::is_enum_v<T>) {
-          for (const auto& [choice, name] : names_of(value))
-            if (choice == *value) return name;
-          fail("config: a value without a name");
-        } else
+        else if constexpr (std::is_enum_v<T>)
+          return name_in(names_of(*value), *value);
+        else
           return *value;
       },
       field.member);
@@ -136,12 +122,9 @@ Problem assign(const Field& field, const Json& json) {
         } else {
           if (!json.is_string()) return expected(json, "a string");
           if constexpr (std::is_enum_v<T>) {
-            for (const auto& [choice, name] : names_of(value))
-              if (name == json.as_string()) {
-                *value = choice;
-                return {};
-              }
-            return expected(json, concat_text("one of ", choices_of(value)));
+            const auto choice = value_in(names_of(*value), json.as_string());
+            if (!choice) return expected(json, "one of " + choices_of(names_of(*value), ", "));
+            *value = *choice;
           } else
             *value = json.as_string();
         }

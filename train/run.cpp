@@ -1,11 +1,10 @@
 #include "train/run.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
-#include <system_error>
 #include <utility>
 
+#include "core/free_memory.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
 #include "io/token_file.h"
@@ -24,8 +23,7 @@ constexpr int64_t kAdaptStepsPart = 10;  // a tenth of the steps of pretraining
 using Initialize = std::function<void(const nn::ParamStore& parameters)>;
 
 bool resumes_with_config(const RunOptions& options) {
-  std::error_code error;
-  return options.start == Start::resume && std::filesystem::exists(config_path(options.out), error);
+  return options.start == Start::resume && io::path_exists(config_path(options.out));
 }
 
 void check_folder(const RunOptions& options) {
@@ -57,6 +55,18 @@ void check_unchanged(const CheckpointState& was, const TrainConfig& config, cons
   if (options.observer.warn) options.observer.warn(concat_text("resuming with changes: ", list));
 }
 
+/// The run's number of threads; the caller's own again at the end.
+class RunThreads {
+ public:
+  explicit RunThreads(const TrainConfig& config) { set_num_threads(static_cast<int>(config.train.threads)); }
+  ~RunThreads() { set_num_threads(before_); }
+  RunThreads(const RunThreads&) = delete;
+  RunThreads& operator=(const RunThreads&) = delete;
+
+ private:
+  int before_ = num_threads();
+};
+
 /// One run from the first step of this session to its last.
 class Session {
  public:
@@ -82,7 +92,8 @@ class Session {
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
     } else {
-      if (options_.start == Start::resume && options_.observer.warn)
+      // In an empty folder there is nothing to miss: such a command starts a run and takes it up again.
+      if (options_.start == Start::resume && options_.observer.warn && !is_empty_run(options_.out))
         options_.observer.warn(options_.out + ": no checkpoint to resume from; starting from the beginning");
       if (initialize) initialize(parameters_);
     }
@@ -149,14 +160,24 @@ class Session {
   std::string saved_, last_skipped_;
 };
 
+/// Throws Error(memory) where what training keeps of every parameter does not fit into what is free.
+void require_memory_for(const TrainConfig& config) {
+  const int64_t parameters = config.model.parameter_count();
+  const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
+  require_memory(parameters * static_cast<int64_t>(weight + 3 * wide),  // the gradient and both moments are wide
+                 concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
+}
+
 RunResult run(const TrainConfig& config, const RunOptions& options, const Initialize& initialize) {
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
+  require_memory_for(config);
+  data.file().validate();  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
-  set_num_threads(static_cast<int>(config.train.threads));
+  const RunThreads threads(config);
   Session session(config, options, std::move(data));
   session.begin(initialize);
   return session.train();
@@ -164,8 +185,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
 
 /// The config of the run whose checkpoint a model folder is; where it is none, the defaults with the model's own sizes.
 TrainConfig config_of_source(const std::string& folder) {
-  std::error_code error;
-  if (std::filesystem::exists(folder + "/state.json", error)) return read_checkpoint_state(folder).config;
+  if (io::path_exists(folder + "/state.json")) return read_checkpoint_state(folder).config;
   TrainConfig config;
   const ModelDescription description = load_model(folder).description;
   config.model = description.config;

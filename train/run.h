@@ -48,13 +48,14 @@ struct RunResult {
 };
 
 /// Trains to the end, or until `stop`. Throws Error: (usage) where a fresh run's folder is not empty, a resumed one was
-/// changed (both values are named) or another process trains there; (input) for config, data or checkpoints that do not
-/// fit; (disk); (numerical) after kMaxSkippedInARow, with a checkpoint of what was reached.
+/// changed (both values are named) or another process trains there; (input) for config, data (every token is looked at
+/// before the first step) or checkpoints that do not fit; (memory), before anything is built, where weights, gradients
+/// and moments do not fit; (disk); (numerical) after kMaxSkippedInARow, with a checkpoint of what was reached.
 ///
 /// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one (then the
 /// folder holds a run of this config, or nothing). It is
 /// bit-identical to never having stopped: weights, moments, schedule, data, losses. Rows of metrics.jsonl after that
-/// checkpoint are dropped. Results do not depend on the number of threads.
+/// checkpoint are dropped. Results do not depend on the number of threads, which is the caller's again afterwards.
 RunResult train_run(const TrainOptions& options);
 
 /// The config train_run would use, for --print-config.

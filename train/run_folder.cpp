@@ -31,21 +31,7 @@ bool is_leftover(const fs::path& path) {
   return std::ranges::all_of(step, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// Names in a folder; none where there is no folder.
-std::vector<fs::path> entries_of(const std::string& folder) {
-  std::vector<fs::path> entries;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    entries.push_back(at->path());
-  return entries;
-}
-
-bool only_leftovers(const std::string& folder) { return std::ranges::all_of(entries_of(folder), is_leftover); }
-
-bool exists(const std::string& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
+bool only_leftovers(const std::string& folder) { return std::ranges::all_of(io::paths_in(folder), is_leftover); }
 
 }  // namespace
 
@@ -57,7 +43,7 @@ std::string checkpoint_path(const std::string& run, int64_t step) {
 }
 
 bool is_empty_run(const std::string& run) {
-  return std::ranges::all_of(entries_of(run), [](const fs::path& path) {
+  return std::ranges::all_of(io::paths_in(run), [](const fs::path& path) {
     const std::string name = path.filename();
     return name == "lock" || is_leftover(path) || (name == "checkpoints" && only_leftovers(path));
   });
@@ -65,11 +51,11 @@ bool is_empty_run(const std::string& run) {
 
 void remove_leftovers(const std::string& run) {
   for (const std::string& folder : {run, checkpoints_path(run)})
-    for (const fs::path& path : entries_of(folder))
+    for (const std::string& path : io::paths_in(folder))
       if (is_leftover(path)) {
         std::error_code error;
         fs::remove_all(path, error);
-        if (error) fail_disk(path.string(), "a leftover that cannot be removed: ", error.message());
+        if (error) fail_disk(path, "a leftover that cannot be removed: ", error.message());
       }
 }
 
@@ -97,10 +83,10 @@ RunLock::RunLock(const std::string& run) {
 RunLock::~RunLock() { ::close(descriptor_); }
 
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
-  if (exists(path + "/MANIFEST.json")) verify_checkpoint(path);
-  if (exists(path + "/config.json")) return path;
-  if (!exists(path)) fail_input(path, "expected a model folder, a checkpoint or a run folder, found nothing");
-  if (!exists(checkpoints_path(path)))
+  if (io::path_exists(path + "/MANIFEST.json")) verify_checkpoint(path);
+  if (io::path_exists(path + "/config.json")) return path;
+  if (!io::path_exists(path)) fail_input(path, "expected a model folder, a checkpoint or a run folder, found nothing");
+  if (!io::path_exists(checkpoints_path(path)))
     fail_input(path,
                "expected a model folder, a checkpoint or a run folder, found neither config.json nor "
                "checkpoints in it");

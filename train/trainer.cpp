@@ -63,12 +63,12 @@ double Trainer::accumulate_gradient(const std::vector<Batch>& parts, const Model
   return total;
 }
 
-Trainer::Update Trainer::update(const std::vector<Batch>& parts, std::span<const ModelPattern> passes, double rate) {
+Trainer::Update Trainer::update(const std::vector<Batch>& parts, std::span<const Pass> passes, double rate) {
   optimizer_->zero_grad();
   Update result{{}, std::numeric_limits<double>::quiet_NaN(), false};
   bool finite = true;
-  for (const ModelPattern& pattern : passes) {
-    result.losses.push_back(accumulate_gradient(parts, pattern));
+  for (const Pass pass : passes) {
+    result.losses.push_back(accumulate_gradient(parts, pass == Pass::sparse ? sparse_ : own_));
     finite = finite && std::isfinite(result.losses.back());
   }
   if (!finite) return result;
@@ -91,19 +91,21 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   report.step = progress_.step + 1;
   report.steps = config_->train.steps;
   report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
-  const auto run = [&](std::initializer_list<ModelPattern> passes, Pass pass) {
+  const auto run = [&](const std::vector<Pass>& passes) {
     Update result = update(parts, passes, report.learning_rate);
     if (!result.applied) {
       ++report.skipped;
+      size_t failed = 0;  // the first pass without a finite loss; the last one where only the gradient is not
+      while (failed + 1 < passes.size() && std::isfinite(result.losses[failed])) ++failed;
       if (on_skipped)
-        on_skipped({report.step, pass == Pass::sparse, result.losses.back(), result.grad_norm, progress_.samples,
-                    batch_size, progress_.skipped_in_a_row + 1});
+        on_skipped({report.step, passes[failed] == Pass::sparse, result.losses[failed], result.grad_norm,
+                    progress_.samples, batch_size, progress_.skipped_in_a_row + 1});
     }
     return result;
   };
   switch (config_->train.joint) {
     case Joint::alternate: {
-      const Update sparse = run({sparse_}, Pass::sparse), own = run({own_}, Pass::own);
+      const Update sparse = run({Pass::sparse}), own = run({Pass::own});
       report.sparse_loss = sparse.losses[0];
       report.sparse_grad_norm = sparse.grad_norm;
       report.loss = own.losses[0];
@@ -111,14 +113,14 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
       break;
     }
     case Joint::sum: {
-      const Update both = run({sparse_, own_}, Pass::own);
+      const Update both = run({Pass::sparse, Pass::own});
       report.sparse_loss = both.losses[0];
       report.loss = both.losses[1];
       report.grad_norm = both.grad_norm;
       break;
     }
     case Joint::off: {
-      const Update own = run({own_}, Pass::own);
+      const Update own = run({Pass::own});
       report.loss = own.losses[0];
       report.grad_norm = own.grad_norm;
       break;

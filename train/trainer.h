@@ -35,9 +35,9 @@ io::Json to_json(const StepReport& report);
 
 /// An optimizer step that was not applied because its loss or gradient was not finite.
 struct SkippedUpdate {
-  int64_t step = 0;  ///< of the run, from 1
-  bool sparse = false;
-  double loss = 0, grad_norm = 0;
+  int64_t step = 0;                       ///< of the run, from 1
+  bool sparse = false;                    ///< the sparse pass; of a sum, its loss is what is not finite
+  double loss = 0, grad_norm = 0;         ///< the loss of that pass; of the last one where all losses were finite
   int64_t first_sample = 0, samples = 0;  ///< the batch: samples [first_sample, first_sample + samples)
   int64_t steps_in_a_row = 0;             ///< steps with a skipped update so far without one that had none
 };
@@ -86,8 +86,8 @@ class Trainer {
     double grad_norm;
     bool applied;
   };
-  /// One optimizer step on the sum of the losses through each pattern.
-  Update update(const std::vector<Batch>& parts, std::span<const ModelPattern> passes, double rate);
+  /// One optimizer step on the sum of the losses of the passes.
+  Update update(const std::vector<Batch>& parts, std::span<const Pass> passes, double rate);
   /// Mean loss of the batch through a pattern; its gradient is added to the parameters'.
   [[nodiscard]] double accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const;
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/cpu/task_order.h"
+
 namespace ratel::cpu {
 
 /// Calls f(begin, end) on [0, grain), [grain, 2 grain), ... up to n, several at once. The pieces depend on n and grain
@@ -19,7 +21,14 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
     return;
   }
   const int64_t pieces = (n + grain - 1) / grain;
-  tbb::parallel_for(int64_t{0}, pieces, [&](int64_t piece) { f(piece * grain, std::min(n, (piece + 1) * grain)); });
+  const auto one_piece = [&](int64_t piece) {
+    TaskOrder::begin_piece();
+    f(piece * grain, std::min(n, (piece + 1) * grain));
+    TaskOrder::end_piece();
+  };
+  TaskOrder::give_out();
+  tbb::parallel_for(int64_t{0}, pieces, one_piece);
+  TaskOrder::go_on();
 }
 
 /// The sum of f(begin, end) over the same pieces, added in order: the same bits on any number of threads.

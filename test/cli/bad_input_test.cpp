@@ -96,6 +96,27 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
   check_fails({"plot", none, "--output", t.scratch / "x.svg"}, 3, none);
 }
 
+BOOST_AUTO_TEST_CASE(paths_the_system_does_not_look_up) {
+  const Trained& t = trained();
+  const std::string loop = t.scratch / "loop";
+  fs::create_symlink("loop", loop);
+  for (const std::string& path : {loop, loop + "/x", t.scratch / std::string(300, 'n'), t.text + "/x"}) {
+    check_fails({"inspect", path}, 3, path);
+    check_fails({"plot", path, "--output", t.scratch / "x.svg"}, 3, path);
+    check_fails({"tokenize", path, "--output", t.scratch / "x.bin"}, 3, path);
+    check_fails(eval_of(path), 3, path);
+    check_fails({"eval", "--model", t.run, "--data", path}, 3, path);
+    check_fails({"train", "--config", path, "--data", t.data, "--out", t.scratch / "x"}, 3, path);
+    check_fails({"adapt", "--from", path, "--dilation=2", "--data", t.data, "--out", t.scratch / "x"}, 3, path);
+  }
+  // A run whose checkpoints cannot be looked up does not start anew.
+  const std::string run = t.scratch / "unreadable";
+  fs::create_directory(run);
+  fs::copy(t.run + "/config.toml", run + "/config.toml");
+  fs::create_symlink("checkpoints", run + "/checkpoints");
+  check_fails(t.training(run, {"--resume"}), 3, "checkpoints: not looked up: Too many levels of symbolic links");
+}
+
 BOOST_AUTO_TEST_CASE(configurations_that_are_wrong) {
   const Trained& t = trained();
   write(t.scratch / "key.toml", "[train]\nstpes = 3\n");
@@ -131,6 +152,36 @@ BOOST_AUTO_TEST_CASE(models_that_are_damaged) {
   fs::remove(weights);
   write(config, sizes);
   check_fails(eval_of(cut), 3, weights);
+}
+
+BOOST_AUTO_TEST_CASE(links_that_leave_their_folder) {
+  const Trained& t = trained();
+  const std::string secret = t.scratch / "secret";
+  const auto replace_by_link = [](const std::string& file, const std::string& to) {
+    fs::rename(file, to);
+    fs::create_symlink(to, file);
+  };
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    const std::string model = t.model(std::string("linked ") + name), file = model + "/" + name;
+    replace_by_link(file, secret + name);
+    for (const Words& words :
+         {eval_of(model), Words{"inspect", model}, Words{"generate", "--model", model, "--prompt", "a"}})
+      check_fails(words, 3, file + ": expected a file of this folder, found a link that leads out of it");
+    check_fails({"adapt", "--from", model, "--dilation=2", "--data", t.data, "--out", t.scratch / "x"}, 3, file);
+    fs::remove(file);
+    fs::rename(secret + name, model + "/real");
+    fs::create_symlink("real", file);  // inside the folder: fine, as is a link to the folder itself
+    fs::create_directory_symlink(model, t.scratch / std::string("to ") + name);
+    BOOST_TEST(run_ratel(eval_of(t.scratch / std::string("to ") + name)).code == 0);
+  }
+  for (const char* name :
+       {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"}) {
+    const std::string copy = t.scratch / std::string("checkpoint ") + name, file = copy + "/" + name;
+    fs::copy(t.checkpoint, copy);
+    replace_by_link(file, secret + name);
+    for (const Words& words : {eval_of(copy), Words{"inspect", copy}})
+      check_fails(words, 3, file + ": expected a file of this folder, found a link that leads out of it");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(checkpoints_that_are_damaged) {
@@ -200,7 +251,8 @@ BOOST_AUTO_TEST_CASE(memory_and_numbers_that_run_out) {
   write(t.scratch / "wide.bin", std::string(40000, '\0'));  // 10000 ids of 4 bytes
   check_fails({"train", "--data", t.scratch / "wide.bin", "--out", t.scratch / "huge", "--model.vocab_size=2000000000",
                "--model.channels=1000000", "--model.heads=1000", "--model.layers=1", "--data.tokenizer=none"},
-              4, "bytes");
+              4, "training: weights, gradients and moments of 2014000003000000 parameters need ");
+  BOOST_TEST(!fs::exists(t.scratch / "huge"));
   check_fails(t.training(t.scratch / "diverged", {"--train.steps=60", "--optimizer.peak_rate=1e6", "--optimizer.clip=0",
                                                   "--optimizer.warmup_fraction=0"}),
               6, "in a row");

@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(every_command_has_help_with_examples) {
 }
 
 BOOST_AUTO_TEST_CASE(tokenizing_keeps_every_byte_and_ends_every_document) {
-  const Scratch scratch;
+  const TemporaryFolder scratch;
   std::string first;
   for (int byte = 0; byte < 256; ++byte) first += static_cast<char>(byte);
   const std::string second = prose(700000);  // more than a piece is read at a time
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(tokenizing_keeps_every_byte_and_ends_every_document) {
 }
 
 BOOST_AUTO_TEST_CASE(an_interrupted_tokenizing_leaves_nothing_half_written) {
-  const Scratch scratch;
+  const TemporaryFolder scratch;
   const std::string output = scratch / "t.bin";
   write(output, "as it was");
   // It reads a pipe that stays open: the kill comes while it waits for more.
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(training_reports_and_leaves_a_run) {
 }
 
 BOOST_AUTO_TEST_CASE(the_configuration_prints_as_what_reads_back) {
-  const Scratch scratch;
+  const TemporaryFolder scratch;
   const Ended first = run_ratel({"train", "--print-config", "--train.steps=77", "--train.dilation=1,4,4,16"});
   BOOST_TEST(first.code == 0);
   write(scratch / "c.toml", first.out);

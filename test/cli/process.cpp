@@ -27,12 +27,6 @@ void redirect(const std::string& path, int to) {
   close(descriptor);
 }
 
-std::string temporary_folder() {
-  std::string name = fs::temp_directory_path() / "ratel_cli_XXXXXX";
-  check(mkdtemp(name.data()) != nullptr, "mkdtemp failed");
-  return name;
-}
-
 int start(const Words& words, const std::string& out, const std::string& err) {
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
@@ -55,8 +49,8 @@ Words command(const Words& arguments) {
 }
 
 /// One folder for what processes print.
-const Scratch& outputs() {
-  static const Scratch scratch;
+const TemporaryFolder& outputs() {
+  static const TemporaryFolder scratch;
   return scratch;
 }
 
@@ -109,13 +103,6 @@ io::Json run_json(const Words& arguments) {
   check(ended.code == 0, "ratel ", arguments.front(), " ended with ", ended.code, ": ", ended.err);
   check(ended.out.find('\n') + 1 == ended.out.size(), "expected one line of JSON, found ", ended.out);
   return io::parse_json(ended.out, "stdout");
-}
-
-Scratch::Scratch() : path_(temporary_folder()) {}
-
-Scratch::~Scratch() {
-  std::error_code error;
-  fs::remove_all(path_, error);
 }
 
 std::string read(const std::string& path) {

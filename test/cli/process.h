@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "test/support/temporary_folder.h"
 
 namespace ratel::test {
 
@@ -41,20 +42,6 @@ Ended shell(const std::string& command);
 /// What a run that must succeed printed for --json. Throws Error where the exit code is not 0.
 io::Json run_json(const Words& arguments);
 
-/// An empty folder of this test process, removed with all in it at the end.
-class Scratch {
- public:
-  Scratch();
-  ~Scratch();
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  /// A path in it.
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 std::string read(const std::string& path);
 void write(const std::string& path, const std::string& bytes);
 /// Lines of English-like text, a function of the seed.
@@ -62,7 +49,7 @@ std::string prose(size_t bytes, uint64_t seed = 0);
 
 /// A small training set, and the words that train on it in a moment; further ones override them.
 struct Fixture {
-  Scratch scratch;
+  TemporaryFolder scratch;
   std::string data;
   explicit Fixture(size_t bytes = 6000);
   [[nodiscard]] Words training(const std::string& run, const Words& more = {}) const;

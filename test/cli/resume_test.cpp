@@ -120,6 +120,15 @@ BOOST_AUTO_TEST_CASE(a_finished_run_resumes_to_nothing_and_a_changed_one_is_refu
   BOOST_TEST(changed.err.find("data.batch_size was 8, is 4") != std::string::npos, changed.err);
 }
 
+BOOST_AUTO_TEST_CASE(resuming_where_nothing_is_starts_with_a_plain_line) {
+  const Unbroken& fixture = unbroken();
+  const std::string run = fixture.scratch / "anew";
+  const Ended ended = run_ratel(long_training(fixture, run, {"--resume", "--train.steps=1"}));
+  BOOST_TEST(ended.code == 0);
+  BOOST_TEST(ended.err.starts_with(run + ": nothing to resume, starting anew\n"), ended.err);
+  BOOST_TEST(ended.err.find("ratel: ") == std::string::npos, ended.err);
+}
+
 BOOST_AUTO_TEST_CASE(a_second_interrupt_ends_at_once) {
   const Unbroken& fixture = unbroken();
   const std::string run = fixture.scratch / "twice";

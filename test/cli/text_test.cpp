@@ -86,6 +86,19 @@ BOOST_AUTO_TEST_CASE(smoothing_keeps_constants_lines_and_the_first_point) {
   BOOST_TEST(smoothed({}, 3).empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_legend_holds_its_text) {
+  // Widths in DejaVu Sans at 13 px.
+  BOOST_TEST(text_width("D=16 W=0 S=0 2.345") >= 146.4);
+  BOOST_TEST(text_width("WWWWmmmm") >= 102.0);
+  BOOST_TEST(text_width("") == 0.0);
+  BOOST_TEST(text_width("\u00e9") == text_width("\u20ac"));  // by characters, not bytes
+  const std::string svg = render_svg({"", "x", "y", {{"WWWWmmmm", {1, 2}, {2, 2}, 0, Stroke::solid}}});
+  const size_t box = svg.find("<rect x=\"", svg.find("clip-path=\"url"));
+  BOOST_REQUIRE(box != std::string::npos);
+  const double width = std::stod(svg.substr(svg.find("width=\"", box) + 7));
+  BOOST_TEST(width >= 48 + text_width("WWWWmmmm 2.000"));
+}
+
 BOOST_AUTO_TEST_CASE(a_chart_draws_every_series_within_its_frame) {
   Chart chart{"a < b & c", "steps", "loss", {}};
   for (size_t k = 0; k < 2; ++k) {

@@ -5,6 +5,8 @@
 
 using ratel::edit_distance;
 using ratel::nearest;
+using ratel::split;
+using ratel::to_number;
 
 BOOST_AUTO_TEST_CASE(distances) {
   BOOST_TEST(edit_distance("", "") == 0U);
@@ -27,4 +29,18 @@ BOOST_AUTO_TEST_CASE(the_nearest_name_is_suggested_only_where_it_is_near) {
   BOOST_TEST(nearest("", keys) == "");
   BOOST_TEST(nearest("layers", std::vector<std::string_view>{}) == "");
   BOOST_TEST(nearest(std::string(100'000, 'x'), keys) == "");
+}
+
+BOOST_AUTO_TEST_CASE(parts_between_separators) {
+  using Parts = std::vector<std::string_view>;
+  BOOST_TEST((split("", ',') == Parts{""}));
+  BOOST_TEST((split("1", ',') == Parts{"1"}));
+  BOOST_TEST((split("1,,-2,", ',') == Parts{"1", "", "-2", ""}));
+}
+
+BOOST_AUTO_TEST_CASE(numbers_are_the_whole_text) {
+  BOOST_TEST(to_number<int64_t>("-12").value() == -12);
+  BOOST_TEST(to_number<double>("1e-3").value() == 1e-3);
+  for (const char* text : {"", " 1", "1 ", "+1", "1.5", "one", "9223372036854775808"})
+    BOOST_TEST(!to_number<int64_t>(text).has_value(), text);
 }

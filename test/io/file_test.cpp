@@ -5,6 +5,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <csignal>
+#include <filesystem>
 #include <string>
 
 #include "test/io/support.h"
@@ -13,10 +14,13 @@ using ratel::ErrorKind;
 using ratel::io::AtomicFile;
 using ratel::io::free_space;
 using ratel::io::fsync_directory;
-using ratel::io::fsync_file;
+using ratel::io::is_folder;
 using ratel::io::MappedFile;
 using ratel::io::Mapping;
 using ratel::io::OutputFile;
+using ratel::io::path_exists;
+using ratel::io::path_inside;
+using ratel::io::paths_in;
 using ratel::io::read_text_file;
 using ratel::io::write_file_atomically;
 using ratel::test::check_error;
@@ -53,7 +57,7 @@ BOOST_AUTO_TEST_CASE(mapping_a_file) {
   const MappedFile file = MappedFile::open(folder.file("a", "hello"));
   BOOST_TEST(file.text() == "hello");
   BOOST_TEST(file.bytes().size() == 5u);
-  BOOST_TEST(file.path() == folder.path("a"));
+  BOOST_TEST(file.path() == folder / "a");
 }
 
 BOOST_AUTO_TEST_CASE(mapping_an_empty_file) {
@@ -80,16 +84,52 @@ BOOST_AUTO_TEST_CASE(writing_to_a_private_copy_leaves_the_file) {
   const MappedFile file = MappedFile::open(folder.file("a", "hello"), Mapping::private_copy);
   const_cast<std::byte&>(file.bytes()[0]) = std::byte{'j'};
   BOOST_TEST(file.text() == "jello");
-  BOOST_TEST(content_of(folder.path("a")) == "hello");
+  BOOST_TEST(content_of(folder / "a") == "hello");
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_mapped) {
   const TemporaryFolder folder;
-  check_error(ErrorKind::input, "No such file", [&] { MappedFile::open(folder.path("none")); });
-  check_error(ErrorKind::input, "expected a regular file, found a folder", [&] { MappedFile::open(folder.path("")); });
+  check_error(ErrorKind::input, "No such file", [&] { MappedFile::open(folder / "none"); });
+  check_error(ErrorKind::input, "expected a regular file, found a folder", [&] { MappedFile::open(folder / ""); });
   check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open("/dev/null"); });
-  BOOST_REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
-  check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open(folder.path("pipe")); });
+  BOOST_REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  check_error(ErrorKind::input, "found a special file", [&] { MappedFile::open(folder / "pipe"); });
+}
+
+BOOST_AUTO_TEST_CASE(looking_up_what_is_there) {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("a", "hello"), loop = folder / "loop";
+  std::filesystem::create_symlink("loop", loop);
+  std::filesystem::create_symlink(".", folder / "here");
+  BOOST_TEST((path_exists(file) && !is_folder(file)));
+  BOOST_TEST((path_exists(folder / "here") && is_folder(folder / "here")));
+  BOOST_TEST((!path_exists(folder / "none") && !path_exists(file + "/none") && !is_folder(file + "/none")));
+  check_error(ErrorKind::input, "Too many levels of symbolic links", [&] { (void)path_exists(loop); });
+  check_error(ErrorKind::input, "File name too long", [&] { (void)is_folder(std::string(300, 'n')); });
+
+  BOOST_TEST(paths_in(folder / "").size() == 3u);
+  BOOST_TEST((paths_in(folder / "none").empty() && paths_in(file).empty()));
+  check_error(ErrorKind::input, "Too many levels of symbolic links", [&] { (void)paths_in(loop); });
+}
+
+BOOST_AUTO_TEST_CASE(a_link_out_of_a_folder) {
+  const TemporaryFolder folder, other;
+  const std::string home = folder / "home";
+  write_file_atomically(folder / "home2", "beside");
+  std::filesystem::create_directory(home);
+  for (const char* to : {"../home2", ".."}) {
+    std::filesystem::remove(home + "/a");
+    std::filesystem::create_symlink(to, home + "/a");
+    check_error(ErrorKind::input, home + "/a: expected a file of this folder, found a link",
+                [&] { (void)path_inside(home, "a"); });
+  }
+  std::filesystem::create_symlink("b", home + "/c");
+  BOOST_TEST(path_inside(home, "c") == home + "/c");  // leads nowhere
+  write_file_atomically(home + "/b", "x");
+  BOOST_TEST(path_inside(home, "c") == home + "/c");
+  std::filesystem::create_symlink(home, other / "link");
+  BOOST_TEST(path_inside(other / "link", "c") == other / "link/c");
+  BOOST_TEST(path_inside(folder / "none", "c") == folder / "none/c");
 }
 
 BOOST_AUTO_TEST_CASE(reading_text_up_to_a_limit) {
@@ -101,11 +141,11 @@ BOOST_AUTO_TEST_CASE(reading_text_up_to_a_limit) {
 
 BOOST_AUTO_TEST_CASE(atomic_writes_replace) {
   const TemporaryFolder folder;
-  write_file_atomically(folder.path("a"), "one");
-  write_file_atomically(folder.path("a"), "");
-  BOOST_TEST(content_of(folder.path("a")).empty());
-  write_file_atomically(folder.path("a"), "three");
-  BOOST_TEST(content_of(folder.path("a")) == "three");
+  write_file_atomically(folder / "a", "one");
+  write_file_atomically(folder / "a", "");
+  BOOST_TEST(content_of(folder / "a").empty());
+  write_file_atomically(folder / "a", "three");
+  BOOST_TEST(content_of(folder / "a") == "three");
   BOOST_TEST(folder.count() == 1);
 }
 
@@ -132,41 +172,40 @@ BOOST_AUTO_TEST_CASE(a_write_that_stops_half_way) {
   {
     const FileSizeLimit limit(1000);
     check_error(ErrorKind::disk, "File too large", [&] { write_file_atomically(path, std::string(1500, 'x')); });
-    OutputFile file(folder.path("b"), OutputFile::Mode::truncate);
+    OutputFile file(folder / "b", OutputFile::Mode::truncate);
     check_error(ErrorKind::disk, "File too large", [&] { file.write(std::string(1500, 'x')); });
   }
   BOOST_TEST(content_of(path) == "before");
-  BOOST_TEST(content_of(folder.path("b")) == std::string(1000, 'x'));
+  BOOST_TEST(content_of(folder / "b") == std::string(1000, 'x'));
   BOOST_TEST(folder.count() == 2);
 }
 
 BOOST_AUTO_TEST_CASE(where_nothing_can_be_written) {
   const TemporaryFolder folder;
-  check_error(ErrorKind::disk, "No such file", [&] { write_file_atomically(folder.path("none/a"), "x"); });
-  check_error(ErrorKind::disk, "not opened", [&] { fsync_file(folder.path("none")); });
+  check_error(ErrorKind::disk, "No such file", [&] { write_file_atomically(folder / "none/a", "x"); });
+  check_error(ErrorKind::disk, "not opened", [&] { fsync_directory(folder / "none"); });
   check_error(ErrorKind::disk, "Not a directory", [&] { fsync_directory(folder.file("a", "")); });
-  std::filesystem::create_directory(folder.path("folder"));
-  check_error(ErrorKind::disk, "not renamed", [&] { write_file_atomically(folder.path("folder"), "x"); });
+  std::filesystem::create_directory(folder / "folder");
+  check_error(ErrorKind::disk, "not renamed", [&] { write_file_atomically(folder / "folder", "x"); });
   BOOST_TEST(folder.count() == 2);
-  fsync_file(folder.path("a"));
-  fsync_directory(folder.path(""));
+  fsync_directory(folder / "");
 }
 
 BOOST_AUTO_TEST_CASE(appending) {
   const TemporaryFolder folder;
   for (const char* text : {"one ", "two"}) {
-    OutputFile file(folder.path("a"), OutputFile::Mode::append);
+    OutputFile file(folder / "a", OutputFile::Mode::append);
     file.write(std::string_view(text));
     file.sync();
     file.close();
   }
-  BOOST_TEST(content_of(folder.path("a")) == "one two");
+  BOOST_TEST(content_of(folder / "a") == "one two");
 }
 
 BOOST_AUTO_TEST_CASE(free_space_of_what_does_not_exist_yet) {
   const TemporaryFolder folder;
-  BOOST_TEST(free_space(folder.path("")) > 0u);
-  BOOST_TEST(free_space(folder.path("not/yet/there")) > 0u);
+  BOOST_TEST(free_space(folder / "") > 0u);
+  BOOST_TEST(free_space(folder / "not/yet/there") > 0u);
   BOOST_TEST(free_space("not_yet_there") > 0u);
   BOOST_TEST(free_space("/not_yet_there") > 0u);
   check_error(ErrorKind::input, "Not a directory", [&] { (void)free_space(folder.file("a", "") + "/b"); });

@@ -4,8 +4,6 @@
 #include <string>
 #include <string_view>
 
-#include "test/io/support.h"
-
 namespace {
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
@@ -46,11 +44,4 @@ BOOST_AUTO_TEST_CASE(hex_does_not_end_the_stream) {
   BOOST_TEST(hash.hex() == ratel::io::sha256_hex(bytes_of("a")));
   hash.update(bytes_of("bc"));
   BOOST_TEST(hash.hex() == ratel::io::sha256_hex(bytes_of("abc")));
-}
-
-BOOST_AUTO_TEST_CASE(a_file) {
-  const ratel::test::TemporaryFolder folder;
-  BOOST_TEST(ratel::io::sha256_of_file(folder.file("abc", "abc")) == ratel::io::sha256_hex(bytes_of("abc")));
-  ratel::test::check_error(ratel::ErrorKind::input, "No such file",
-                           [&] { (void)ratel::io::sha256_of_file(folder.path("none")); });
 }

@@ -18,7 +18,7 @@ using ratel::test::TemporaryFolder;
 
 BOOST_AUTO_TEST_CASE(rows_come_back) {
   const TemporaryFolder folder;
-  const std::string path = folder.path("metrics.jsonl");
+  const std::string path = folder / "metrics.jsonl";
   for (int run = 0; run < 2; ++run) {
     MetricsFile file(path);
     file.append(Json::object({{"step", run}, {"loss", 0.1}}));
@@ -55,8 +55,24 @@ BOOST_AUTO_TEST_CASE(truncating) {
   BOOST_TEST(content_of(path) == "{\"step\":1, \"x\":0.10}\n{\"step\":2}\n{\"step\":2}\n");
   truncate_after(path, -1);
   BOOST_TEST(content_of(path).empty());
-  truncate_after(folder.path("none"), 2);
+  truncate_after(folder / "none", 2);
   BOOST_TEST(folder.count() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_crash_left_after_the_step_is_cut_off) {
+  const TemporaryFolder folder;
+  const std::string good = "{\"step\":1}\n{\"step\":2}\n", zeros(40, '\0');
+  for (const std::string& rest :
+       {zeros + "\n", std::string("{\"step\":3}\n{\"st\n{\"step\":5}\n"), std::string("7\n")}) {
+    const std::string path = folder.file("m", good + rest);
+    check_error(ErrorKind::input, "m:", [&] { truncate_after(path, 9); });  // rows that the run needs are missing
+    BOOST_TEST(content_of(path) == good + rest);
+    truncate_after(path, 2);
+    BOOST_TEST(content_of(path) == good);
+    const std::string anew = folder.file("n", rest);
+    truncate_after(anew, 0);
+    BOOST_TEST(content_of(anew).empty());
+  }
 }
 
 BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
@@ -66,9 +82,9 @@ BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
   check_error(ErrorKind::input, "m:3: expected an object, found 7", [] { parse_metrics("{}\n{}\n7\n", "m"); });
   check_error(ErrorKind::input, "m:1:", [] { parse_metrics("\n", "m"); });
   const std::string path = folder.file("m", text);
-  check_error(ErrorKind::input, ":2:8: ", [&] { truncate_after(path, 0); });
+  check_error(ErrorKind::input, ":2:8: ", [&] { truncate_after(path, 2); });
   BOOST_TEST(content_of(path) == text);
-  check_error(ErrorKind::input, "No such file", [&] { read_metrics(folder.path("none")); });
+  check_error(ErrorKind::input, "No such file", [&] { read_metrics(folder / "none"); });
 }
 
 BOOST_AUTO_TEST_CASE(every_prefix_is_read) {
@@ -86,5 +102,5 @@ BOOST_AUTO_TEST_CASE(a_full_disk) {
     full.append(Json::object({{"step", 1}}));
   });
   const TemporaryFolder folder;
-  check_error(ErrorKind::disk, "not opened for writing", [&] { MetricsFile file(folder.path("none/m")); });
+  check_error(ErrorKind::disk, "not opened for writing", [&] { MetricsFile file(folder / "none/m"); });
 }

@@ -75,10 +75,10 @@ constexpr DType kAll[] = {DType::f64, DType::f32, DType::bf16, DType::i64, DType
 std::string sample() {
   const TemporaryFolder folder;
   save_safetensors(
-      folder.path("f"),
+      folder / "f",
       {{"x", counting({3}, DType::u8)}, {"y", counting({2, 2}, DType::f32)}, {"z", counting({0}, DType::i64)}},
       {{"key", "value"}});
-  return content_of(folder.path("f"));
+  return content_of(folder / "f");
 }
 
 }  // namespace
@@ -88,9 +88,9 @@ BOOST_AUTO_TEST_CASE(every_dtype_and_rank_comes_back) {
   Named tensors;
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{3}, Shape{0}, Shape{2, 0, 3}, Shape{1, 2, 1, 2, 1, 2, 1, 3}})
     for (const DType dtype : kAll) tensors.emplace_back(ratel::concat_text(shape, ".", dtype), counting(shape, dtype));
-  save_safetensors(folder.path("f"), tensors, {{"b", "2"}, {"a", "ü \"1\"\n"}});
+  save_safetensors(folder / "f", tensors, {{"b", "2"}, {"a", "ü \"1\"\n"}});
 
-  const SafetensorsFile file = SafetensorsFile::open(folder.path("f"));
+  const SafetensorsFile file = SafetensorsFile::open(folder / "f");
   BOOST_TEST((file.metadata() == Metadata{{"a", "ü \"1\"\n"}, {"b", "2"}}));
   const auto names = file.names();
   BOOST_REQUIRE(names.size() == tensors.size());
@@ -106,26 +106,25 @@ BOOST_AUTO_TEST_CASE(values_are_kept_bit_by_bit) {
   const TemporaryFolder folder;
   const Tensor x = ratel::from_vector<double>({0.1, -0.0, 5e-324, -1e308}, {4});
   const Tensor y = ratel::from_vector<int64_t>({INT64_MIN, INT64_MAX}, {2});
-  save_safetensors(folder.path("f"), {{"x", x}, {"y", y}});
-  const SafetensorsFile file = SafetensorsFile::open(folder.path("f"));
+  save_safetensors(folder / "f", {{"x", x}, {"y", y}});
+  const SafetensorsFile file = SafetensorsFile::open(folder / "f");
   BOOST_TEST(std::memcmp(file.tensor("x").data(), x.data(), 32) == 0);
   BOOST_TEST(std::memcmp(file.tensor("y").data(), y.data(), 16) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(the_file_is_what_the_format_says) {
   const TemporaryFolder folder;
-  save_safetensors(folder.path("f"), {{"b", counting({3}, DType::u8)}, {"a", counting({1, 2}, DType::u16)}},
-                   {{"k", "v"}});
+  save_safetensors(folder / "f", {{"b", counting({3}, DType::u8)}, {"a", counting({1, 2}, DType::u16)}}, {{"k", "v"}});
   const std::string header = R"({"__metadata__":{"k":"v"},"b":{"dtype":"U8","shape":[3],"data_offsets":[4,7]},)"
                              R"("a":{"dtype":"U16","shape":[1,2],"data_offsets":[0,4]}})";
   const std::string padded = header + std::string((8 - header.size() % 8) % 8, ' ');
-  BOOST_TEST((content_of(folder.path("f")) == file_of(padded, std::string_view("\1\0\2\0\1\2\3", 7))));
+  BOOST_TEST((content_of(folder / "f") == file_of(padded, std::string_view("\1\0\2\0\1\2\3", 7))));
 }
 
 BOOST_AUTO_TEST_CASE(a_file_without_tensors) {
   const TemporaryFolder folder;
-  save_safetensors(folder.path("f"), {});
-  BOOST_TEST(SafetensorsFile::open(folder.path("f")).names().empty());
+  save_safetensors(folder / "f", {});
+  BOOST_TEST(SafetensorsFile::open(folder / "f").names().empty());
   BOOST_TEST(parse(file_of("{}")).tensors.empty());
 }
 
@@ -136,8 +135,8 @@ BOOST_AUTO_TEST_CASE(views_are_saved_in_row_major_order) {
   const Tensor rows = view_of(x, x.layout().sliced(0, 100, 200));
   const Tensor stretched =
       view_of(counting({3, 1}, DType::u8), counting({3, 1}, DType::u8).layout().broadcast_to({3, 4}, "t"));
-  save_safetensors(folder.path("f"), {{"t", transposed}, {"r", rows}, {"s", stretched}});
-  const SafetensorsFile file = SafetensorsFile::open(folder.path("f"));
+  save_safetensors(folder / "f", {{"t", transposed}, {"r", rows}, {"s", stretched}});
+  const SafetensorsFile file = SafetensorsFile::open(folder / "f");
   check_same(file.tensor("t"), transposed);
   check_same(file.tensor("r"), rows);
   check_same(file.tensor("s"), stretched);
@@ -146,8 +145,8 @@ BOOST_AUTO_TEST_CASE(views_are_saved_in_row_major_order) {
 
 BOOST_AUTO_TEST_CASE(looking_up) {
   const TemporaryFolder folder;
-  save_safetensors(folder.path("f"), {{"b", counting({2}, DType::f32)}, {"a", counting({3}, DType::u8)}});
-  const SafetensorsFile file = SafetensorsFile::open(folder.path("f"));
+  save_safetensors(folder / "f", {{"b", counting({2}, DType::f32)}, {"a", counting({3}, DType::u8)}});
+  const SafetensorsFile file = SafetensorsFile::open(folder / "f");
   BOOST_TEST(file.contains("a"));
   BOOST_TEST(!file.contains(""));
   BOOST_TEST(!file.contains("aa"));
@@ -155,12 +154,12 @@ BOOST_AUTO_TEST_CASE(looking_up) {
   BOOST_REQUIRE((file.find("b") != nullptr));
   BOOST_TEST(file.find("b")->shape == Shape{2});
   check_error(ErrorKind::input, "no tensor \"c\"", [&] { (void)file.tensor("c"); });
-  check_error(ErrorKind::input, "No such file", [&] { SafetensorsFile::open(folder.path("none")); });
+  check_error(ErrorKind::input, "No such file", [&] { SafetensorsFile::open(folder / "none"); });
 }
 
 BOOST_AUTO_TEST_CASE(tensors_lie_in_the_mapping_and_outlive_the_file) {
   const TemporaryFolder folder;
-  const std::string path = folder.path("f");
+  const std::string path = folder / "f";
   save_safetensors(path, {{"x", counting({4}, DType::f32)}});
   const std::string before = content_of(path);
   Tensor x, same;
@@ -214,8 +213,8 @@ BOOST_AUTO_TEST_CASE(saving_a_golden_again_gives_the_same_tensors) {
   const SafetensorsFile golden = SafetensorsFile::open(RATEL_SOURCE_DIR "/test/golden/model_8.safetensors");
   Named tensors;
   for (const auto& name : golden.names()) tensors.emplace_back(name, golden.tensor(name));
-  save_safetensors(folder.path("f"), tensors, golden.metadata());
-  const SafetensorsFile again = SafetensorsFile::open(folder.path("f"));
+  save_safetensors(folder / "f", tensors, golden.metadata());
+  const SafetensorsFile again = SafetensorsFile::open(folder / "f");
   BOOST_TEST((again.metadata() == golden.metadata()));
   BOOST_TEST(again.names() == golden.names());
   for (const auto& [name, tensor] : tensors) check_same(again.tensor(name), tensor);
@@ -364,7 +363,7 @@ BOOST_AUTO_TEST_CASE(flipped_bits_never_crash) {
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_saved) {
   const TemporaryFolder folder;
-  const std::string path = folder.path("f");
+  const std::string path = folder / "f";
   const Tensor x = counting({2}, DType::f32);
   const auto check_not_saved = [&](const Named& tensors, std::string_view part) {
     check_error(ErrorKind::usage, part, [&] { save_safetensors(path, tensors); });
@@ -376,5 +375,5 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_saved) {
   check_not_saved({{"a\xff", x}}, "is not valid UTF-8");
   check_not_saved({{"a", Tensor()}}, "tensor \"a\" is undefined");
   BOOST_TEST(folder.count() == 0);
-  check_error(ErrorKind::disk, "not opened for writing", [&] { save_safetensors(folder.path("none/f"), {{"a", x}}); });
+  check_error(ErrorKind::disk, "not opened for writing", [&] { save_safetensors(folder / "none/f", {{"a", x}}); });
 }

@@ -1,6 +1,7 @@
 #include "io/token_file.h"
 
 #include <boost/test/unit_test.hpp>
+#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -34,20 +35,20 @@ std::vector<int64_t> read_tokens(const TokenFile& file) {
 BOOST_AUTO_TEST_CASE(two_bytes_up_to_65536_and_four_above) {
   const TemporaryFolder folder;
   const std::vector<int64_t> ids{0, 1, 258, 65535};
-  write_tokens(folder.path("two"), 65536, ids);
-  BOOST_TEST(content_of(folder.path("two")) == std::string("\0\0\1\0\2\1\xff\xff", 8));
-  BOOST_TEST(read_tokens(TokenFile::open(folder.path("two"), 65536)) == ids);
+  write_tokens(folder / "two", 65536, ids);
+  BOOST_TEST(content_of(folder / "two") == std::string("\0\0\1\0\2\1\xff\xff", 8));
+  BOOST_TEST(read_tokens(TokenFile::open(folder / "two", 65536)) == ids);
   const std::vector<int64_t> wide{0, 65536, 16909060};
-  write_tokens(folder.path("four"), int64_t{1} << 32, wide);
-  BOOST_TEST(content_of(folder.path("four")) == std::string("\0\0\0\0\0\0\1\0\4\3\2\1", 12));
-  BOOST_TEST(read_tokens(TokenFile::open(folder.path("four"), int64_t{1} << 32)) == wide);
+  write_tokens(folder / "four", int64_t{1} << 32, wide);
+  BOOST_TEST(content_of(folder / "four") == std::string("\0\0\0\0\0\0\1\0\4\3\2\1", 12));
+  BOOST_TEST(read_tokens(TokenFile::open(folder / "four", int64_t{1} << 32)) == wide);
   BOOST_TEST(token_bytes(65537) == 4u);
 }
 
 BOOST_AUTO_TEST_CASE(reading_ranges) {
   const TemporaryFolder folder;
-  write_tokens(folder.path("t"), 10, {5, 6, 7, 8, 9});
-  const TokenFile file = TokenFile::open(folder.path("t"), 10);
+  write_tokens(folder / "t", 10, {5, 6, 7, 8, 9});
+  const TokenFile file = TokenFile::open(folder / "t", 10);
   BOOST_TEST(file.size() == 5);
   BOOST_TEST(file.vocab_size() == 10);
   BOOST_TEST(file.token(4) == 9);
@@ -62,22 +63,22 @@ BOOST_AUTO_TEST_CASE(reading_ranges) {
 
 BOOST_AUTO_TEST_CASE(bad_files) {
   const TemporaryFolder folder;
-  check_error(ErrorKind::input, "No such file", [&] { TokenFile::open(folder.path("none"), 10); });
+  check_error(ErrorKind::input, "No such file", [&] { TokenFile::open(folder / "none", 10); });
   check_error(ErrorKind::input, "empty:0: no tokens", [&] { TokenFile::open(folder.file("empty", ""), 10); });
   check_error(ErrorKind::input, "odd:2: not a whole number of tokens; expected a multiple of 2",
               [&] { TokenFile::open(folder.file("odd", "abc"), 10); });
   check_error(ErrorKind::input, "multiple of 4", [&] { TokenFile::open(folder.file("six", "abcdef"), 100'000); });
   for (const int64_t vocab_size : {int64_t{0}, int64_t{-5}, (int64_t{1} << 32) + 1})
-    check_error(ErrorKind::usage, "vocabulary", [&] { TokenFile::open(folder.path("odd"), vocab_size); });
+    check_error(ErrorKind::usage, "vocabulary", [&] { TokenFile::open(folder / "odd", vocab_size); });
 }
 
 BOOST_AUTO_TEST_CASE(ids_outside_the_vocabulary) {
   const TemporaryFolder folder;
   std::vector<int64_t> ids(300'000, 9);
   ids[200'000] = 10;
-  write_tokens(folder.path("t"), 11, ids);
-  TokenFile::open(folder.path("t"), 11).validate();
-  const TokenFile file = TokenFile::open(folder.path("t"), 10);
+  write_tokens(folder / "t", 11, ids);
+  TokenFile::open(folder / "t", 11).validate();
+  const TokenFile file = TokenFile::open(folder / "t", 10);
   BOOST_TEST(file.token(199'999) == 9);
   const char* message = "t:400000: token 200000 is outside the vocabulary; expected an id below 10, found 10";
   check_error(ErrorKind::input, message, [&] { (void)file.token(200'000); });
@@ -91,32 +92,32 @@ BOOST_AUTO_TEST_CASE(writing_in_pieces) {
   std::vector<int64_t> ids(1'300'000);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * 7919 % 50'000);
   {
-    TokenFileWriter writer(folder.path("t"), 50'000);
+    TokenFileWriter writer(folder / "t", 50'000);
     for (size_t begin = 0; begin < ids.size(); begin += 1000)
       writer.append(std::span(ids).subspan(begin, std::min<size_t>(1000, ids.size() - begin)));
     BOOST_TEST(writer.size() == 1'300'000);
-    BOOST_TEST(!std::filesystem::exists(folder.path("t")));
+    BOOST_TEST(!std::filesystem::exists(folder / "t"));
     writer.close();
   }
-  BOOST_TEST((read_tokens(TokenFile::open(folder.path("t"), 50'000)) == ids));
+  BOOST_TEST((read_tokens(TokenFile::open(folder / "t", 50'000)) == ids));
   BOOST_TEST(folder.count() == 1);
 }
 
 BOOST_AUTO_TEST_CASE(a_writer_refuses) {
   const TemporaryFolder folder;
   {
-    TokenFileWriter writer(folder.path("t"), 10);
+    TokenFileWriter writer(folder / "t", 10);
     writer.append(std::vector<int64_t>{1});
     check_error(ErrorKind::usage, "expected token ids in [0, 10), found 10", [&] {
       writer.append(std::vector<int64_t>{2, 10});
     });
     check_error(ErrorKind::usage, "found -1", [&] { writer.append(std::vector<int64_t>{-1}); });
     BOOST_TEST(writer.size() == 1);
-    TokenFileWriter empty(folder.path("u"), 10);
+    TokenFileWriter empty(folder / "u", 10);
     check_error(ErrorKind::usage, "at least one token", [&] { empty.close(); });
   }
   BOOST_TEST(folder.count() == 0);
-  check_error(ErrorKind::disk, "No such file", [&] { TokenFileWriter writer(folder.path("none/t"), 10); });
+  check_error(ErrorKind::disk, "No such file", [&] { TokenFileWriter writer(folder / "none/t", 10); });
 }
 
 BOOST_AUTO_TEST_CASE(fingerprints) {

@@ -139,5 +139,5 @@ BOOST_AUTO_TEST_CASE(flipped_bits_never_crash) {
 BOOST_AUTO_TEST_CASE(files) {
   const ratel::test::TemporaryFolder folder;
   BOOST_TEST(read_toml_file(folder.file("a.toml", "x = 1")).front().key == "x");
-  check_error(ErrorKind::input, "No such file", [&] { read_toml_file(folder.path("none")); });
+  check_error(ErrorKind::input, "No such file", [&] { read_toml_file(folder / "none"); });
 }

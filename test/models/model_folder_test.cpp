@@ -250,3 +250,41 @@ BOOST_AUTO_TEST_CASE(sizes_are_compared_before_memory_is_asked_for) {
   folder.write_config(config.dump());
   check_refused(folder, folder.weights(), "embedding.weight (expected (2147483648, 1048576), found (11, 4))");
 }
+
+BOOST_AUTO_TEST_CASE(a_model_larger_than_the_memory_is_refused) {
+  const Folder folder("huge");
+  const ModelDescription huge{{int64_t{1} << 31, 1, 1024, 1}, Tokenizer::none, {}};
+  ParamStore shapes(DType::f32, 0, Start::shapes_only);
+  const RatPlus model(Scope(shapes), huge.config);
+  Json header = Json::object();
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : shapes.parameters()) {
+    const int64_t end = bytes + tensor.numel() * 4;
+    header.set(name, Json::object({{"dtype", "F32"},
+                                   {"shape", Json::array_of(tensor.shape().dims())},
+                                   {"data_offsets", Json::array_of(std::vector<int64_t>{bytes, end})}}));
+    bytes = end;
+  }
+  const std::string text = header.dump();
+  const auto length = static_cast<uint64_t>(text.size());
+  write_file(folder.weights(), std::string(reinterpret_cast<const char*>(&length), 8) + text);
+  std::error_code error;  // 8 TiB without a block on the disk, where the file system has such files
+  std::filesystem::resize_file(folder.weights(), 8 + length + static_cast<uint64_t>(bytes), error);
+  if (error) {
+    BOOST_TEST_MESSAGE("skipped: " << error.message());
+    return;
+  }
+  Json config = ratel::io::read_json_file(folder.config());
+  config.set("model", to_json(huge.config));
+  config.set("adapted_pattern", to_json(ModelPattern{}));
+  folder.write_config(config.dump());
+  try {
+    load_model(folder.path());
+    BOOST_ERROR("no error");
+  } catch (const Error& e) {
+    BOOST_TEST((e.kind() == ErrorKind::memory));
+    BOOST_TEST(std::string_view(e.what()).find(": weights of 2199037938688 parameters need 8388664 MiB") !=
+                   std::string_view::npos,
+               e.what());
+  }
+}

@@ -4,23 +4,22 @@
 #include "test/support/golden.h"
 
 #include <boost/test/unit_test.hpp>
+#include <set>
 
-using ratel::authors_name_of_path;
 using ratel::path_of_authors_name;
 
-BOOST_AUTO_TEST_CASE(names_of_every_tensor_lead_there_and_back) {
-  for (const char* golden : {"model_0", "model_9"})
-    for (const std::string& name : ratel::test::Golden(golden).names("grad.")) {
-      const auto path = path_of_authors_name(name);
-      BOOST_REQUIRE_MESSAGE(path, name);
-      BOOST_TEST(authors_name_of_path(*path).value() == name);
-    }
-  ratel::nn::ParamStore store;
-  const ratel::RatPlus model(ratel::nn::Scope(store), {17, 12, 8, 2});
-  for (const auto& [path, tensor] : store.parameters()) {
-    const auto name = authors_name_of_path(path);
-    BOOST_REQUIRE_MESSAGE(name, path);
-    BOOST_TEST(path_of_authors_name(*name).value() == path);
+BOOST_AUTO_TEST_CASE(the_names_of_a_golden_model_lead_to_all_paths_of_ours) {
+  for (const char* name : {"model_0", "model_9"}) {
+    const ratel::test::Golden golden(name);
+    ratel::nn::ParamStore store(ratel::DType::f32, 0, ratel::nn::Start::shapes_only);
+    const auto& words = golden["embedding.wte.weight"];
+    const ratel::RatPlus model(ratel::nn::Scope(store), {words.dim(0), golden.about("layers").as_int(), words.dim(1),
+                                                         golden.about("heads").as_int()});
+    std::set<std::string> paths, ours;
+    for (const std::string& authors_name : golden.names("grad."))
+      paths.insert(path_of_authors_name(authors_name).value());
+    for (const auto& [path, tensor] : store.parameters()) ours.insert(path);
+    BOOST_TEST(paths == ours, boost::test_tools::per_element());
   }
 }
 
@@ -44,6 +43,4 @@ BOOST_AUTO_TEST_CASE(other_names_are_not_known) {
                            "backbone.layers.-1.hidden_layer.ln.weight", "backbone.layers.1.hidden_layer.ln.bias",
                            "backbone.layers.1.seq_layer.ln.weight", "embedding.wte.weight.0", "norm.weight"})
     BOOST_TEST(!path_of_authors_name(name), name);
-  for (const char* path : {"", "layers.0.mixer.weight", "backbone.ln.weight", "layers..mixer.norm.weight"})
-    BOOST_TEST(!authors_name_of_path(path), path);
 }

@@ -1,9 +1,11 @@
 #include "models/sampling.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "core/rng.h"
 #include "test/support/compare.h"
 
 using ratel::sample_token;
@@ -76,6 +78,41 @@ BOOST_AUTO_TEST_CASE(frequencies_are_the_probabilities) {
   for (size_t id = 0; id < counts.size(); ++id) {
     const double p = kShares[id], deviation = std::sqrt(p * (1 - p) / static_cast<double>(kDraws));
     BOOST_TEST(std::abs(counts[id] / static_cast<double>(kDraws) - p) < 4 * deviation);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_draw_is_that_of_the_whole_vocabulary_in_order) {
+  // Many equal logits and some impossible ones; sizes about where the order is carried on.
+  for (const int64_t V : {1, 63, 64, 65, 128, 129, 1000}) {
+    ratel::Rng rng(static_cast<uint64_t>(V));
+    std::vector<double> logits;
+    for (int64_t id = 0; id < V; ++id)
+      logits.push_back(rng.below(20) == 0 && id > 0 ? -kInfinity : 0.25 * static_cast<double>(rng.below(40)));
+    std::vector<int64_t> ids(logits.size());
+    std::iota(ids.begin(), ids.end(), int64_t{0});
+    std::stable_sort(ids.begin(), ids.end(), [&](int64_t a, int64_t b) {
+      return logits.at(static_cast<size_t>(a)) > logits.at(static_cast<size_t>(b));
+    });
+    for (const SamplingOptions& o :
+         {SamplingOptions{1}, {0.2}, {50}, {1, 1}, {1, 64}, {1, 70}, {1, 0, 0.3}, {50, 0, 0.9}, {2, 100, 0.5}}) {
+      // Straight from the definition.
+      std::vector<double> weights;
+      for (size_t i = 0; i < ids.size() && (o.top_k == 0 || i < static_cast<size_t>(o.top_k)); ++i)
+        weights.push_back(
+            std::exp((logits[static_cast<size_t>(ids[i])] - logits[static_cast<size_t>(ids[0])]) / o.temperature));
+      double total = std::accumulate(weights.begin(), weights.end(), 0.0), kept = 0;
+      size_t count = 0;
+      while (count < weights.size() && (o.top_p == 1 || kept < o.top_p * total) && weights[count] > 0)
+        kept += weights[count++];
+      BOOST_TEST(sampling_distribution(logits, o).size() == count);
+      for (uint64_t step = 0; step < 50; ++step) {
+        const double drawn = ratel::Rng(o.seed).uniform_at(step);
+        size_t rank = 0;
+        for (double reached = weights[0] / kept; reached <= drawn; reached += weights[++rank] / kept) {
+        }
+        BOOST_TEST(sample_token(logits, o, step) == ids[rank]);
+      }
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "models/model_folder.h"
+#include "ops/threads.h"
 #include "test/train/tiny_run.h"
 
 namespace fs = std::filesystem;
@@ -89,6 +90,17 @@ BOOST_FIXTURE_TEST_CASE(stopping_at_every_step_and_on_two_threads_changes_nothin
   }
 }
 
+BOOST_FIXTURE_TEST_CASE(the_number_of_threads_is_the_callers_again, Fixture) {
+  ratel::set_num_threads(3);
+  part(options("run"), 1);
+  BOOST_TEST(ratel::num_threads() == 3);
+  config.train.steps = 1;
+  config.optimizer.peak_rate = 0;
+  BOOST_TEST((kind_of([&] { train::train_run(options("run", Start::resume)); }) == ratel::ErrorKind::usage));
+  BOOST_TEST(ratel::num_threads() == 3);
+  ratel::set_num_threads(0);
+}
+
 BOOST_FIXTURE_TEST_CASE(rows_after_the_checkpoint_are_dropped, Fixture) {
   train::train_run(options("whole"));
   // As after a crash at step 7, the newest checkpoint being that of step 4.
@@ -126,7 +138,8 @@ BOOST_FIXTURE_TEST_CASE(a_run_without_a_checkpoint_resumes_from_the_beginning, F
   train::train_run(options("early", Start::resume));
   test::check_same_run(folder / "early", folder / "whole", 12, "early");
   BOOST_TEST(warnings.size() == 1u);
-  train::train_run(options("never", Start::resume));  // nothing is there at all
+  train::train_run(options("never", Start::resume));  // nothing is there at all, and so nothing to warn of
+  BOOST_TEST(warnings.size() == 1u);
   test::check_same_run(folder / "never", folder / "whole", 12, "never");
 }
 
@@ -179,6 +192,19 @@ BOOST_FIXTURE_TEST_CASE(starting_where_something_is_and_sharing_a_folder_are_ref
   o.overrides = {"--data.seq_len=300"};
   BOOST_TEST((kind_of([&] { train::train_run(o); }) == ratel::ErrorKind::input));
   BOOST_TEST(!fs::exists(folder / "none"));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_token_out_of_range_ends_the_run_before_its_first_step, Fixture) {
+  auto tokens = test::tiny_tokens(300, 1);
+  tokens[299] = test::kTinyVocab;  // in the tail, which no window reaches
+  test::write_tokens(folder / "data.bin", tokens, test::kTinyVocab + 1);
+  TrainOptions o = options("run");
+  bool started = false;
+  o.observer.start = [&](const train::TrainConfig&, int64_t, int64_t) { started = true; };
+  check_error([&] { train::train_run(o); },
+              o.data + ":598: token 299 is outside the vocabulary; expected an id below 17, found 17");
+  BOOST_TEST(!started);
+  BOOST_TEST(!fs::exists(o.out));
 }
 
 BOOST_FIXTURE_TEST_CASE(a_changed_run_is_refused_with_both_values_unless_allowed, Fixture) {

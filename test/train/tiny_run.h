@@ -1,9 +1,6 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <boost/test/unit_test.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -13,31 +10,10 @@
 #include "io/safetensors.h"
 #include "io/token_file.h"
 #include "test/support/compare.h"
+#include "test/support/temporary_folder.h"
 #include "train/run.h"
 
 namespace ratel::test {
-
-/// A folder of its own for one test, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    // In memory where that is possible: bringing thousands of small files to a disk takes minutes.
-    const std::filesystem::path memory = "/dev/shm";
-    const bool in_memory = ::access(memory.c_str(), W_OK) == 0;
-    std::string pattern = (in_memory ? memory : std::filesystem::temp_directory_path()) / "ratel_train_XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string operator/(const std::string& name) const { return path_ + '/' + name; }
-
- private:
-  std::string path_;
-};
 
 inline constexpr int64_t kTinyVocab = 17, kTinyEos = 16;
 
