@@ -16,7 +16,8 @@ bool is_leaf(const Tensor& x);
 
 /// The gradient accumulated by backward(): the shape of x, its dtype (f32 for a bf16 leaf); undefined before.
 Tensor grad(const Tensor& x);
-/// Puts `value` in its place; an undefined one forgets the gradient. Throws Error where shapes differ.
+/// Puts `value` in its place; an undefined one forgets the gradient. Throws Error where its shape or device is not that
+/// of x, its dtype neither x's nor accumulate_dtype(x's), or it is on the tape itself.
 void set_grad(const Tensor& x, Tensor value);
 inline void zero_grad(const Tensor& x) { set_grad(x, {}); }
 /// Asks backward() to keep the gradient of a tensor that an op made. Throws Error where x needs no gradient.

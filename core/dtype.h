@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <ostream>
 #include <string_view>
@@ -96,7 +97,8 @@ constexpr DType dtype_of() {
   }
 }
 
-/// One element as another type. To bf16 through float, rounding to nearest even; to integers truncating.
+/// One element as another type. To bf16 through float, rounding to nearest even. From a float to an integer truncating;
+/// what lies beyond the integer's range becomes its nearest end, and NaN 0. Between integers modulo 2^bits.
 template <class To, class From>
 constexpr To convert_element(From value) {
   if constexpr (std::is_same_v<To, From>)
@@ -105,7 +107,14 @@ constexpr To convert_element(From value) {
     return convert_element<To>(static_cast<float>(value));
   else if constexpr (std::is_same_v<To, bfloat16>)
     return bfloat16(static_cast<float>(value));
-  else
+  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    using Range = std::numeric_limits<To>;
+    if (value != value) return 0;
+    // The upper end may round up to one past it, which is out of range as well.
+    if (value <= static_cast<From>(Range::min())) return Range::min();
+    if (value >= static_cast<From>(Range::max())) return Range::max();
+    return static_cast<To>(value);
+  } else
     return static_cast<To>(value);
 }
 

@@ -33,6 +33,20 @@ int64_t Layout::extent() const {
   return last + 1;
 }
 
+bool Layout::is_injective() const {
+  if (shape.numel() == 0) return true;
+  // Views are made by slicing, transposing and broadcasting: an axis steps over the whole of those with smaller
+  // strides.
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (shape[axis] == 1) continue;
+    int64_t reach = 0;
+    for (int other = 0; other < shape.rank(); ++other)
+      if (other != axis && stride(other) <= stride(axis)) reach += stride(other) * (shape[other] - 1);
+    if (stride(axis) <= reach) return false;
+  }
+  return true;
+}
+
 Layout Layout::transposed(int a, int b) const {
   const auto i = static_cast<size_t>(shape.normalize_axis(a)), j = static_cast<size_t>(shape.normalize_axis(b));
   Layout result = *this;

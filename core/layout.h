@@ -18,6 +18,9 @@ struct Layout {
   /// One past the largest element position, 0 where there are no elements.
   [[nodiscard]] int64_t extent() const;
 
+  /// True where no two elements share a position.
+  [[nodiscard]] bool is_injective() const;
+
   /// The views. Each throws Error for axes or ranges that do not exist.
   [[nodiscard]] Layout transposed(int a, int b) const;
   [[nodiscard]] Layout sliced(int axis, int64_t begin, int64_t end, int64_t step = 1) const;

@@ -72,6 +72,12 @@ __global__ __launch_bounds__(kThreads) void sum_columns(int64_t rows, int64_t n,
 }
 
 /// A warp a row: the largest, and of equal ones the first.
+/// NaN is above every number.
+template <class A>
+__device__ bool above(A x, A y) {
+  return x > y || (x != x && y == y);
+}
+
 template <class T>
 __global__ __launch_bounds__(kThreads) void max_rows(ReduceArgs args) {
   using A = accumulate_t<T>;
@@ -82,14 +88,14 @@ __global__ __launch_bounds__(kThreads) void max_rows(ReduceArgs args) {
   int64_t place = lane_index() < args.n ? lane_index() : 0;
   A largest = convert_element<A>(x[place]);
   for (int64_t i = place + kWarp; i < args.n; i += kWarp)
-    if (const A value = convert_element<A>(x[i]); largest < value) {
+    if (const A value = convert_element<A>(x[i]); above(value, largest)) {
       largest = value;
       place = i;
     }
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const A other = shuffle_xor(largest, step);
     const int64_t other_place = shuffle_xor(place, step);
-    if (largest < other || (!(other < largest) && other_place < place)) {
+    if (above(other, largest) || (!above(largest, other) && other_place < place)) {
       largest = other;
       place = other_place;
     }

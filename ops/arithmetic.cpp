@@ -95,7 +95,9 @@ void add_into(const Tensor& into, const Tensor& x) {
   check(into.is_contiguous() && is_leaf(into), "add_into: the target must be a contiguous leaf");
   check(into.device() == x.device(), "add_into: tensors on ", into.device(), " and ", x.device());
   const OpScope scope("add_into");
-  const Tensor from = contiguous(detach(x));
+  // What starts elsewhere in the target's own storage is read as it was before.
+  const bool shifted = x.storage() == into.storage() && x.layout().offset != into.layout().offset;
+  const Tensor from = shifted ? clone(detach(x)) : contiguous(detach(x));
   run_add_into({into.numel(), into.dtype(), from.dtype(), into.data(), from.data()}, into.device());
   into.storage()->bump_version();
 }

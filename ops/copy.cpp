@@ -43,7 +43,10 @@ Tensor to(const Tensor& x, Device device) {
 void copy_into(const Tensor& into, const Tensor& from) {
   check(into.shape() == from.shape(), "copy_into: expected shape ", into.shape(), ", found ", from.shape());
   check(is_leaf(into), "copy_into: the tensor of shape ", into.shape(), " was made by an op and cannot be changed");
-  copy_elements(into, to(detach(from), into.device()));
+  check(into.layout().is_injective(), "copy_into: elements of the target of shape ", into.shape(),
+        " share their place");
+  const bool shared = into.storage() == from.storage();
+  copy_elements(into, shared ? clone(detach(from)) : to(detach(from), into.device()));
   into.storage()->bump_version();
 }
 

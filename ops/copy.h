@@ -13,8 +13,9 @@ Tensor to(const Tensor& x, DType dtype);
 /// x on another device (x itself where it is there), contiguous unless it is x. Gradient: x, on x's device.
 Tensor to(const Tensor& x, Device device);
 
-/// Writes `from` into `into`, converting the dtype and from any device; counts as a change of `into`. Not
-/// differentiable. Throws Error where shapes differ, or `into` is on the tape.
+/// Writes `from` into `into`, converting the dtype and from any device; counts as a change of `into`. They may overlap:
+/// `from` is read as it was before. Not differentiable. Throws Error where shapes differ, `into` is on the tape, or
+/// elements of `into` share their place (a broadcast view).
 void copy_into(const Tensor& into, const Tensor& from);
 
 /// `into` and `from` have the same shape and any strides.

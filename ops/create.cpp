@@ -1,5 +1,7 @@
 #include "ops/create.h"
 
+#include <limits>
+
 #include "core/op_scope.h"
 
 namespace ratel {
@@ -61,6 +63,10 @@ Tensor random_uniform(const Shape& shape, Rng& rng, double low, double high, DTy
 Tensor random_integers(const Shape& shape, Rng& rng, int64_t bound, DType dtype, Device device) {
   check(!is_float(dtype), "random_integers: expected an integer dtype, found ", dtype);
   check(bound >= 1 && bound <= int64_t{1} << 31, "random_integers: bound must be in [1, 2^31], found ", bound);
+  const bool fits = visit_integer(dtype, "random_integers", [&]<class T>() {
+    return bound - 1 <= static_cast<int64_t>(std::numeric_limits<T>::max());
+  });
+  check(fits, "random_integers: bound ", bound, " does not fit ", dtype);
   return random(shape, dtype, device, rng, Distribution::integers, static_cast<double>(bound), 0);
 }
 

@@ -32,10 +32,6 @@ void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const He
   check_patterns(patterns, q.dim(1), kName);
 }
 
-HeadPatterns one_a_head(const HeadPatterns& patterns, int64_t heads) {
-  return patterns.size() == 1 ? HeadPatterns(static_cast<size_t>(heads), patterns[0]) : patterns;
-}
-
 AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.stride(1), x.stride(2)}; }
 
 }  // namespace

@@ -18,6 +18,10 @@ void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op)
   }
 }
 
+HeadPatterns one_a_head(const HeadPatterns& patterns, int64_t heads) {
+  return patterns.size() == 1 ? HeadPatterns(static_cast<size_t>(heads), patterns[0]) : patterns;
+}
+
 int64_t visible_keys(const Pattern& pattern, int64_t T) {
   if (T <= 0) return 0;
   if (pattern.dilation == 1) return T;

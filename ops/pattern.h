@@ -34,6 +34,9 @@ constexpr bool sees(const Pattern& p, int64_t i, int64_t j) {
 /// initial >= 0.
 void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op);
 
+/// One pattern a head of `patterns`, which holds 1 or `heads`.
+HeadPatterns one_a_head(const HeadPatterns& patterns, int64_t heads);
+
 /// How many keys the last of T queries sees: what a cache must hold for one head.
 int64_t visible_keys(const Pattern& pattern, int64_t T);
 

@@ -38,7 +38,7 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
   check_cpu(projection.device(), kName);
   const int64_t B = projection.dim(0), T = projection.dim(1);
   const DType dtype = projection.dtype();
-  const HeadPatterns per_head = patterns.size() == 1 ? HeadPatterns(static_cast<size_t>(heads), patterns[0]) : patterns;
+  const HeadPatterns per_head = one_a_head(patterns, heads);
   const Device device = projection.device();
   Tensor out = empty({B, T, C}, dtype, device), attention = empty({B, T, C}, dtype, device);
   Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype), device);

@@ -12,7 +12,8 @@ enum class KeepDims { no, yes };
 ///   axes     distinct, negative ones count from the end
 ///   returns  x's shape without those axes (of size 1 with KeepDims::yes), dtype of x
 ///
-/// Sums are kept in f32 (f64 for f64). Gradient: x; for max the first of several equal maxima gets it. Deterministic on
+/// Sums are kept in f32 (f64 for f64). Gradient: x; for max the first of several equal maxima gets it; the maximum
+/// of what holds a NaN is NaN, and the first NaN gets the gradient. Deterministic on
 /// any number of threads. An empty sum is 0. Throws Error for axes that do not exist or repeat, and for the mean or
 /// maximum of nothing.
 Tensor sum(const Tensor& x, const std::vector<int>& axes = {}, KeepDims keep = KeepDims::no);
@@ -55,7 +56,7 @@ void reduce_sum(const ReduceArgs& args);
 void reduce_max(const ReduceArgs& args);
 void column_sum(const ColumnSumArgs& args);
 void scatter_rows(const ScatterArgs& args);
-double sum_of_squares(int64_t n, DType dtype, const void* x);
+double sum_of_squares(int64_t n, DType dtype, const void* from);
 }  // namespace cpu
 namespace cuda {
 void reduce_sum(const ReduceArgs& args, Stream stream);
@@ -63,7 +64,7 @@ void reduce_max(const ReduceArgs& args, Stream stream);
 void column_sum(const ColumnSumArgs& args, Stream stream);
 void scatter_rows(const ScatterArgs& args, Stream stream);
 /// Waits for the result.
-double sum_of_squares(int64_t n, DType dtype, const void* x, Stream stream);
+double sum_of_squares(int64_t n, DType dtype, const void* from, Stream stream);
 }  // namespace cuda
 
 }  // namespace ratel

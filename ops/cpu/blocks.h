@@ -34,6 +34,8 @@ class Loaded {
     else
       load(from, buffer_.data(), n), data_ = buffer_.data();
   }
+  Loaded(const Loaded&) = delete;  // data_ may point into this object
+  Loaded& operator=(const Loaded&) = delete;
   ConstArray<accumulate_t<T>> operator*() const { return {data_, n_}; }
 
  private:

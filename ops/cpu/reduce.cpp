@@ -1,6 +1,7 @@
 #include "ops/reduce.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/cpu/blocks.h"
 
@@ -40,7 +41,11 @@ void reduce_max(const ReduceArgs& args) {
     parallel_for(args.rows, rows_per_piece(args.n), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const T* values = x + row * args.n;
-        const auto less = [](T a, T b) { return static_cast<accumulate_t<T>>(a) < static_cast<accumulate_t<T>>(b); };
+        // The first NaN is the largest of all.
+        const auto less = [](T a, T b) {
+          const auto x = static_cast<accumulate_t<T>>(a), y = static_cast<accumulate_t<T>>(b);
+          return x < y || (std::isnan(y) && !std::isnan(x));
+        };
         const T* largest = std::max_element(values, values + args.n, less);
         out[row] = *largest;
         args.argmax[row] = largest - values;
@@ -78,9 +83,9 @@ void scatter_rows(const ScatterArgs& args) {
   });
 }
 
-double sum_of_squares(int64_t n, DType dtype, const void* data) {
+double sum_of_squares(int64_t n, DType dtype, const void* from) {
   return visit_float(dtype, "global_norm", [&]<class T>() {
-    const T* x = static_cast<const T*>(data);
+    const T* x = static_cast<const T*>(from);
     return parallel_sum<double>(n, kPiece, [&](int64_t begin, int64_t end) {
       double total = 0;
       for (int64_t i = begin; i < end; i += kBlock)

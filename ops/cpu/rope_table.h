@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/scratch.h"
@@ -17,11 +20,13 @@ class RopeTable {
   RopeTable(int64_t first, int64_t T, int64_t d, double base)
       : first_(first), end_(first + T), d_(d), base_(base), cos_(T * d / 2), sin_(T * d / 2) {
     const int64_t half = d / 2;
+    std::vector<double> frequency;
+    for (int64_t c = 0; c < half; ++c)
+      frequency.push_back(std::pow(base, -static_cast<double>(2 * c) / static_cast<double>(d)));
     parallel_for(T, rows_per_piece(half, 2048), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t)
         for (int64_t c = 0; c < half; ++c) {
-          const double angle =
-              static_cast<double>(first + t) * std::pow(base, -static_cast<double>(2 * c) / static_cast<double>(d));
+          const double angle = static_cast<double>(first + t) * frequency[static_cast<size_t>(c)];
           cos_[t * half + c] = static_cast<A>(std::cos(angle));
           sin_[t * half + c] = static_cast<A>(std::sin(angle));
         }
@@ -50,15 +55,22 @@ class RopeTable {
   Scratch<A> cos_, sin_;
 };
 
-/// A table that serves these positions. The last one made is kept: every layer and step of a run asks for the same.
+/// A table that serves these positions. The last one made is kept: every layer and step of a run asks for the same. It
+/// spans two powers of two of positions, so that a text that grows token by token rarely needs another.
 template <class A>
 std::shared_ptr<const RopeTable<A>> rope_table(int64_t first, int64_t T, int64_t d, double base) {
   static std::mutex mutex;
   static std::shared_ptr<const RopeTable<A>> last;
+  {
+    const std::lock_guard lock(mutex);
+    if (last != nullptr && last->serves(first, T, d, base)) return last;
+  }
+  // Without the lock: a thread that waits for the pieces of this loop may take up work that asks for a table itself.
+  const auto span = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(T, 256))));
+  const auto made = std::make_shared<const RopeTable<A>>(first - first % span, 2 * span, d, base);
   const std::lock_guard lock(mutex);
-  if (last == nullptr || !last->serves(first, T, d, base))
-    last = std::make_shared<const RopeTable<A>>(first, T, d, base);
-  return last;
+  last = made;
+  return made;
 }
 
 }  // namespace ratel::cpu

@@ -1,10 +1,15 @@
 #include "ops/copy.h"
 
+#include <cmath>
+#include <limits>
+
 #include "autograd/gradient.h"
+#include "ops/arithmetic.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -94,6 +99,44 @@ BOOST_AUTO_TEST_CASE(copy_into_counts_as_a_change_and_names_misuse) {
   copy_into(leaf, x);  // a parameter may be written to
   test::check_error([&] { copy_into(clone(leaf), x); }, "was made by an op and cannot be changed");
   test::check_error([&] { clone(Tensor()); }, "undefined tensor");
+}
+
+BOOST_AUTO_TEST_CASE(copy_into_reads_what_overlaps_as_it_was_and_refuses_shared_places) {
+  for (const ratel::Device device : test::devices()) {
+    const Tensor x = to(ratel::arange(6), device);
+    copy_into(slice(x, 0, 1, 6), slice(x, 0, 0, 5));
+    test::check_identical(x, ratel::from_vector<int64_t>({0, 0, 1, 2, 3, 4}, {6}), "shifted by one");
+    const Tensor square = to(reshape(ratel::arange(9), {3, 3}), device);
+    copy_into(square, transpose(square, 0, 1));
+    test::check_identical(square, ratel::from_vector<int64_t>({0, 3, 6, 1, 4, 7, 2, 5, 8}, {3, 3}), "transposed");
+    const Tensor total = to(ratel::from_vector<double>({1, 2, 3, 4}, {4}), device);
+    add_into(slice(total, 0, 1, 4), slice(total, 0, 0, 3));
+    test::check_identical(total, ratel::from_vector<double>({1, 3, 5, 7}, {4}), "added, shifted by one");
+    test::check_error([&] { copy_into(broadcast_to(slice(x, 0, 0, 1), {4}), to(ratel::arange(4), device)); },
+                      "elements of the target of shape (4) share their place");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(floats_beyond_an_integer_become_its_ends_and_nan_0) {
+  const double huge = 1e300, nan = std::nan("");
+  const std::vector<double> values{-huge, -1.5, nan, 1.5, 255.5, 65535.5, 2147483647.5, 9223372036854775807.0, huge};
+  for (const ratel::Device device : test::devices())
+    for (const DType from : {DType::f64, DType::f32, DType::bf16}) {
+      const Tensor x = to(ratel::from_vector(values, {9}, from), device);
+      const auto ends = [&](DType dtype) {
+        const auto y = ratel::to_vector<int64_t>(to(x, dtype));
+        BOOST_TEST(y[2] == 0);
+        BOOST_TEST(y[3] == 1);
+        return std::pair(y[0], y[8]);
+      };
+      BOOST_TEST((ends(DType::u8) == std::pair<int64_t, int64_t>(0, 255)));
+      BOOST_TEST((ends(DType::u16) == std::pair<int64_t, int64_t>(0, 65535)));
+      BOOST_TEST((ends(DType::i32) == std::pair<int64_t, int64_t>(-2147483648, 2147483647)));
+      BOOST_TEST(
+          (ends(DType::i64) == std::pair(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())));
+      BOOST_TEST(ratel::to_vector<int64_t>(to(x, DType::i64))[7] == std::numeric_limits<int64_t>::max());
+      BOOST_TEST(ratel::to_vector<int64_t>(to(x, DType::u8))[1] == 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(threads_do_not_matter) {

@@ -114,4 +114,6 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { ratel::random_integers({2}, rng, 3, DType::f32); }, "random_integers: expected an integer");
   test::check_error([&] { ratel::random_integers({2}, rng, 0); }, "bound must be in [1, 2^31], found 0");
   test::check_error([&] { ratel::random_integers({2}, rng, (int64_t{1} << 31) + 1); }, "bound must be in");
+  test::check_error([&] { ratel::random_integers({2}, rng, 257, DType::u8); }, "bound 257 does not fit u8");
+  BOOST_TEST(ratel::random_integers({2}, rng, 256, DType::u8).numel() == 2);
 }

@@ -10,6 +10,7 @@
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -155,6 +156,21 @@ BOOST_AUTO_TEST_CASE(sum_to_reverses_broadcasting) {
   BOOST_TEST(is_same_tensor(sum_to(x, x.shape()), x));
   test::check_error([&] { sum_to(x, {5}); }, "sum_to");
   test::check_error([&] { sum_to(ratel::ones({3}), {2, 3}); }, "sum_to: shape (2, 3) does not broadcast to (3)");
+}
+
+BOOST_AUTO_TEST_CASE(a_nan_anywhere_is_the_maximum_and_gets_the_gradient) {
+  for (const ratel::Device device : test::devices())
+    for (const int64_t n : {1, 2, 33, 70})
+      for (const int64_t at : {int64_t{0}, n / 2, n - 1}) {
+        auto values = std::vector<double>(static_cast<size_t>(n), 1.0);
+        values[static_cast<size_t>(n / 3)] = 5;
+        values[static_cast<size_t>(at)] = std::nan("");
+        const Tensor x = requires_grad(to(ratel::from_vector(values, {n}, DType::f32), device));
+        const Tensor y = max(x);
+        BOOST_TEST(std::isnan(to(detach(y), ratel::kCpu).item()));
+        backward(y);
+        BOOST_TEST(ratel::to_vector<double>(grad(x))[static_cast<size_t>(at)] == 1);
+      }
 }
 
 BOOST_AUTO_TEST_CASE(global_norm_of_many_tensors) {

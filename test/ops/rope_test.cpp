@@ -90,6 +90,17 @@ BOOST_AUTO_TEST_CASE(a_token_gets_the_same_bits_in_any_company) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_token_is_turned_alike_whatever_positions_were_asked_for_before) {
+  // 256 positions and more a table: growing, beginning anew elsewhere, and back.
+  const Tensor x = test::randn({700, 6}, 1);
+  const Tensor all = rope(x);
+  for (const int64_t first : {0, 255, 256, 257, 511, 640, 3})
+    for (const int64_t count : {1, 5, 60}) {
+      const Tensor part = slice(x, 0, first, first + count);
+      test::check_identical(rope(part, first), contiguous(slice(all, 0, first, first + count)), "a part");
+    }
+}
+
 BOOST_AUTO_TEST_CASE(the_number_of_threads_changes_no_bit) {
   const Tensor x = test::randn({4, 300, 64}, 1, DType::f32);
   test::check_thread_independent([&] { return rope(x, 3, 9999); }, "forward");
