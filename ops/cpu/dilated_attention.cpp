@@ -3,7 +3,8 @@
 // Forward: every tile of queries is a task. Backward: a task owns a stretch of the queries of one head, walks its tiles
 // in order and adds to key and value gradients of its own, which are summed in order afterwards. How many stretches
 // there are depends on the shapes alone, so that the number of threads changes no bit.
-// bf16 operands are converted a head at a time. Memory: O(T d) a task.
+// bf16 keys and values are converted once, queries a tile or stretch at a time. Memory: O(T d) a task, and for bf16
+// keys and values in f32.
 
 #include "ops/dilated_attention.h"
 
@@ -13,62 +14,67 @@
 namespace ratel::cpu {
 namespace {
 
-/// Tokens [begin, end) of one head of an operand in the type they are computed in: the memory itself, or a converted
-/// copy.
+/// Tokens [begin, end) of heads [first, last), counted over the batch, of an operand in the type they are computed in:
+/// the memory itself, or a converted copy.
 template <class T>
-class HeadRows {
+class Operand {
   using A = accumulate_t<T>;
 
  public:
-  HeadRows(const AttentionOperand& x, int64_t b, int64_t h, int64_t begin, int64_t end, int64_t d) : begin_(begin) {
-    const T* data = static_cast<const T*>(x.data) + b * x.batch + h * x.head + begin * x.time;
-    if constexpr (std::is_same_v<T, A>) {
-      rows_ = {data, x.time};
-    } else {
-      copy_ = Scratch<A>((end - begin) * d);
-      for (int64_t t = 0; t < end - begin; ++t) load(data + t * x.time, copy_.get() + t * d, d);
-      rows_ = {copy_.get(), d};
-    }
+  Operand(const AttentionOperand& x, int64_t heads, int64_t first, int64_t last, int64_t begin, int64_t end, int64_t d)
+      : x_(x), heads_(heads), first_(first), begin_(begin), tokens_(end - begin), d_(d) {
+    if constexpr (kDirect) return;
+    copy_ = Scratch<A>((last - first) * tokens_ * d);
+    parallel_for((last - first) * tokens_, rows_per_piece(d), [&](int64_t row, int64_t row_end) {
+      for (; row < row_end; ++row) load(at(first + row / tokens_, begin + row % tokens_), copy_.get() + row * d, d);
+    });
   }
-  /// The rows from token t on.
-  [[nodiscard]] Rows<const A> from(int64_t t) const { return {rows_[t - begin_], rows_.step}; }
+  /// The rows of a head: row t belongs to token `from` + t.
+  [[nodiscard]] Rows<const A> rows(int64_t head, int64_t from = 0) const {
+    if constexpr (kDirect)
+      return {at(head, from), x_.time};
+    else
+      return {copy_.get() + ((head - first_) * tokens_ + from - begin_) * d_, d_};
+  }
 
  private:
-  int64_t begin_;
+  static constexpr bool kDirect = std::is_same_v<T, A>;
+  [[nodiscard]] const T* at(int64_t head, int64_t t) const {
+    return static_cast<const T*>(x_.data) + head / heads_ * x_.batch + head % heads_ * x_.head + t * x_.time;
+  }
+
+  AttentionOperand x_;
+  int64_t heads_, first_, begin_, tokens_, d_;
   Scratch<A> copy_;
-  Rows<const A> rows_{};
 };
 
 template <class T>
 void forward(const DilatedAttentionArgs& args) {
   using A = accumulate_t<T>;
-  const int64_t N = args.T, d = args.d;
-  // bf16 converts a head's keys once a stretch of queries, not once a tile.
-  const Stretches stretches(args.B * args.H, N, std::is_same_v<T, A> ? kQueryTile : 16 * kQueryTile);
-  stretches.for_each([&](int64_t head_index, int64_t begin, int64_t end) {
-    const int64_t b = head_index / args.H, h = head_index % args.H;
-    const HeadRows<T> q(args.q, b, h, begin, end, d), k(args.k, b, h, 0, end, d), v(args.v, b, h, 0, end, d);
-    const Head<A> head{k.from(0), v.from(0), d, args.patterns[h]};
+  const int64_t N = args.T, d = args.d, heads = args.B * args.H;
+  const Operand<T> k(args.k, args.H, 0, heads, 0, N, d), v(args.v, args.H, 0, heads, 0, N, d);
+  const Stretches tiles(heads, N, kQueryTile);
+  tiles.for_each([&](int64_t head_index, int64_t begin, int64_t end) {
+    const Operand<T> q(args.q, args.H, head_index, head_index + 1, begin, end, d);
+    const Head<A> head{k.rows(head_index), v.rows(head_index), d, args.patterns[head_index % args.H]};
     AttentionTile<A> tile(d);
     const Scratch<A> out(kQueryTile * d);
-    for (int64_t i = begin; i < end; i += kQueryTile) {
-      const int64_t n = std::min(kQueryTile, end - i);
-      tile.forward(head, q.from(i), i, n, {out.get(), d}, static_cast<A*>(args.lse) + head_index * N + i);
-      store(out.get(), static_cast<T*>(args.out) + (head_index * N + i) * d, n * d);
-    }
+    const int64_t at = head_index * N + begin;
+    tile.forward(head, q.rows(head_index, begin), begin, end - begin, {out.get(), d}, static_cast<A*>(args.lse) + at);
+    store(out.get(), static_cast<T*>(args.out) + at * d, (end - begin) * d);
   });
 }
 
 template <class T>
 void backward(const DilatedAttentionBackwardArgs& args) {
   using A = accumulate_t<T>;
-  const int64_t N = args.T, d = args.d;
-  const Stretches stretches = Stretches::for_backward(args.B * args.H, N);
+  const int64_t N = args.T, d = args.d, heads = args.B * args.H;
+  const Operand<T> k(args.k, args.H, 0, heads, 0, N, d), v(args.v, args.H, 0, heads, 0, N, d);
+  const Stretches stretches = Stretches::for_backward(heads, N);
   KeyGradients<A> key_grads(stretches, d);
   stretches.for_each([&](int64_t head_index, int64_t begin, int64_t end) {
-    const int64_t b = head_index / args.H, h = head_index % args.H;
-    const HeadRows<T> q(args.q, b, h, begin, end, d), k(args.k, b, h, 0, end, d), v(args.v, b, h, 0, end, d);
-    const Head<A> head{k.from(0), v.from(0), d, args.patterns[h]};
+    const Operand<T> q(args.q, args.H, head_index, head_index + 1, begin, end, d);
+    const Head<A> head{k.rows(head_index), v.rows(head_index), d, args.patterns[head_index % args.H]};
     const auto [grad_k, grad_v] = key_grads.of(head_index, begin);
     AttentionTile<A> tile(d);
     const Scratch<A> grad_out(kQueryTile * d), out(kQueryTile * d), grad_q(kQueryTile * d);
@@ -81,12 +87,12 @@ void backward(const DilatedAttentionBackwardArgs& args) {
         const A from_lse = args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at + r];
         delta[static_cast<size_t>(r)] = tile.dot(grad_out.get() + r * d, out.get() + r * d) - from_lse;
       }
-      tile.backward(head, q.from(i), i, n, {grad_out.get(), d}, static_cast<const A*>(args.lse) + at, delta.data(),
-                    {grad_q.get(), d}, grad_k, grad_v);
+      tile.backward(head, q.rows(head_index, i), i, n, {grad_out.get(), d}, static_cast<const A*>(args.lse) + at,
+                    delta.data(), {grad_q.get(), d}, grad_k, grad_v);
       store(grad_q.get(), static_cast<T*>(args.grad_q) + at * d, n * d);
     }
   });
-  parallel_for(args.B * args.H, 1, [&](int64_t first, int64_t last) {
+  parallel_for(heads, 1, [&](int64_t first, int64_t last) {
     for (int64_t head_index = first; head_index < last; ++head_index) {
       const auto [grad_k, grad_v] = key_grads.total(head_index);
       store(grad_k.data, static_cast<T*>(args.grad_k) + head_index * N * d, N * d);
