@@ -15,6 +15,7 @@ inline constexpr int64_t kIgnoreIndex = -100;
 ///
 /// Gradient: logits. Deterministic. Where every label is ignored the loss is 0 and so is the gradient.
 /// Throws Error where shapes do not fit, or for a label that is neither in [0, V) nor ignored, naming it.
+/// Source: -log of the softmax at the label, in nats; ignored labels as in RAT+, arXiv 2602.18196.
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
 
 /// The same, composed from log_softmax and a one-hot mask.

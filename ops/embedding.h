@@ -12,6 +12,7 @@ namespace ratel {
 ///
 /// Gradient: weight, in f32 for bf16; rows are added in the order of ids, so that it is deterministic.
 /// Throws Error for an id outside [0, V), naming the id and its position.
+/// Source: Bengio et al., "A neural probabilistic language model", JMLR 3, 2003, section 2.
 Tensor embedding(const Tensor& weight, const Tensor& ids);
 
 /// The definition: a one-hot matrix times the table.
