@@ -59,11 +59,11 @@ Json as_json(const Machine& machine, const MissingPackages& missing, const GpuSt
 std::string as_text(const Machine& machine, const MissingPackages& missing, const GpuStatus& gpu, int64_t free_disk) {
   std::string text = concat_text(
       "ratel      ", kVersion, ", ", RATEL_CLI_BUILD_TYPE, " by ", RATEL_CLI_COMPILER, " for ", RATEL_CLI_ARCH,
-      "\nCUDA       ", kHasCuda ? "built in" : "built without", "\nthreads    ",
-      num_threads(), " of ", machine.cores, machine.cores == 1 ? " core\n" : " cores\n", "system     ", machine.system,
-      "\nprocessor  ", machine.processor, " (", joined(instruction_sets(), " "), ")\nmemory     ",
-      human_bytes(machine.free_memory), " free of ", human_bytes(machine.memory), "\ndisk       ",
-      human_bytes(free_disk), " free here\nGPU        ", gpu.usable ? "yes: " : "no: ", gpu.note, "\n");
+      "\nCUDA       ", kHasCuda ? "built in" : "built without", "\nthreads    ", num_threads(), " of ", machine.cores,
+      machine.cores == 1 ? " core\n" : " cores\n", "system     ", machine.system, "\nprocessor  ", machine.processor,
+      " (", joined(instruction_sets(), " "), ")\nmemory     ", human_bytes(machine.free_memory), " free of ",
+      human_bytes(machine.memory), "\ndisk       ", human_bytes(free_disk), " free here\nGPU        ",
+      gpu.usable ? "yes: " : "no: ", gpu.note, "\n");
   if (!missing.known) return text + "packages   unknown: this is not a Debian-like system\n";
   if (missing.packages.empty()) return text + "packages   nothing is missing\n";
   for (const Package& package : missing.packages)

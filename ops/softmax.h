@@ -10,8 +10,8 @@ namespace ratel {
 ///   returns  (..., N)  contiguous; computed in f32 (f64 for f64), rounded once
 ///
 /// Gradient: x. Deterministic. A row of nothing but -inf gives NaN. Throws Error where the dtype is not a float.
-/// Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; less the maximum,
-/// so that nothing overflows.
+/// Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; less the
+/// maximum, so that nothing overflows.
 Tensor softmax(const Tensor& x);
 /// log softmax, without underflow: x - m - log sum_n exp(x - m). Gradient: x.
 Tensor log_softmax(const Tensor& x);

@@ -21,15 +21,18 @@ case "$preset" in
 esac
 
 ./scripts/install_packages.sh
-echo "test: preset $preset"
-cmake --preset "$preset"
-cmake --build --preset "$preset"
-failed=0
-ctest --preset "$preset" -j"$(nproc)" --output-on-failure || failed=1
-if (($# == 0)); then
-  echo "test: the CUDA kernels on the host twin"
-  cmake --preset twin
-  cmake --build --preset twin --target cuda_tests
-  ctest --preset twin -L cuda -j"$(nproc)" --output-on-failure || failed=1
+build() {
+  echo "test: preset $1"
+  cmake --preset "$1"
+  cmake --build --preset "$1"
+}
+
+build "$preset"
+if (($# > 0)); then
+  exec ctest --preset "$preset" -j"$(nproc)" --output-on-failure
 fi
-exit "$failed"
+build twin
+# One run of both builds' tests, and one summary.
+mkdir -p build/tests
+echo "subdirs(\"$PWD/build/$preset\" \"$PWD/build/twin\")" >build/tests/CTestTestfile.cmake
+exec ctest --test-dir build/tests -j"$(nproc)" --output-on-failure --no-tests=error

@@ -10,8 +10,8 @@
 #include "test/support/compare.h"
 
 using ratel::bfloat16;
-using ratel::from_vector;
 using ratel::DType;
+using ratel::from_vector;
 using ratel::Layout;
 using ratel::Shape;
 using ratel::Tensor;

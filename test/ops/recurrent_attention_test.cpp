@@ -111,7 +111,11 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       },
       "expected a projection (B, T, 5C) with T >= 1, found (1, 6, 41)");
   test::check_error([&] { recurrent_attention(test::randn({6, 40}, 1), 1, {{}}); }, "found (6, 40)");
-  test::check_error([&] { recurrent_attention(slice(test::randn({1, 6, 80}, 1), 2, 0, 40), 1, {{}}); }, "must be contiguous");
+  test::check_error(
+      [&] {
+        recurrent_attention(slice(test::randn({1, 6, 80}, 1), 2, 0, 40), 1, {{}});
+      },
+      "must be contiguous");
   test::check_error([&] { recurrent_attention(to(x, DType::i64), 1, {{}}); }, "expected a float dtype, found i64");
   test::check_error([&] { recurrent_attention(x, 2, {{-2, 0, 0}}); }, "dilation must be at least 1, or -1");
 }
