@@ -58,7 +58,7 @@ void set_grad(const Tensor& x, Tensor value) {
   if (value.defined()) {
     check(value.shape() == x.shape(), "set_grad: expected shape ", x.shape(), ", found ", value.shape());
     check(value.dtype() == x.dtype() || value.dtype() == accumulate_dtype(x.dtype()), "set_grad: expected dtype ",
-          x.dtype(), " or ", accumulate_dtype(x.dtype()), ", found ", value.dtype());
+          accumulate_dtype(x.dtype()), ", found ", value.dtype());
     check(value.device() == x.device(), "set_grad: expected a tensor on ", x.device(), ", found one on ",
           value.device());
     check(!needs_grad(value), "set_grad: expected a plain tensor, found one that needs a gradient itself; detach() it");

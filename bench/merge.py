@@ -66,6 +66,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--ours", nargs="+", required=True)
     parser.add_argument("--torch", nargs="*", default=[])
+    parser.add_argument("--command", default="bench/run.sh", help="what made the files")
     args = parser.parse_args()
 
     ours_files, torch_files = [load(path) for path in args.ours], [load(path) for path in args.torch]
@@ -82,7 +83,7 @@ def main():
         "threads": int(context["threads"]),
         "ceilings": {"copy_gbps": ceiling("ceiling copy GB/s"), "gemm_gflops": ceiling("ceiling gemm GFLOP/s")},
         "torch": {key: torch_files[0]["context"][key] for key in ("torch", "blas", "threads")} if torch_files else None,
-        "command": "bench/run.sh",
+        "command": args.command,
         "rows": rows,
     }
     with open(args.out, "w") as file:

@@ -71,13 +71,13 @@ __global__ __launch_bounds__(kThreads) void sum_columns(int64_t rows, int64_t n,
   out[block_index().y * n + c] = convert_element<Out>(total);
 }
 
-/// A warp a row: the largest, and of equal ones the first.
 /// NaN is above every number.
 template <class A>
 __device__ bool above(A x, A y) {
   return x > y || (x != x && y == y);
 }
 
+/// A warp a row: the largest, and of equal ones the first.
 template <class T>
 __global__ __launch_bounds__(kThreads) void max_rows(ReduceArgs args) {
   using A = accumulate_t<T>;

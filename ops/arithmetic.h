@@ -34,7 +34,8 @@ inline Tensor operator*(double value, const Tensor& x) { return mul(x, value); }
 inline Tensor operator/(const Tensor& x, double value) { return mul(x, 1 / value); }
 
 /// into += x for gradients and counters: not on the tape, `into` contiguous and a leaf, the same shape; x may have
-/// another float dtype (a bf16 gradient into an f32 sum) and any layout. Counts as a change of `into`.
+/// another float dtype (a bf16 gradient into an f32 sum) and any layout, and may overlap `into`.
+/// Counts as a change of `into`.
 void add_into(const Tensor& into, const Tensor& x);
 
 enum class BinaryOp { add, sub, mul, div };

@@ -32,7 +32,7 @@ Tensor random_normal(const Shape& shape, Rng& rng, double mean = 0, double std =
 /// The same, uniform in [low, high).
 Tensor random_uniform(const Shape& shape, Rng& rng, double low = 0, double high = 1, DType dtype = DType::f32,
                       Device device = kCpu);
-/// Integers uniform in [0, bound); integer dtypes, bound at most 2^31.
+/// Integers uniform in [0, bound); integer dtypes that hold bound - 1, bound at most 2^31.
 Tensor random_integers(const Shape& shape, Rng& rng, int64_t bound, DType dtype = DType::i64, Device device = kCpu);
 
 struct FillArgs {

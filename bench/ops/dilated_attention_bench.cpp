@@ -1,10 +1,11 @@
-// Bytes an f32 element of one operand: 16 forward (q, k, v, out), 32 more backward (q, k, v, out, grad_out read, three
-// gradients written); FLOPs in attention_work.h. The reference holds T x T scores, so that it runs at T = 1024.
+// Elements moved for one of an operand: four forward (q, k, v, out), eight more backward (q, k, v, out, grad_out read,
+// three gradients written); FLOPs in attention_work.h. The reference holds T x T scores, so that it runs at T = 1024.
 
 #include "ops/dilated_attention.h"
 
 #include "autograd/gradient.h"
 #include "bench/support/attention_work.h"
+#include "bench/support/passes.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 
@@ -16,16 +17,15 @@ using Op = AttentionResult (*)(const Tensor&, const Tensor&, const Tensor&, cons
 void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape, const Pattern& pattern) {
   const int64_t B = shape[0], H = shape[1], T = shape[2], d = shape[3];
   const double elements = static_cast<double>(shape.numel());
-  const Work work{.bytes = (pass == Pass::forward ? 16 : 48) * elements,
+  const Work work{.bytes = (pass == Pass::forward ? 4 : 12) * element_bytes() * elements,
                   .flops = attention_flops(pattern, B * H, T, d, pass)};
   const std::string sizes =
       std::to_string(B) + 'x' + std::to_string(H) + 'x' + std::to_string(T) + 'x' + std::to_string(d);
   add(name + '/' + name_of(pass) + '/' + sizes + '/' + name_of(pattern), work, [=]() -> std::function<void()> {
-    Rng rng(1);
-    const Tensor q = random_normal(shape, rng), k = random_normal(shape, rng), v = random_normal(shape, rng);
+    const Tensor q = normals(shape, 1), k = normals(shape, 2), v = normals(shape, 3);
     const HeadPatterns patterns{pattern};
     if (pass == Pass::forward) return [=] { op(q, k, v, patterns); };
-    const Tensor grad = random_normal(shape, rng);
+    const Tensor grad = normals(shape, 4);
     for (const Tensor& x : {q, k, v}) requires_grad(x);
     return [=] {
       backward(op(q, k, v, patterns).out, grad);
@@ -37,6 +37,13 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
 }  // namespace
 
 void declare() {
+  if (on_gpu()) {
+    for (const Pass pass : {Pass::forward, Pass::forward_backward})
+      for (const Pattern& pattern : {Pattern{.dilation = 1}, Pattern{.dilation = 16}, Pattern{.dilation = 64},
+                                     Pattern{.dilation = 16, .window = 256}})
+        add_attention("dilated_attention", dilated_attention, pass, {8, 16, 4096, 128}, pattern);
+    return;
+  }
   const Shape large{1, 8, 4096, 64}, small{1, 8, 1024, 64};
   for (const Pass pass : {Pass::forward, Pass::forward_backward}) {
     for (const int64_t dilation : {1, 4, 16, 64})

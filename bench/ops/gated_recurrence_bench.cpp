@@ -1,9 +1,10 @@
-// Bytes an f32 element: 12 forward (gate, x, h), 20 more backward (gate, x and grad_h read, two gradients written).
+// Elements moved for one of x: three forward (gate, x, h), five more backward (gate, x and grad_h read, two gradients
+// written).
 
 #include "ops/gated_recurrence.h"
 
 #include "autograd/gradient.h"
-#include "bench/support/bench.h"
+#include "bench/support/passes.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 
@@ -14,14 +15,14 @@ using Op = RecurrenceResult (*)(const Tensor&, const Tensor&, const Tensor&);
 
 void add_recurrence(const std::string& name, Op op, Pass pass, int64_t B, int64_t T, int64_t C) {
   const double elements = static_cast<double>(B * T * C);
-  const Work work = pass == Pass::forward ? Work{.bytes = 12 * elements, .flops = 3 * elements}
-                                          : Work{.bytes = 32 * elements, .flops = 8 * elements};
+  const Work work = pass == Pass::forward ? Work{.bytes = 3 * element_bytes() * elements, .flops = 3 * elements}
+                                          : Work{.bytes = 8 * element_bytes() * elements, .flops = 8 * elements};
   const std::string shape = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);
   add(name + '/' + name_of(pass) + '/' + shape, work, [=]() -> std::function<void()> {
     Rng rng(1);
-    const Tensor gate = random_uniform({B, T, C}, rng), x = random_normal({B, T, C}, rng);
+    const Tensor gate = random_uniform({B, T, C}, rng, 0, 1, dtype(), device()), x = normals({B, T, C}, 2);
     if (pass == Pass::forward) return [=] { op(gate, x, {}); };
-    const Tensor grad = random_normal({B, T, C}, rng);
+    const Tensor grad = normals({B, T, C}, 3);
     requires_grad(gate);
     requires_grad(x);
     return [=] {
@@ -35,6 +36,11 @@ void add_recurrence(const std::string& name, Op op, Pass pass, int64_t B, int64_
 }  // namespace
 
 void declare() {
+  if (on_gpu()) {
+    for (const Pass pass : {Pass::forward, Pass::forward_backward})
+      for (const int64_t B : {1, 8}) add_recurrence("gated_recurrence", gated_recurrence, pass, B, 4096, 2048);
+    return;
+  }
   for (const Pass pass : {Pass::forward, Pass::forward_backward}) {
     add_recurrence("gated_recurrence", gated_recurrence, pass, 8, 256, 128);
     add_recurrence("gated_recurrence", gated_recurrence, pass, 8, 1024, 512);

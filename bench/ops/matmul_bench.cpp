@@ -16,7 +16,7 @@ struct Variant {
 constexpr Variant kNN{"matmul", matmul, false, false}, kNT{"matmul_nt", matmul_nt, false, true},
     kTN{"matmul_tn", matmul_tn, true, false};
 
-void add_product(const Variant& v, int64_t M, int64_t N, int64_t K, int64_t batch = 0, DType dtype = DType::f32) {
+void add_product(const Variant& v, int64_t M, int64_t N, int64_t K, int64_t batch = 0, DType dtype = bench::dtype()) {
   const auto sized = [&](int64_t rows, int64_t columns) {
     return batch > 0 ? Shape{batch, rows, columns} : Shape{rows, columns};
   };
@@ -25,7 +25,7 @@ void add_product(const Variant& v, int64_t M, int64_t N, int64_t K, int64_t batc
   const double flops = 2 * count * static_cast<double>(M * N * K);
   const double bytes = count * static_cast<double>(size_of(dtype)) * static_cast<double>(M * K + K * N + M * N);
   const std::string shape = text_of(batch > 0 ? Shape{batch, M, N, K} : Shape{M, N, K});
-  const std::string suffix = dtype == DType::f32 ? "" : "/" + std::string(ratel::name_of(dtype));
+  const std::string suffix = dtype == bench::dtype() ? "" : "/" + std::string(ratel::name_of(dtype));
   add(concat_text(v.name, "/forward/", shape, suffix), {.bytes = bytes, .flops = flops}, [=] {
     const Tensor x = to(normals(a), dtype), y = to(normals(b), dtype);
     return [=] { v.op(x, y); };
@@ -35,6 +35,15 @@ void add_product(const Variant& v, int64_t M, int64_t N, int64_t K, int64_t batc
 }  // namespace
 
 void declare() {
+  if (on_gpu()) {
+    // in_proj, fc1, fc2 and out_proj of a layer of 2048 channels on 8 x 4096 tokens, forward and both gradients.
+    for (const auto& [out, in] : {std::pair<int64_t, int64_t>{10240, 2048}, {8192, 2048}, {2048, 8192}, {2048, 2048}}) {
+      add_product(kNT, 32768, out, in);
+      add_product(kNN, 32768, in, out);
+      add_product(kTN, out, in, 32768);
+    }
+    return;
+  }
   // The linear layers of a small model on 8 x 256 tokens, forward, then the gradients of their inputs and weights.
   for (const auto& [out, in] : {std::pair<int64_t, int64_t>{640, 128}, {512, 128}, {128, 512}, {257, 128}}) {
     add_product(kNT, 2048, out, in);

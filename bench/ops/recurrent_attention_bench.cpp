@@ -1,11 +1,12 @@
-// Bytes an f32 token and channel: 28 forward (the projection's 5 parts read; out and the attention kept for backward
-// written), 48 more backward (projection, attention and grad read, the projection's gradient written); FLOPs in
-// attention_work.h. Memory must be linear in T: peak_MB of T = 8192 ... 65536 shows it.
+// Elements moved for a token and channel: seven forward (the projection's 5 parts read; out and the attention kept for
+// backward written), twelve more backward (projection, attention and grad read, the projection's gradient written);
+// FLOPs in attention_work.h. Memory must be linear in T: peak_MB of T = 8192 ... 65536 shows it.
 
 #include "ops/recurrent_attention.h"
 
 #include "autograd/gradient.h"
 #include "bench/support/attention_work.h"
+#include "bench/support/passes.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 
@@ -17,16 +18,15 @@ using Op = Tensor (*)(const Tensor&, int64_t, const HeadPatterns&, Recurrence, d
 void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, int64_t heads, const Pattern& pattern) {
   const int64_t B = shape[0], T = shape[1], C = shape[2];
   const double elements = static_cast<double>(shape.numel());
-  const Work work{.bytes = (pass == Pass::forward ? 28 : 76) * elements,
+  const Work work{.bytes = (pass == Pass::forward ? 7 : 19) * element_bytes() * elements,
                   .flops = attention_flops(pattern, B * heads, T, C / heads, pass)};
   const std::string sizes = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);
   const std::string variant = "H=" + std::to_string(heads) + ',' + name_of(pattern);
   add(name + '/' + name_of(pass) + '/' + sizes + '/' + variant, work, [=]() -> std::function<void()> {
-    Rng rng(1);
-    const Tensor projection = random_normal({B, T, 5 * C}, rng);
+    const Tensor projection = normals({B, T, 5 * C}, 1);
     const auto run = [=] { return op(projection, heads, {pattern}, Recurrence::gated, 10000.0); };
     if (pass == Pass::forward) return [=] { run(); };
-    const Tensor grad = random_normal(shape, rng);
+    const Tensor grad = normals(shape, 2);
     requires_grad(projection);
     return [=] {
       backward(run(), grad);
@@ -38,6 +38,12 @@ void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, i
 }  // namespace
 
 void declare() {
+  if (on_gpu()) {
+    for (const Pass pass : {Pass::forward, Pass::forward_backward})
+      for (const int64_t dilation : {1, 16, 64})
+        add_mixing("recurrent_attention", recurrent_attention, pass, {8, 4096, 2048}, 16, {.dilation = dilation});
+    return;
+  }
   const Shape tiny{8, 256, 128};
   for (const Pass pass : {Pass::forward, Pass::forward_backward})
     for (const int64_t dilation : {1, 64}) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "ops/copy.h"
@@ -25,11 +26,20 @@ struct Ceilings {
   double copy_bytes, gemm_flops;  // a second
 };
 Ceilings ceilings{1, 1};
+Device chosen_device = kCpu;
 
-double seconds_of(const std::function<void()>& call) {
+/// Seconds a call, of `calls` in a row: on a GPU, which works while the host goes on, enough of them hide the launches.
+double seconds_of(const std::function<void()>& call, int calls = 1) {
+  synchronize(device());
   const auto start = std::chrono::steady_clock::now();
-  call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (int i = 0; i < calls; ++i) call();
+  synchronize(device());
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
+}
+
+/// How many calls are timed as one: on a GPU as many as take 5 ms.
+int calls_a_sample(const std::function<void()>& call) {
+  return on_gpu() ? static_cast<int>(std::clamp(5e-3 / seconds_of(call), 1.0, 100.0)) : 1;
 }
 
 double best_seconds(const std::function<void()>& call, int times) {
@@ -39,13 +49,14 @@ double best_seconds(const std::function<void()>& call, int times) {
 }
 
 Ceilings measure_ceilings() {
-  constexpr int64_t kCopied = 1 << 25, kEdge = 2048;
+  const int64_t copied = on_gpu() ? 1 << 28 : 1 << 25, edge = on_gpu() ? 8192 : 2048;
   Rng rng(1);
-  const Tensor from = full({kCopied}, 1), into = full({kCopied}, 0);
-  const Tensor a = random_normal({kEdge, kEdge}, rng), b = random_normal({kEdge, kEdge}, rng);
+  const Tensor from = full({copied}, 1, DType::f32, device()), into = full({copied}, 0, DType::f32, device());
+  const Tensor a = random_normal({edge, edge}, rng, 0, 1, dtype(), device());
+  const Tensor b = random_normal({edge, edge}, rng, 0, 1, dtype(), device());
   const double copy = best_seconds([&] { copy_into(into, from); }, 10);
-  const double gemm = best_seconds([&] { matmul(a, b); }, 5);
-  return {2.0 * 4 * static_cast<double>(kCopied) / copy, 2.0 * static_cast<double>(kEdge * kEdge * kEdge) / gemm};
+  const double gemm = best_seconds([&] { matmul_nt(a, b); }, 10);
+  return {2.0 * 4 * static_cast<double>(copied) / copy, 2.0 * static_cast<double>(edge * edge * edge) / gemm};
 }
 
 /// First line a command prints, or "unknown".
@@ -58,7 +69,8 @@ std::string first_line(const char* command) {
   return line;
 }
 
-std::string cpu_model() {
+std::string machine() {
+  if (on_gpu()) return first_line("nvidia-smi --query-gpu=name --format=csv,noheader");
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
@@ -68,10 +80,14 @@ std::string cpu_model() {
 void run(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
   const std::function<void()> call = prepare();
   call();  // page faults and first-use initialisation
-  reset_peak_memory();
+  if (on_gpu())
+    reset_peak_memory(device());
+  else
+    reset_peak_memory();
+  const int calls = calls_a_sample(call);
   std::vector<double> seconds;
   for ([[maybe_unused]] auto _ : state) {
-    seconds.push_back(seconds_of(call));
+    seconds.push_back(seconds_of(call, calls));
     state.SetIterationTime(seconds.back());
   }
   const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
@@ -79,7 +95,7 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
   const double bytes = work.bytes / *middle, flops = work.flops / *middle;
   state.counters["median_us"] = *middle * 1e6;
   state.counters["min_us"] = *std::min_element(seconds.begin(), seconds.end()) * 1e6;
-  state.counters["peak_MB"] = static_cast<double>(memory_use().peak) / 1e6;
+  state.counters["peak_MB"] = static_cast<double>(on_gpu() ? memory_use(device()).peak : memory_use().peak) / 1e6;
   if (work.bytes > 0) {
     state.counters["GB/s"] = bytes / 1e9;
     state.counters["%copy"] = 100 * bytes / ceilings.copy_bytes;
@@ -91,6 +107,24 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
 }
 
 }  // namespace
+
+Device device() { return chosen_device; }
+DType dtype() { return on_gpu() ? DType::bf16 : DType::f32; }
+
+/// Takes --device=cpu or --device=cuda out of the arguments.
+void choose_device(int& argc, char** argv) {
+  int kept = 1;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--device=cuda") {
+      check(cuda_device_count() > 0, "--device=cuda: this machine has no GPU that this build can use");
+      chosen_device = {DeviceType::cuda, 0};
+    } else if (argument != "--device=cpu") {
+      argv[kept++] = argv[i];
+    }
+  }
+  argc = kept;
+}
 
 std::string name_of(Pass pass) { return pass == Pass::forward ? "forward" : "forward_backward"; }
 
@@ -105,13 +139,14 @@ void add(const std::string& name, const Work& work, std::function<std::function<
 
 int main(int argc, char** argv) {
   namespace bench = ratel::bench;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   try {
+    bench::choose_device(argc, argv);
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     bench::ceilings = bench::measure_ceilings();
     const std::string git = std::string("git -C '") + RATEL_SOURCE_DIR + "' describe --always --dirty 2>/dev/null";
     benchmark::AddCustomContext("commit", bench::first_line(git.c_str()));
-    benchmark::AddCustomContext("machine", bench::cpu_model());
+    benchmark::AddCustomContext("machine", bench::machine());
     benchmark::AddCustomContext("threads", std::to_string(ratel::num_threads()));
     benchmark::AddCustomContext("ceiling copy GB/s", std::to_string(bench::ceilings.copy_bytes / 1e9));
     benchmark::AddCustomContext("ceiling gemm GFLOP/s", std::to_string(bench::ceilings.gemm_flops / 1e9));

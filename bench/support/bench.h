@@ -3,6 +3,9 @@
 #include <functional>
 #include <string>
 
+#include "core/device.h"
+#include "core/dtype.h"
+
 // A benchmark executable is one file that defines ratel::bench::declare(); main() is in this library.
 //
 //   void ratel::bench::declare() {
@@ -14,12 +17,21 @@
 //
 // main() first measures the ceilings of this machine: `copy`, GB/s of a large contiguous copy (bytes read + written),
 // and `gemm`, GFLOP/s of one large f32 product. Each line then reports GB/s, GFLOP/s and the percentage of both.
-// All of Google Benchmark's options work: --benchmark_filter=, --benchmark_out=FILE (JSON, with commit and machine).
+// With --device=cuda all of it happens on the first GPU, in bf16 and at shapes that fill one; the ceilings are the
+// GPU's. All of Google Benchmark's options work: --benchmark_filter=, --benchmark_out=FILE (JSON, with commit and
+// machine).
 //
 // Names are OP/PASS/SHAPE[/...]; the composed version of an op is OP_reference/ with the same rest, and PyTorch's
 // figures (bench/peer) carry the same name as the kernel they stand beside. bench/merge.py joins the three.
 
 namespace ratel::bench {
+
+/// Where the benchmarks compute and in what: the CPU in f32, or the GPU in bf16.
+Device device();
+DType dtype();
+inline bool on_gpu() { return device().is_cuda(); }
+/// Bytes of an element of dtype().
+inline double element_bytes() { return static_cast<double>(size_of(dtype())); }
 
 /// What one call must move and compute, whatever the kernel really does: each input read once, each output written
 /// once.

@@ -38,7 +38,8 @@ inline void add_passes(const std::string& op, const Shape& shape, const Work& fo
   add(op + '/' + name_of(Pass::forward_backward) + '/' + text_of(shape), both, [=] {
     const Subject subject = prepare();
     Rng rng(99);
-    const Tensor grad = random_normal(subject.call(subject.leaves).shape(), rng);
+    const Tensor out = subject.call(subject.leaves);
+    const Tensor grad = random_normal(out.shape(), rng, 0, 1, out.dtype(), device());
     for (const Tensor& leaf : subject.leaves) requires_grad(leaf);
     return [=] {
       backward(subject.call(subject.leaves), grad);
@@ -47,10 +48,10 @@ inline void add_passes(const std::string& op, const Shape& shape, const Work& fo
   });
 }
 
-/// f32 normals of that shape from seed 1.
-inline Tensor normals(const Shape& shape) {
-  Rng rng(1);
-  return random_normal(shape, rng);
+/// Normals of that shape from a seed, where and in what the benchmarks compute.
+inline Tensor normals(const Shape& shape, uint64_t seed = 1) {
+  Rng rng(seed);
+  return random_normal(shape, rng, 0, 1, dtype(), device());
 }
 
 }  // namespace ratel::bench

@@ -21,17 +21,18 @@ struct Case {
   int64_t B, T, C;
 };
 
-// A task owns a strip of 128 channels; backward works in chunks of 32 tokens.
+// A task owns a strip of 128 to 1024 channels, narrower where more threads want work; backward works in chunks of 32
+// tokens.
 const Case kCases[] = {
     {"one token, one channel", 1, 1, 1},
     {"one short of a chunk", 2, 31, 5},
     {"a chunk", 1, 32, 3},
     {"one past a chunk", 2, 33, 3},
     {"several chunks, ragged", 2, 101, 7},
-    {"one short of a strip", 1, 5, 127},
-    {"a strip", 1, 5, 128},
-    {"one past a strip, ragged last strip", 2, 40, 129},
-    {"several strips and chunks", 1, 70, 300},
+    {"one short of the narrowest strip", 1, 5, 127},
+    {"the narrowest strip", 1, 5, 128},
+    {"one strip or two, by the threads", 2, 40, 129},
+    {"one past the widest strip, several chunks", 1, 70, 1025},
 };
 
 std::vector<Tensor> inputs_of(const Case& c) {
