@@ -59,7 +59,7 @@ struct RecurrenceStageArgs {
 void recurrence_stage_forward(const RecurrenceStageArgs& args, Stream stream);
 
 /// Bytes of the states that the forward stage notes for the backward one: of k~ and v~ before every few tokens, in f32
-/// (f64 for f64). About a sixteenth of the projection in bf16.
+/// (f64 for f64). A twentieth of the projection in bf16.
 size_t recurrence_carries(int64_t B, int64_t T, int64_t C, DType dtype);
 
 /// Writes the parts k, v and g of grad_projection, and touches no other.
