@@ -74,6 +74,15 @@ __device__ inline int lane_index() { return thread_index().x % kWarp; }
 __device__ inline int warp_index() { return thread_index().x / kWarp; }
 __device__ inline int warp_count() { return block_size().x / kWarp; }
 
+/// A number in the type sums are kept in as an element: convert_element by the machine's own rounding.
+template <class T>
+__device__ inline T round_to(accumulate_t<T> x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return round_to_bf16(x);
+  else
+    return x;
+}
+
 /// Two floats as the two bf16 of a register, the first in the low half.
 __device__ inline uint32_t pack_bf16(float low, float high) {
   return static_cast<uint32_t>(bfloat16(high).bits) << 16 | bfloat16(low).bits;

@@ -65,6 +65,13 @@ __device__ inline float fast_reciprocal(float x) {
   return y;
 }
 
+/// Rounded to nearest even in one instruction; NaN stays NaN.
+__device__ inline bfloat16 round_to_bf16(float x) {
+  bfloat16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+}
+
 /// N neighbours in global memory as one access; the address is a multiple of their size.
 template <int N, class T>
 __device__ inline Vec<T, N> load_vec(const T* from) {

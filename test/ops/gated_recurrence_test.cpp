@@ -21,8 +21,9 @@ struct Case {
   int64_t B, T, C;
 };
 
-// A task owns a strip of 128 to 1024 channels, narrower where more threads want work; backward works in chunks of 32
-// tokens.
+// On the CPU a task owns a strip of 128 to 1024 channels, narrower where more threads want work; backward works in
+// chunks of 32 tokens. On a GPU a block owns 128 channels and reads tiles of 16 (bf16), 8 (f32) or 4 (f64) tokens, in
+// 16 bytes where rows allow it.
 const Case kCases[] = {
     {"one token, one channel", 1, 1, 1},
     {"one short of a chunk", 2, 31, 5},
@@ -33,6 +34,8 @@ const Case kCases[] = {
     {"the narrowest strip", 1, 5, 128},
     {"one strip or two, by the threads", 2, 40, 129},
     {"one past the widest strip, several chunks", 1, 70, 1025},
+    {"rows of whole 16 bytes, more tiles than a GPU's block holds", 1, 83, 136},
+    {"time cut into ragged segments on a GPU", 1, 777, 2},
 };
 
 std::vector<Tensor> inputs_of(const Case& c) {
