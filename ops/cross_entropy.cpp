@@ -14,6 +14,18 @@
 namespace ratel {
 namespace {
 
+void run_forward(const CrossEntropyArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::cross_entropy_forward(args, current_stream(device));
+  cpu::cross_entropy_forward(args);
+}
+
+void run_backward(const CrossEntropyBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::cross_entropy_backward(args, current_stream(device));
+  cpu::cross_entropy_backward(args);
+}
+
 /// Row-major arguments of the kernels, off the tape.
 struct Checked {
   Tensor logits, labels;  // labels i64
@@ -62,10 +74,10 @@ struct Losses {
 
 Losses losses_of(const Checked& in) {
   const OpScope scope("cross_entropy");
-  check_cpu(in.logits.device(), "cross_entropy");
   Losses out{empty({in.rows}, in.wide, in.logits.device()), empty({in.rows, 2}, in.wide, in.logits.device())};
-  cpu::cross_entropy_forward({in.rows, in.V, in.logits.dtype(), in.logits.data(), in.labels.data<int64_t>(),
-                              out.loss.data(), out.kept.data()});
+  run_forward({in.rows, in.V, in.logits.dtype(), in.logits.data(), static_cast<const int64_t*>(in.labels.data()),
+               out.loss.data(), out.kept.data()},
+              in.logits.device());
   return out;
 }
 
@@ -79,8 +91,9 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
                 [rows = in.rows, V = in.V, share, shape = logits.shape(), logits = Saved(in.logits),
                  labels = Saved(in.labels), kept = losses.kept](const Tensor& grad, const Needs&) -> Grads {
                   Tensor grad_logits = empty(shape, logits->dtype(), logits->device());
-                  cpu::cross_entropy_backward({rows, V, logits->dtype(), logits->data(), labels->data<int64_t>(),
-                                               kept.data(), grad_logits.data(), grad.item() * share});
+                  run_backward({rows, V, logits->dtype(), logits->data(), static_cast<const int64_t*>(labels->data()),
+                                kept.data(), grad_logits.data(), grad.data(), share},
+                               logits->device());
                   return {grad_logits};
                 });
 }

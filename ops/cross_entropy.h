@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace ratel {
@@ -33,7 +34,8 @@ struct CrossEntropyArgs {
   const int64_t* labels;
   void *loss, *kept;
 };
-/// grad_logits[r, v] = scale (softmax(logits[r])[v] - [v == label]), 0 for ignored rows.
+/// grad_logits[r, v] = scale (softmax(logits[r])[v] - [v == label]), 0 for ignored rows, with scale = share * grad and
+/// grad the one element of the loss's gradient, f32 (f64 for f64). grad_logits may be logits itself.
 struct CrossEntropyBackwardArgs {
   int64_t rows, V;
   DType dtype;
@@ -41,11 +43,16 @@ struct CrossEntropyBackwardArgs {
   const int64_t* labels;
   const void* kept;
   void* grad_logits;
-  double scale;
+  const void* grad;
+  double share;
 };
 namespace cpu {
 void cross_entropy_forward(const CrossEntropyArgs& args);
 void cross_entropy_backward(const CrossEntropyBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void cross_entropy_forward(const CrossEntropyArgs& args, Stream stream);
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -10,6 +10,18 @@
 namespace ratel {
 namespace {
 
+void run_forward(const EmbeddingArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::embedding_forward(args, current_stream(device));
+  cpu::embedding_forward(args);
+}
+
+void run_backward(const EmbeddingBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::embedding_backward(args, current_stream(device));
+  cpu::embedding_backward(args);
+}
+
 /// The ids as contiguous i64, each checked against the table.
 Tensor checked_ids(const Tensor& weight, const Tensor& ids) {
   check(weight.rank() == 2 && is_float(weight.dtype()) && weight.is_contiguous(),
@@ -35,19 +47,19 @@ Shape shape_of_rows(const Tensor& ids, int64_t C) {
 
 Tensor embedding(const Tensor& weight, const Tensor& ids) {
   const OpScope scope("embedding");
-  check_cpu(weight.device(), "embedding");
   const Tensor rows = checked_ids(weight, ids);
   const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
   Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
-  cpu::embedding_forward(
-      {n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()});
+  run_forward({n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()},
+              weight.device());
   return record(out, "embedding", {weight},
                 [rows = Saved(rows), V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad,
                                                                                               const Needs&) -> Grads {
                   const Tensor in = contiguous(grad);
                   Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype), in.device());
-                  cpu::embedding_backward(
-                      {n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()});
+                  run_backward(
+                      {n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()},
+                      in.device());
                   return {wide ? grad_weight : to(grad_weight, dtype)};
                 });
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace ratel {
@@ -38,5 +39,9 @@ namespace cpu {
 void embedding_forward(const EmbeddingArgs& args);
 void embedding_backward(const EmbeddingBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void embedding_forward(const EmbeddingArgs& args, Stream stream);
+void embedding_backward(const EmbeddingBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

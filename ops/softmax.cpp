@@ -10,6 +10,18 @@
 namespace ratel {
 namespace {
 
+void run_forward(const SoftmaxArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::softmax_forward(args, current_stream(device));
+  cpu::softmax_forward(args);
+}
+
+void run_backward(const SoftmaxBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::softmax_backward(args, current_stream(device));
+  cpu::softmax_backward(args);
+}
+
 void check_arguments(const char* name, const Tensor& x) {
   check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
   check(x.rank() >= 1 && x.dim(-1) >= 1, name, ": expected (..., N) with N >= 1, found shape ", x.shape());
@@ -18,15 +30,14 @@ void check_arguments(const char* name, const Tensor& x) {
 Tensor softmax(SoftmaxKind kind, const char* name, const Tensor& x) {
   const OpScope scope(name);
   check_arguments(name, x);
-  check_cpu(x.device(), name);
   const Tensor in = contiguous(detach(x));
   const int64_t N = x.dim(-1), rows = x.numel() / N;
   Tensor y = empty_like(in);
-  cpu::softmax_forward({kind, rows, N, x.dtype(), in.data(), y.data()});
+  run_forward({kind, rows, N, x.dtype(), in.data(), y.data()}, x.device());
   return record(y, name, {x}, [kind, rows, N, y = Saved(y)](const Tensor& grad, const Needs&) -> Grads {
     const Tensor g = contiguous(grad);
     Tensor grad_x = empty_like(g);
-    cpu::softmax_backward({kind, rows, N, g.dtype(), y->data(), g.data(), grad_x.data()});
+    run_backward({kind, rows, N, g.dtype(), y->data(), g.data(), grad_x.data()}, g.device());
     return {grad_x};
   });
 }

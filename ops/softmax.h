@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace ratel {
@@ -39,5 +40,9 @@ namespace cpu {
 void softmax_forward(const SoftmaxArgs& args);
 void softmax_backward(const SoftmaxBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void softmax_forward(const SoftmaxArgs& args, Stream stream);
+void softmax_backward(const SoftmaxBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -65,6 +65,7 @@ void backward(const CrossEntropyBackwardArgs& args) {
   const T* logits = static_cast<const T*>(args.logits);
   const A* kept = static_cast<const A*>(args.kept);
   T* grad_logits = static_cast<T*>(args.grad_logits);
+  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * args.share;
   parallel_for(args.rows, rows_per_piece(V), [&](int64_t begin, int64_t end) {
     const RowBuffer<T> in(V), out(V);
     const Scratch<A> working(V);
@@ -76,9 +77,9 @@ void backward(const CrossEntropyBackwardArgs& args) {
         std::fill(to, to + V, T());
         continue;
       }
-      const A m = kept[2 * row], factor = static_cast<A>(args.scale / static_cast<double>(kept[2 * row + 1]));
+      const A m = kept[2 * row], factor = static_cast<A>(scale / static_cast<double>(kept[2 * row + 1]));
       dx = lanewise([=](auto x) { return factor * lanes::exp(x - m); }, in.read(logits + row * V));
-      dx[label] = static_cast<A>(static_cast<double>(dx[label]) - args.scale);
+      dx[label] = static_cast<A>(static_cast<double>(dx[label]) - scale);
       out.write(dx, to);
     }
   });

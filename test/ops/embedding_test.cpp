@@ -6,6 +6,7 @@
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -30,6 +31,9 @@ const Case kCases[] = {
     {"one past a strip", 7, 17, {30}},
     {"ragged strips, ids repeated often", 5, 130, {3, 4, 5}},
     {"wide strips", 11, 520, {40}},
+    // On a GPU: 256 ids a blockful, at most 64 chunks of blockfuls, 32 vectors of channels a block.
+    {"two chunks, the second ragged", 3, 2, {300}},
+    {"ids that a chunk lacks", 300, 4, {257}},
 };
 
 Tensor ids_for(const Case& c, DType dtype = DType::i64) {
@@ -42,7 +46,7 @@ Tensor ids_for(const Case& c, DType dtype = DType::i64) {
 BOOST_AUTO_TEST_CASE(equals_its_reference) {
   for (const Case& c : kCases) {
     const Tensor ids = ids_for(c);
-    test::check_against_reference([&](const auto& x) { return embedding(x[0], ids); },
+    test::check_against_reference([&](const auto& x) { return embedding(x[0], moved_to(ids, x[0].device())); },
                                   [&](const auto& x) { return embedding_reference(x[0], ids); },
                                   {test::randn({c.V, c.C}, 1)}, c.path, 1e-14);
   }
@@ -74,6 +78,27 @@ BOOST_AUTO_TEST_CASE(a_bf16_table_gets_its_gradient_in_f32) {
   backward(embedding(weight, ratel::zeros({300}, DType::i64)), ratel::ones({300, 3}, DType::bf16));
   BOOST_TEST((grad(weight).dtype() == DType::f32));
   test::check_identical(grad(weight), ratel::from_vector<float>({300, 300, 300, 0, 0, 0}, {2, 3}), "counts");
+}
+
+BOOST_AUTO_TEST_CASE(chunks_of_several_blockfuls_keep_the_order) {
+  // On a GPU 64 chunks of two blockfuls, most ids in each of them; integers have exact sums.
+  const Tensor ids = ids_for({"", 7, 1, {16700}}), weight = test::randn({7, 1}, 1);
+  ratel::Rng rng(4);
+  const Tensor grad = to(ratel::random_integers({16700, 1}, rng, 1000), DType::f64);
+  const auto op = [&](const auto& x) { return embedding(x[0], moved_to(ids, x[0].device())); };
+  const Tensor expected = test::gradients(op, {weight}, grad).grads[0];
+  test::on_gpus([&](ratel::Device device) {
+    test::check_identical(test::gradients(op, {weight}, grad, device).grads[0], expected, "on cuda");
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_gpu_sums_in_one_order) {
+  const Tensor ids = ids_for({"", 3, 1, {900}}), weight = test::randn({3, 9}, 1, DType::f32);
+  const auto op = [&](const auto& x) { return embedding(x[0], moved_to(ids, x[0].device())); };
+  test::on_gpus([&](ratel::Device device) {
+    const Tensor once = test::gradients(op, {weight}, {}, device).grads[0];
+    test::check_identical(test::gradients(op, {weight}, {}, device).grads[0], once, "again");
+  });
 }
 
 BOOST_AUTO_TEST_CASE(threads_do_not_matter) {

@@ -36,6 +36,9 @@ const Case kCases[] = {
     {"one past a register", {2, 3, 17}},
     {"bytes and end of text", {70, 257}},
     {"a row longer than a piece", {2, 20001}},
+    // On a GPU: 256 threads a block, at 4 f32 each where rows begin at multiples of 16 bytes.
+    {"vectors, the last threads of a warp idle", {3, 136}},
+    {"more vectors than threads", {2, 1032}},
 };
 
 struct Function {

@@ -1,0 +1,82 @@
+// Cross-entropy on a GPU, from logits, never storing probabilities: a block a row, its threads at 16 bytes each. With
+// m = max x, s = sum e^(x - m):
+//   loss = log s - (x[label] - m);   dx = (scale / s) e^(x - m), less scale at the label.
+// Bytes an element in bf16: forward 2 (the second reading is the caches'), backward 4; bound by memory. Backward may
+// write the gradient in place of the logits: a thread writes only what it has read.
+
+#include "ops/cross_entropy.h"
+
+#include "cuda/softmax_row.h"
+
+namespace ratel::cuda {
+namespace {
+
+template <class T, int N>
+__global__ __launch_bounds__(kRowThreads) void forward(CrossEntropyArgs args) {
+  using A = accumulate_t<T>;
+  SharedArena arena;
+  const int64_t row = block_index().x, label = args.labels[row];
+  const T* x = static_cast<const T*>(args.logits) + row * args.V;
+  A *loss = static_cast<A*>(args.loss) + row, *kept = static_cast<A*>(args.kept) + 2 * row;
+  const bool first = thread_index().x == 0;
+  if (label == kIgnoreIndex) {
+    if (first) *loss = kept[0] = kept[1] = 0;
+    return;
+  }
+  const auto [m, s] = row_exponentials<N>(args.V, x, arena);
+  if (!first) return;
+  *loss = std::log(s) - (convert_element<A>(x[label]) - m);
+  kept[0] = m;
+  kept[1] = s;
+}
+
+template <class T, int N>
+__global__ __launch_bounds__(kRowThreads) void backward(CrossEntropyBackwardArgs args) {
+  using A = accumulate_t<T>;
+  const int64_t row = block_index().x, label = args.labels[row];
+  const T* x = static_cast<const T*>(args.logits) + row * args.V;
+  const A* kept = static_cast<const A*>(args.kept) + 2 * row;
+  T* grad = static_cast<T*>(args.grad_logits) + row * args.V;
+  if (label == kIgnoreIndex) return for_row<N>(args.V, [&](int64_t i) { store_vec(grad + i, Vec<T, N>{}); });
+  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * args.share;
+  const A m = kept[0], factor = static_cast<A>(scale / static_cast<double>(kept[1]));
+  for_row<N>(args.V, [&](int64_t i) {
+    const auto values = load_vec<N>(x + i);
+    Vec<T, N> out;
+    for (int k = 0; k < N; ++k) {
+      A dx = factor * std::exp(convert_element<A>(values.at[k]) - m);
+      if (i + k == label) dx = static_cast<A>(static_cast<double>(dx) - scale);
+      out.at[k] = convert_element<T>(dx);
+    }
+    store_vec(grad + i, out);
+  });
+}
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyArgs& args, Stream stream) {
+  visit_float(args.dtype, "cross_entropy", [&]<class T>() {
+    const auto run = [&]<int N>() {
+      launch({"cross_entropy_forward", args.rows, row_threads(args.V, N), row_scratch_bytes<accumulate_t<T>>(), stream},
+             forward<T, N>, args);
+    };
+    if (is_vectorisable<T>(args.V, args.logits))
+      run.template operator()<kPerVec<T>>();
+    else
+      run.template operator()<1>();
+  });
+}
+
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Stream stream) {
+  visit_float(args.dtype, "cross_entropy", [&]<class T>() {
+    const auto run = [&]<int N>() {
+      launch({"cross_entropy_backward", args.rows, row_threads(args.V, N), 0, stream}, backward<T, N>, args);
+    };
+    if (is_vectorisable<T>(args.V, args.logits, args.grad_logits))
+      run.template operator()<kPerVec<T>>();
+    else
+      run.template operator()<1>();
+  });
+}
+
+}  // namespace ratel::cuda
