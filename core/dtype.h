@@ -109,7 +109,7 @@ constexpr To convert_element(From value) {
     return bfloat16(static_cast<float>(value));
   else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     using Range = std::numeric_limits<To>;
-    if (value != value) return 0;
+    if (!(value < 0 || value >= 0)) return 0;  // NaN
     // The upper end may round up to one past it, which is out of range as well.
     if (value <= static_cast<From>(Range::min())) return Range::min();
     if (value >= static_cast<From>(Range::max())) return Range::max();

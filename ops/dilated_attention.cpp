@@ -32,6 +32,18 @@ void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const He
   check_patterns(patterns, q.dim(1), kName);
 }
 
+void run_forward(const DilatedAttentionArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::dilated_attention_forward(args, current_stream(device));
+  cpu::dilated_attention_forward(args);
+}
+
+void run_backward(const DilatedAttentionBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::dilated_attention_backward(args, current_stream(device));
+  cpu::dilated_attention_backward(args);
+}
+
 AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.stride(1), x.stride(2)}; }
 
 }  // namespace
@@ -39,13 +51,13 @@ AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.str
 AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
   const OpScope scope(kName);
   check_arguments(q, k, v, patterns);
-  check_cpu(q.device(), kName);
   const int64_t B = q.dim(0), H = q.dim(1), T = q.dim(2), d = q.dim(3);
   const HeadPatterns per_head = one_a_head(patterns, H);
   Tensor outputs[] = {empty(q.shape(), q.dtype(), q.device()),
                       empty({B, H, T}, accumulate_dtype(q.dtype()), q.device())};
-  cpu::dilated_attention_forward({B, H, T, d, q.dtype(), operand(q), operand(k), operand(v), per_head.data(),
-                                  outputs[0].data(), outputs[1].data()});
+  run_forward({B, H, T, d, q.dtype(), operand(q), operand(k), operand(v), per_head.data(), outputs[0].data(),
+               outputs[1].data()},
+              q.device());
   // p = exp(s - lse);  dv_j = sum_i p_ij do_i;  ds_ij = p_ij (do_i . v_j - do_i . out_i + dlse_i);  dq, dk from ds
   record(outputs, kName, {q, k, v},
          [q = Saved(q), k = Saved(k), v = Saved(v), out = Saved(outputs[0]), lse = Saved(outputs[1]), per_head](
@@ -53,10 +65,11 @@ AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor
            const Tensor grad_out = grads[0].defined() ? contiguous(grads[0]) : zeros_like(*out);
            const Tensor grad_lse = grads[1].defined() ? contiguous(grads[1]) : Tensor();
            Grads results{empty_like(*q), empty_like(*k), empty_like(*v)};
-           cpu::dilated_attention_backward({q->dim(0), q->dim(1), q->dim(2), q->dim(3), q->dtype(), operand(*q),
-                                            operand(*k), operand(*v), per_head.data(), out->data(), lse->data(),
-                                            grad_out.data(), grad_lse.defined() ? grad_lse.data() : nullptr,
-                                            results[0].data(), results[1].data(), results[2].data()});
+           run_backward({q->dim(0), q->dim(1), q->dim(2), q->dim(3), q->dtype(), operand(*q), operand(*k), operand(*v),
+                         per_head.data(), out->data(), lse->data(), grad_out.data(),
+                         grad_lse.defined() ? grad_lse.data() : nullptr, results[0].data(), results[1].data(),
+                         results[2].data()},
+                        q->device());
            return results;
          });
   return {outputs[0], outputs[1]};

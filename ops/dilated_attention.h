@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/stream.h"
 #include "core/tensor.h"
 #include "ops/pattern.h"
 
@@ -54,5 +55,9 @@ namespace cpu {
 void dilated_attention_forward(const DilatedAttentionArgs& args);
 void dilated_attention_backward(const DilatedAttentionBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void dilated_attention_forward(const DilatedAttentionArgs& args, Stream stream);
+void dilated_attention_backward(const DilatedAttentionBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -9,6 +9,7 @@
 #include "ops/copy.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/golden.h"
 #include "test/support/gradcheck.h"
 
@@ -25,7 +26,8 @@ struct Case {
   int64_t B, H, T, d;
 };
 
-// Tiles of 64 queries, runs of 256 keys, stretches of 512 queries and more backward.
+// CPU: tiles of 64 queries, runs of 256 keys, stretches of 512 queries and more backward. GPU: tiles of 32 by 32,
+// blocks of 64 (f64) or 128 channels, slices of 512 queries and more backward.
 const Case kCases[] = {
     {"one token", 1, 1, 1, 4},
     {"two tokens", 1, 2, 2, 1},
@@ -34,7 +36,8 @@ const Case kCases[] = {
     {"one past a tile", 1, 1, 65, 5},
     {"one short of a run of keys", 1, 1, 256, 3},
     {"one past a run of keys", 1, 1, 258, 3},
-    {"two stretches of queries", 1, 1, 600, 4},
+    {"two stretches of queries; on a GPU two slices", 1, 1, 600, 4},
+    {"on a GPU past a tile and past a block of channels", 1, 1, 40, 70},
 };
 
 // Dense; dilated; with window; with initial tokens; both; no dilated keys; D = T and beyond; windows and initial tokens
@@ -70,16 +73,20 @@ BOOST_AUTO_TEST_CASE(every_pattern_equals_its_reference_on_every_path) {
     for (const Pattern& p : kPatterns) {
       if (c.T > 300 && p.dilation != 1 && p.dilation != 16 && p.window != 17) continue;
       const auto x = inputs_of(c);
-      const auto exact = test::gradients(reference({p}), x), ours = test::gradients(op({p}), x);
-      test::check_close(ours.out, exact.out, 1e-12, name_of(c.path, p) + " forward");
-      for (size_t i = 0; i < 3; ++i)
-        test::check_close(ours.grads[i], exact.grads[i], 1e-11, name_of(c.path, p) + " gradient " + std::to_string(i));
+      const auto exact = test::gradients(reference({p}), x);
+      for (const ratel::Device device : test::devices()) {
+        const auto ours = test::gradients(op({p}), x, {}, device);
+        const std::string what = ratel::concat_text(name_of(c.path, p), " on ", device);
+        test::check_close(ours.out, exact.out, 1e-12, what + " forward");
+        for (size_t i = 0; i < 3; ++i)
+          test::check_close(ours.grads[i], exact.grads[i], 1e-11, what + " gradient " + std::to_string(i));
+      }
     }
 }
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
   for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{4, 5, 3}, Pattern{-1, 17, 130}})
-    test::check_against_reference(op({p}), reference({p}), inputs_of({"", 1, 2, 150, 16}), name_of("f32 and bf16", p));
+    test::check_against_reference(op({p}), reference({p}), inputs_of({"", 1, 2, 260, 16}), name_of("f32 and bf16", p));
 }
 
 BOOST_AUTO_TEST_CASE(goldens) {

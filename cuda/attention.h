@@ -1,0 +1,72 @@
+#pragma once
+
+#include "core/stream.h"
+#include "ops/dilated_attention.h"
+
+namespace ratel::cuda {
+
+/// Where the rows of a result are: row t of head h of batch b begins at data + b*batch + h*head + t*time elements.
+struct AttentionRows {
+  void* data;
+  int64_t batch, head, time;
+};
+
+/// Contiguous rows of a (B, H, T, d) tensor, and of a (B, T, H d) one.
+inline AttentionRows rows_by_head(void* data, int64_t H, int64_t T, int64_t d) { return {data, H * T * d, T * d, d}; }
+inline AttentionRows rows_by_token(void* data, int64_t H, int64_t T, int64_t d) { return {data, T * H * d, d, H * d}; }
+inline AttentionOperand operand_of(const AttentionRows& rows) { return {rows.data, rows.batch, rows.head, rows.time}; }
+
+/// What all kernels of one attention need to know.
+struct AttentionShape {
+  int64_t B, H, T, d;
+  DType dtype;
+  const Pattern* patterns;  // on the host, H of them
+};
+
+/// out = attention, and lse (B, H, T). With a gate, gated = out sigmoid(gate) is written as well.
+struct AttentionForwardArgs {
+  AttentionShape shape;
+  AttentionOperand q, k, v;
+  AttentionRows out;
+  void* lse;
+  AttentionOperand gate = {};
+  AttentionRows gated = {};
+};
+void attention_forward(const AttentionForwardArgs& args, Stream stream);
+
+/// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. All three results
+/// are written whole.
+struct AttentionBackwardArgs {
+  AttentionShape shape;
+  AttentionOperand q, k, v, out, grad_out;
+  const void *lse, *grad_lse;
+  AttentionRows grad_q, grad_k, grad_v;
+};
+void attention_backward(const AttentionBackwardArgs& args, Stream stream);
+
+// The parts of these, each for any sizes (plain) or for what tensor_cores_take() (tensor_core).
+
+/// (B, H, T) each, of the type sums are kept in: delta = grad_out . out - grad_lse, and each query's own key:
+/// p = exp(s_ii - lse), ds = p (grad_out . v_i - delta) / sqrt d, which is exactly 0 where a query sees itself alone.
+struct AttentionStatistics {
+  void *delta, *p, *ds;
+};
+/// Writes the statistics, and the key gradients of keys that none but their own query sees.
+void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
+
+namespace plain {
+void forward(const AttentionForwardArgs& args, Stream stream);
+void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
+void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
+}  // namespace plain
+
+namespace tensor_core {
+/// bf16, d = 64 or 128, and rows that begin at multiples of 16 bytes.
+bool takes(const AttentionForwardArgs& args);
+bool takes(const AttentionBackwardArgs& args);
+void forward(const AttentionForwardArgs& args, Stream stream);
+void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
+void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
+}  // namespace tensor_core
+
+}  // namespace ratel::cuda

@@ -1,0 +1,109 @@
+#pragma once
+
+// The work of the key-stationary kernels: tiles of keys that own their gradients, and, where few far keys meet many
+// queries, slices of the queries with partial sums that are added in order. How many slices there are follows from the
+// shapes alone, so that the sum has one order.
+
+#include "cuda/attention_keys.h"
+#include "cuda/scratch.h"
+
+namespace ratel::cuda {
+
+struct QuerySlices {
+  int64_t count = 1, length = 0;
+  int64_t far_keys = 0;                       // of the head that has most
+  void *grad_k = nullptr, *grad_v = nullptr;  // partial sums (count, B, H, far_keys, d) where count > 1
+};
+
+/// A tile of at most N keys of one list, and the queries to walk for it.
+template <int N>
+struct OwnedKeys {
+  KeyLists lists;
+  Pattern pattern;
+  int64_t T, first, slice;
+  bool far;
+  int count;
+  int64_t query_begin, query_end;  // none of these sees anything before the first or after the last key's
+
+  /// Piece 0 and on of a head: its far tiles, slice by slice, then its near ones. An empty tile has count 0.
+  __device__ OwnedKeys(const Pattern& of, int64_t tokens, int64_t piece, const QuerySlices& slices)
+      : lists(of, tokens), pattern(of), T(tokens), first(0), slice(0), far(false), count(0) {
+    const int64_t far_tiles = tiles_of(lists.far_count(), N);
+    far = piece < far_tiles * slices.count;
+    if (far) slice = piece / far_tiles;
+    first = (far ? piece % far_tiles : piece - far_tiles * slices.count) * N;
+    const int64_t keys = far ? lists.far_count() : pattern.window > 0 ? lists.near_count() : 0;
+    count = static_cast<int>(larger(0, smaller(N, keys - first)));
+    query_begin = query_end = 0;
+    if (count == 0) return;
+    query_begin = larger(key(0) + 1, slice * slices.length);
+    query_end = smaller(last_query(key(count - 1)) + 1, far ? (slice + 1) * slices.length : T);
+  }
+  __device__ int64_t key(int r) const { return far ? lists.far(first + r) : lists.near(first + r); }
+  /// Key j is seen by the queries behind it up to this one.
+  __device__ int64_t last_query(int64_t j) const { return far ? T - 1 : smaller(T - 1, j + pattern.window); }
+};
+
+/// On the host: pieces of the head of the group that has most.
+inline int64_t key_pieces(const HeadGroup& group, int64_t T, int64_t slices, int64_t tile) {
+  int64_t most = 0;
+  for (int h = 0; h < group.count; ++h) {
+    const KeyLists lists(group.patterns[h], T);
+    const int64_t near = group.patterns[h].window > 0 ? lists.near_count() : 0;
+    most = larger(most, tiles_of(lists.far_count(), tile) * slices + tiles_of(near, tile));
+  }
+  return most;
+}
+
+/// Sums of the slices, in order, into the rows of the far keys.
+template <class T, class A>
+__global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShape shape, QuerySlices slices,
+                                                  AttentionRows grad_k, AttentionRows grad_v, int64_t pieces) {
+  const BlockOfHead block(group, shape, pieces);
+  const KeyLists lists(block.pattern, shape.T);
+  const int64_t per_slice = shape.B * shape.H * slices.far_keys * shape.d;
+  const int64_t base = (block.b * shape.H + block.h) * slices.far_keys * shape.d;
+  const HeadRows<T> to_k = head_rows<T>(grad_k, block.b, block.h), to_v = head_rows<T>(grad_v, block.b, block.h);
+  const int64_t at = block.piece * block_size().x + thread_index().x;
+  if (at >= lists.far_count() * shape.d) return;
+  A dk = 0, dv = 0;
+  for (int64_t slice = 0; slice < slices.count; ++slice) {
+    dk += static_cast<const A*>(slices.grad_k)[slice * per_slice + base + at];
+    dv += static_cast<const A*>(slices.grad_v)[slice * per_slice + base + at];
+  }
+  const int64_t j = lists.far(at / shape.d), c = at % shape.d;
+  to_k[j][c] = convert_element<T>(dk);
+  to_v[j][c] = convert_element<T>(dv);
+}
+
+/// On the host: calls f(group, pieces, slices) for every group of heads, then adds the slices.
+template <class T, int N, class F>
+void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k, const AttentionRows& grad_v,
+                       Stream stream, F&& f) {
+  using A = accumulate_t<T>;
+  constexpr int64_t kBlocks = 512;        // enough for every multiprocessor to have several
+  constexpr int64_t kLeastQueries = 512;  // of a slice
+  int64_t far_tiles = 0;
+  QuerySlices slices;
+  for (int64_t h = 0; h < shape.H; ++h) {
+    const int64_t far = KeyLists(shape.patterns[h], shape.T).far_count();
+    far_tiles += shape.B * tiles_of(far, N);
+    slices.far_keys = larger(slices.far_keys, far);
+  }
+  const int64_t wanted = tiles_of(kBlocks, larger(1, far_tiles));
+  slices.length = tiles_of(larger(kLeastQueries, tiles_of(shape.T, wanted)), 64) * 64;
+  slices.count = tiles_of(shape.T, slices.length);
+  const int64_t partial = slices.count == 1 ? 0 : slices.count * shape.B * shape.H * slices.far_keys * shape.d;
+  const Scratch<A> sums(2 * partial, stream);
+  slices.grad_k = sums.get();
+  slices.grad_v = sums.get() + partial;
+  for_each_head_group(shape, [&](const HeadGroup& group) {
+    f(group, key_pieces(group, shape.T, slices.count, N), slices);
+    if (slices.count == 1) return;
+    const int64_t pieces = tiles_of(slices.far_keys * shape.d, 256);
+    launch({"attention_add_slices", shape.B * group.count * pieces, 256, 0, stream}, add_slices<T, A>, group, shape,
+           slices, grad_k, grad_v, pieces);
+  });
+}
+
+}  // namespace ratel::cuda

@@ -1,0 +1,147 @@
+// Dilated attention on a GPU: which kernels take part, and the terms of each query's own key for backward.
+//
+//   forward    one kernel: a tile of queries begins its softmax with the queries' own keys and walks the tiles of the
+//              others (attention_keys.h)
+//   backward   own terms (below), a query-stationary kernel for grad_q, a key-stationary one for grad_k and grad_v of
+//              keys that other queries see; no atomics
+//
+// The kernels themselves are in attention_tensor_core.cu (bf16, d = 64 and 128) and attention_plain.cu (anything else).
+//
+// Own terms: a warp takes a row and reads q, k, v, grad_out and out of it, 16 bytes a lane at a time where rows allow
+// it. Where a pattern has no window, a key that is neither dilated nor initial is seen by its own query alone, and its
+// gradients are written here. Bytes a token and channel in bf16: 10 read, 4 written; bound by memory.
+
+#include "ops/dilated_attention.h"
+
+#include <cmath>
+
+#include "cuda/attention.h"
+#include "cuda/attention_keys.h"
+#include "cuda/scratch.h"
+
+namespace ratel::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// to = factor * from, N channels a lane at a time.
+template <int N, class T, class A>
+__device__ void scale_row(A factor, const T* from, T* to, int64_t d) {
+  for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
+    const auto values = load_vec<N>(from + c);
+    Vec<T, N> scaled;
+    for (int i = 0; i < N; ++i) scaled.at[i] = convert_element<T>(factor * convert_element<A>(values.at[i]));
+    store_vec(to + c, scaled);
+  }
+}
+
+template <class T, int N>
+__global__ __launch_bounds__(kThreads) void own_terms(AttentionBackwardArgs args, AttentionStatistics statistics,
+                                                      HeadGroup group, int64_t pieces) {
+  using A = accumulate_t<T>;
+  const BlockOfHead block(group, args.shape, pieces);
+  const int64_t d = args.shape.d, i = block.piece * (kThreads / kWarp) + warp_index();
+  if (i >= args.shape.T) return;
+  const T *q = head_rows<T>(args.q, block.b, block.h)[i], *k = head_rows<T>(args.k, block.b, block.h)[i],
+          *v = head_rows<T>(args.v, block.b, block.h)[i], *out = head_rows<T>(args.out, block.b, block.h)[i],
+          *grad = head_rows<T>(args.grad_out, block.b, block.h)[i];
+  // grad . v and grad . out in one order: of a query that sees itself alone both are the same bits.
+  A score = 0, grad_v = 0, grad_out = 0;
+  for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
+    const auto q_c = load_vec<N>(q + c), k_c = load_vec<N>(k + c), v_c = load_vec<N>(v + c),
+               out_c = load_vec<N>(out + c), grad_c = load_vec<N>(grad + c);
+    for (int n = 0; n < N; ++n) {
+      const A slope = convert_element<A>(grad_c.at[n]);
+      score += convert_element<A>(q_c.at[n]) * convert_element<A>(k_c.at[n]);
+      grad_v += slope * convert_element<A>(v_c.at[n]);
+      grad_out += slope * convert_element<A>(out_c.at[n]);
+    }
+  }
+  const int64_t at = block.row + i;
+  const A scale = 1 / std::sqrt(static_cast<A>(d));
+  const A from_lse = args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at];
+  const A delta = warp_sum(grad_out) - from_lse;
+  const A p = std::exp(scale * warp_sum(score) - static_cast<const A*>(args.lse)[at]);
+  const A ds = scale * p * (warp_sum(grad_v) - delta);
+  if (lane_index() == 0) {
+    static_cast<A*>(statistics.delta)[at] = delta;
+    static_cast<A*>(statistics.p)[at] = p;
+    static_cast<A*>(statistics.ds)[at] = ds;
+  }
+  if (block.pattern.window == 0 && KeyLists(block.pattern, args.shape.T).is_near(i)) {
+    scale_row<N>(ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i], d);
+    scale_row<N>(p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i], d);
+  }
+}
+
+template <class T>
+bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
+  return is_vectorisable<T>(d, x.data) && x.batch % kPerVec<T> == 0 && x.head % kPerVec<T> == 0 &&
+         x.time % kPerVec<T> == 0;
+}
+
+}  // namespace
+
+void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
+  visit_float(args.shape.dtype, "attention", [&]<class T>() {
+    bool vectors = true;
+    for (const AttentionOperand& rows :
+         {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_k), operand_of(args.grad_v)})
+      vectors = vectors && rows_are_vectorisable<T>(args.shape.d, rows);
+    const int64_t pieces = tiles_of(args.shape.T, kThreads / kWarp);
+    for_each_head_group(args.shape, [&](const HeadGroup& group) {
+      const Launch how{"attention_own_terms", args.shape.B * group.count * pieces, kThreads, 0, stream};
+      if (vectors)
+        launch(how, own_terms<T, kPerVec<T>>, args, statistics, group, pieces);
+      else
+        launch(how, own_terms<T, 1>, args, statistics, group, pieces);
+    });
+  });
+}
+
+void attention_forward(const AttentionForwardArgs& args, Stream stream) {
+  if (args.shape.B * args.shape.H == 0) return;
+  plain::forward(args, stream);
+}
+
+void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
+  if (args.shape.B * args.shape.H == 0) return;
+  const int64_t rows = args.shape.B * args.shape.H * args.shape.T;
+  const auto bytes = static_cast<int64_t>(size_of(accumulate_dtype(args.shape.dtype)));
+  const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);
+  const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
+  attention_own_terms(args, statistics, stream);
+  plain::query_gradients(args, statistics, stream);
+  plain::key_gradients(args, statistics, stream);
+}
+
+void dilated_attention_forward(const DilatedAttentionArgs& args, Stream stream) {
+  attention_forward({.shape = {args.B, args.H, args.T, args.d, args.dtype, args.patterns},
+                     .q = args.q,
+                     .k = args.k,
+                     .v = args.v,
+                     .out = rows_by_head(args.out, args.H, args.T, args.d),
+                     .lse = args.lse},
+                    stream);
+}
+
+void dilated_attention_backward(const DilatedAttentionBackwardArgs& args, Stream stream) {
+  const auto contiguous = [&](void* data) { return rows_by_head(data, args.H, args.T, args.d); };
+  const auto read = [&](const void* data) {
+    return AttentionOperand{data, args.H * args.T * args.d, args.T * args.d, args.d};
+  };
+  attention_backward({.shape = {args.B, args.H, args.T, args.d, args.dtype, args.patterns},
+                      .q = args.q,
+                      .k = args.k,
+                      .v = args.v,
+                      .out = read(args.out),
+                      .grad_out = read(args.grad_out),
+                      .lse = args.lse,
+                      .grad_lse = args.grad_lse,
+                      .grad_q = contiguous(args.grad_q),
+                      .grad_k = contiguous(args.grad_k),
+                      .grad_v = contiguous(args.grad_v)},
+                     stream);
+}
+
+}  // namespace ratel::cuda
