@@ -42,7 +42,7 @@ class Engine {
   };
 
   /// slot += grad. In place only where nobody else can see the slot's storage: an op may hand out one tensor twice.
-  void accumulate(Tensor& slot, Tensor grad) {
+  void accumulate(Tensor& slot, Tensor grad) const {
     if (!slot.defined())
       slot = std::move(grad);
     else if (slot.solely_owned() && slot.is_contiguous())
@@ -51,7 +51,7 @@ class Engine {
       slot = ops_.add(slot, ops_.contiguous(grad, slot.dtype()));
   }
 
-  void add_to_leaf(AutogradMeta& leaf, DType dtype, Tensor grad) {
+  void add_to_leaf(AutogradMeta& leaf, DType dtype, Tensor grad) const {
     if (leaf.grad.defined()) return accumulate(leaf.grad, std::move(grad));
     leaf.grad = ops_.contiguous(grad, accumulate_dtype(dtype));
   }

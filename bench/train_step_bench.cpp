@@ -2,6 +2,7 @@
 // 64, then dense, each with forward, backward, clipping and AdamW.
 
 #include <memory>
+#include <utility>
 
 #include "bench/support/attention_work.h"
 #include "ops/create.h"
@@ -18,8 +19,8 @@ struct Training {
   train::Optimizer optimizer;
   train::Trainer trainer;
 
-  Training(const train::TrainConfig& c, const train::Batch& batch)
-      : config(c),
+  Training(train::TrainConfig c, const train::Batch& batch)
+      : config(std::move(c)),
         model(nn::Scope(parameters), config.model),
         optimizer(parameters, config.optimizer),
         trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {}
@@ -29,7 +30,7 @@ struct Training {
 double flops_of(const train::TrainConfig& config) {
   const auto& m = config.model;
   const int64_t tokens = config.data.batch_size * config.data.seq_len;
-  const double weights = static_cast<double>(m.layers * 14 * m.channels * m.channels + m.vocab_size * m.channels);
+  const auto weights = static_cast<double>(m.layers * 14 * m.channels * m.channels + m.vocab_size * m.channels);
   double attention = 0;
   for (const int64_t dilation : {config.train.sparse_dilation, int64_t{1}})
     attention += static_cast<double>(m.layers) * attention_flops({.dilation = dilation},

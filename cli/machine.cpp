@@ -57,7 +57,7 @@ std::string find_nvcc() {
   if (const char* root = std::getenv("CUDA_PATH"); root != nullptr) folders.push_back(std::string(root) + "/bin");
   folders.emplace_back("/usr/local/cuda/bin");
   for (const std::string& folder : folders)
-    if (const std::string path = folder + "/nvcc"; access(path.c_str(), X_OK) == 0) return path;
+    if (std::string path = folder + "/nvcc"; access(path.c_str(), X_OK) == 0) return path;
   return {};
 }
 

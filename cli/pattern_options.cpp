@@ -21,7 +21,7 @@ ModelPattern PatternOptions::pattern(int64_t layers) const {
 
 ModelPattern choose_pattern(const PatternOptions& asked, const std::optional<ModelPattern>& adapted, int64_t layers) {
   if (!asked.any()) return adapted.value_or(ModelPattern{});
-  const ModelPattern chosen = asked.pattern(layers);
+  ModelPattern chosen = asked.pattern(layers);
   if (adapted)
     for (int64_t layer = 0; layer < layers; ++layer)
       if (chosen.of_layer(layer, layers) != adapted->of_layer(layer, layers)) {

@@ -38,7 +38,7 @@ void ProgressLine::show(std::string_view text, Show when) {
   }
 }
 
-void ProgressLine::note(std::string_view text) { note_line(concat_text(is_open_ ? "\r\x1b[K" : "", text)); }
+void ProgressLine::note(std::string_view text) const { note_line(concat_text(is_open_ ? "\r\x1b[K" : "", text)); }
 
 void ProgressLine::finish() {
   if (is_open_) note_line("");

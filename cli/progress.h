@@ -22,7 +22,7 @@ class ProgressLine {
   [[nodiscard]] bool is_due() const;
   void show(std::string_view text, Show when = Show::when_due);
   /// A line that stays, above the redrawn one.
-  void note(std::string_view text);
+  void note(std::string_view text) const;
   /// Leaves the last line standing.
   void finish();
 

@@ -1,9 +1,9 @@
 #include "cli/signals.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 
 namespace ratel::cli {
 namespace {

@@ -145,7 +145,7 @@ std::string axes(const Frame& frame, const Chart& chart) {
   line(kLeft, kTop, kLeft, kBottom, "#444");
   out += text_at((kLeft + kRight) / 2, kHeight - 16, "middle", chart.x_label);
   out += text_at(-(kTop + kBottom) / 2, 18, "middle", chart.y_label, " transform=\"rotate(-90)\"");
-  out += text_at(kLeft, 26, "start", chart.title, " font-size=\"16\" font-weight=\"600\"");
+  out += text_at(kLeft, 26, "start", chart.title, R"( font-size="16" font-weight="600")");
   return out;
 }
 
@@ -226,16 +226,16 @@ std::string render_svg(const Chart& chart) {
   const Frame frame = frame_of(lines);
 
   std::string out = concat_text(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight, "\" width=\"", kWidth,
-      "\" height=\"", kHeight, "\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"", kFontSize,
-      "\" fill=\"#222\">\n", "<title>", escaped(chart.title),
-      "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n", "<clipPath id=\"frame\"><rect x=\"", kLeft,
-      "\" y=\"", kTop, "\" width=\"", kRight - kLeft, "\" height=\"", kBottom - kTop, "\"/></clipPath>\n");
+      R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 )", kWidth, " ", kHeight, "\" width=\"", kWidth,
+      R"(" height=")", kHeight, R"(" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size=")", kFontSize,
+      "\" fill=\"#222\">\n", "<title>", escaped(chart.title), "</title>\n",
+      R"(<rect width="100%" height="100%" fill="#fff"/>)", "\n", R"(<clipPath id="frame"><rect x=")", kLeft, "\" y=\"",
+      kTop, "\" width=\"", kRight - kLeft, "\" height=\"", kBottom - kTop, "\"/></clipPath>\n");
   out += axes(frame, chart);
   for (const Line& line : lines)
     out +=
         path_of(frame, line.x, line.y,
-                concat_text("stroke=\"", kColors[line.series->color % kColors.size()], "\" stroke-opacity=\"0.35\""));
+                concat_text("stroke=\"", kColors[line.series->color % kColors.size()], R"(" stroke-opacity="0.35")"));
   for (const Line& line : lines) out += path_of(frame, line.x, line.mean, style_of(*line.series, 2.2));
   return out + legend(lines) + "</svg>\n";
 }

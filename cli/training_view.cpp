@@ -1,6 +1,6 @@
 #include "cli/training_view.h"
 
-#include <signal.h>
+#include <csignal>
 
 #include "cli/output.h"
 #include "cli/pattern_options.h"

@@ -59,13 +59,13 @@ std::optional<int64_t> least(std::optional<int64_t> a, std::optional<int64_t> b)
 std::optional<int64_t> granted_to(const std::string& root, const std::string& line) {
   const size_t first = line.find(':'), second = line.find(':', first + 1);
   if (first == std::string::npos || second == std::string::npos) return {};
-  const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
+  const std::string controllers = concat_text(',', line.substr(first + 1, second - first - 1), ',');
   const bool unified = line.starts_with("0:");
   if (!unified && controllers.find(",memory,") == std::string::npos) return {};
   const Names& names = unified ? kV2 : kV1;
   std::optional<int64_t> granted;
   for (std::string path = line.substr(second + 1);; path.resize(path.rfind('/'))) {
-    granted = least(granted, granted_by(root + names.folder + path, names));
+    granted = least(granted, granted_by(concat_text(root, names.folder, path), names));
     if (path.find('/') == std::string::npos) return granted;
   }
 }

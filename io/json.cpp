@@ -86,7 +86,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     std::set<std::string> keys;  // ordered: no choice of keys makes it slow
   };
 
-  bool streams() const { return handle_ != nullptr && frames_.size() == 1; }
+  [[nodiscard]] bool streams() const { return handle_ != nullptr && frames_.size() == 1; }
   void count() {
     if (++values_ > kJsonValues)
       fail_at(path_, offset_, "too many values; expected at most ", kJsonValues, ", found more");

@@ -41,7 +41,7 @@ void dump_double(double value, std::string& out) {
     return;
   }
   std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  const char* const end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
   const std::string_view digits(buffer.data(), static_cast<size_t>(end - buffer.data()));
   out += digits;
   if (digits.find_first_of(".e") == std::string_view::npos) out += ".0";

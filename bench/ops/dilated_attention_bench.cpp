@@ -16,7 +16,7 @@ using Op = AttentionResult (*)(const Tensor&, const Tensor&, const Tensor&, cons
 
 void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape, const Pattern& pattern) {
   const int64_t B = shape[0], H = shape[1], T = shape[2], d = shape[3];
-  const double elements = static_cast<double>(shape.numel());
+  const auto elements = static_cast<double>(shape.numel());
   const Work work{.bytes = (pass == Pass::forward ? 4 : 12) * element_bytes() * elements,
                   .flops = attention_flops(pattern, B * H, T, d, pass)};
   const std::string sizes =

@@ -8,7 +8,8 @@
 namespace ratel::bench {
 
 void declare() {
-  for (const auto& [n, V, C] : {std::array<int64_t, 3>{2048, 257, 128}, {4096, 32000, 512}}) {
+  for (const auto& sizes : {std::array<int64_t, 3>{2048, 257, 128}, {4096, 32000, 512}}) {
+    const int64_t n = sizes[0], V = sizes[1], C = sizes[2];
     const double row = 4.0 * static_cast<double>(C), rows = static_cast<double>(n), table = static_cast<double>(V);
     add_passes("embedding", {n, V, C}, {.bytes = 2 * rows * row}, {.bytes = 3 * rows * row + table * row}, [=] {
       Rng rng(2);

@@ -14,7 +14,7 @@ namespace {
 using Op = RecurrenceResult (*)(const Tensor&, const Tensor&, const Tensor&);
 
 void add_recurrence(const std::string& name, Op op, Pass pass, int64_t B, int64_t T, int64_t C) {
-  const double elements = static_cast<double>(B * T * C);
+  const auto elements = static_cast<double>(B * T * C);
   const Work work = pass == Pass::forward ? Work{.bytes = 3 * element_bytes() * elements, .flops = 3 * elements}
                                           : Work{.bytes = 8 * element_bytes() * elements, .flops = 8 * elements};
   const std::string shape = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);

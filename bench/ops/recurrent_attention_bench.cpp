@@ -17,7 +17,7 @@ using Op = Tensor (*)(const Tensor&, int64_t, const HeadPatterns&, Recurrence, d
 
 void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, int64_t heads, const Pattern& pattern) {
   const int64_t B = shape[0], T = shape[1], C = shape[2];
-  const double elements = static_cast<double>(shape.numel());
+  const auto elements = static_cast<double>(shape.numel());
   const Work work{.bytes = (pass == Pass::forward ? 7 : 19) * element_bytes() * elements,
                   .flops = attention_flops(pattern, B * heads, T, C / heads, pass)};
   const std::string sizes = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);

@@ -253,8 +253,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { requires_grad(x * 2); }, "requires_grad: the tensor of shape (2) was made by an op");
   test::check_error([&] { requires_grad(ratel::zeros({2}, DType::i32)); }, "only float tensors have gradients");
   test::check_error([&] { set_grad(x, ratel::ones({3}, DType::f64)); }, "set_grad: expected shape (2), found (3)");
-  test::check_error([&] { set_grad(x, ratel::ones({2}, DType::f32)); },
-                    "set_grad: expected dtype f64, found f32");
+  test::check_error([&] { set_grad(x, ratel::ones({2}, DType::f32)); }, "set_grad: expected dtype f64, found f32");
   test::check_error([&] { set_grad(x, requires_grad(ratel::ones({2}, DType::f64))); },
                     "set_grad: expected a plain tensor");
   test::check_error([&] { ratel::run_nested_backward(x, x, {}); }, "run_nested_backward: no backward is running");
