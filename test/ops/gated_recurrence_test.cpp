@@ -34,7 +34,7 @@ const Case kCases[] = {
     {"one past a strip, ragged last strip", 2, 40, 129},
     {"several strips and chunks", 1, 70, 300},
     {"rows of whole 16 bytes, more tiles than a GPU's block holds", 1, 83, 136},
-    {"time cut into ragged segments on a GPU", 1, 777, 2},
+    {"time cut into ragged segments on a GPU", 1, 389, 2},
 };
 
 std::vector<Tensor> inputs_of(const Case& c) {
