@@ -174,9 +174,9 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(AttentionForwardArgs 
   Channels<A> out(d, block.piece % chunks);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) { sum = convert_element<A>(v[begin + r][c]); });
 
-  const KeyTiles<kTile> keys(block.pattern, begin, begin + rows);
+  const KeyTiles<kTile, int64_t> keys(PatternOf<int64_t>(block.pattern), begin, begin + rows);
   for (int64_t n = 0; n < keys.count(); ++n) {
-    const KeyTile tile = keys[n];
+    const KeyTile<int64_t> tile = keys[n];
     const auto key = [&](int r) { return tile.first + r * tile.step; };
     const Sums<A> s = products_of_rows(
         d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return k[key(r)]; });
@@ -259,9 +259,9 @@ __global__ __launch_bounds__(kThreads) void query_kernel(AttentionBackwardArgs a
   Channels<A> grad_q(d, block.piece % chunks);
   grad_q.for_each_element(rows,
                           [&](A& sum, int r, int64_t c) { sum = own_slopes[r] * convert_element<A>(k[begin + r][c]); });
-  const KeyTiles<kTile> keys(block.pattern, begin, begin + rows);
+  const KeyTiles<kTile, int64_t> keys(PatternOf<int64_t>(block.pattern), begin, begin + rows);
   for (int64_t n = 0; n < keys.count(); ++n) {
-    const KeyTile tile = keys[n];
+    const KeyTile<int64_t> tile = keys[n];
     const auto key = [&](int r) { return tile.first + r * tile.step; };
     const Sums<A> s = products_of_rows(
         d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return k[key(r)]; });
@@ -295,7 +295,7 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
   const Shared<int64_t> key = arena.take<int64_t>(kTile);
   const int64_t d = args.shape.d;
   const BlockOfHead block(group, args.shape, pieces * chunks);
-  const OwnedKeys<kTile> owned(block.pattern, args.shape.T, block.piece / chunks, slices);
+  const OwnedKeys<kTile, int64_t> owned(PatternOf<int64_t>(block.pattern), args.shape.T, block.piece / chunks, slices);
   if (owned.count == 0) return;
   const auto q = head_rows<T>(args.q, block.b, block.h), k = head_rows<T>(args.k, block.b, block.h),
              v = head_rows<T>(args.v, block.b, block.h), grad = head_rows<T>(args.grad_out, block.b, block.h);
@@ -343,7 +343,7 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
   }
   if (owned.far && slices.count > 1) {
     const int64_t at =
-        ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
+        ((int64_t{owned.slice} * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
     const auto partial = [&](void* sums) {
       return [=](A& sum, int r, int64_t c) { static_cast<A*>(sums)[(at + r) * d + c] = sum; };
     };

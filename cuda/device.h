@@ -75,11 +75,6 @@ __device__ inline int lane_index() { return thread_index().x % kWarp; }
 __device__ inline int warp_index() { return thread_index().x / kWarp; }
 __device__ inline int warp_count() { return block_size().x / kWarp; }
 
-/// Two floats as the two bf16 of a register, the first in the low half.
-__device__ inline uint32_t pack_bf16(float low, float high) {
-  return static_cast<uint32_t>(bfloat16(high).bits) << 16 | bfloat16(low).bits;
-}
-
 /// The sum over a warp, the same bits in every lane: halves are added in a butterfly.
 template <class T>
 __device__ inline T warp_sum(T value) {

@@ -65,6 +65,13 @@ __device__ inline float fast_reciprocal(float x) {
   return y;
 }
 
+/// Two floats as the two bf16 of a register, the first in the low half, rounded to nearest even.
+__device__ inline uint32_t pack_bf16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
 /// N neighbours in global memory as one access; the address is a multiple of their size.
 template <int N, class T>
 __device__ inline Vec<T, N> load_vec(const T* from) {
