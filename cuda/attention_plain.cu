@@ -31,6 +31,10 @@ __device__ int column_of(int j) { return thread_index().x % 8 + 8 * j; }
 template <class A>
 struct Sums {
   A at[2][4] = {};
+  __device__ void operator+=(const Sums& other) {
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 4; ++j) at[i][j] += other.at[i][j];
+  }
 };
 
 template <class A>
@@ -47,28 +51,34 @@ __device__ void stage(Shared<A> tile, int rows, int width, Row&& row) {
   }
 }
 
-/// sums += left right^T, both (32, depth).
+// Products of a tile begin at 0 and are added to the sum of all tiles: in two steps long sums round less.
+
+/// left right^T, both (32, depth).
 template <class A>
-__device__ void multiply_transposed(Sums<A>& sums, Shared<A> left, Shared<A> right, int depth) {
+__device__ Sums<A> multiply_transposed(Shared<A> left, Shared<A> right, int depth) {
+  Sums<A> sums;
   for (int k = 0; k < depth; ++k) {
     A x[2], y[4];
     for (int i = 0; i < 2; ++i) x[i] = left[row_of(i) * kPitch + k];
     for (int j = 0; j < 4; ++j) y[j] = right[column_of(j) * kPitch + k];
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 4; ++j) sums.at[i][j] += x[i] * y[j];
+      for (int j = 0; j < 4; ++j) sums.at[i][j] = std::fma(x[i], y[j], sums.at[i][j]);
   }
+  return sums;
 }
 
-/// sums += left right, (32, depth) and (depth, 32).
+/// left right, (32, depth) and (depth, 32).
 template <class A>
-__device__ void multiply(Sums<A>& sums, Shared<A> left, Shared<A> right, int depth) {
+__device__ Sums<A> multiply(Shared<A> left, Shared<A> right, int depth) {
+  Sums<A> sums;
   for (int k = 0; k < depth; ++k) {
     A x[2], y[4];
     for (int i = 0; i < 2; ++i) x[i] = left[row_of(i) * kPitch + k];
     for (int j = 0; j < 4; ++j) y[j] = right[k * kPitch + column_of(j)];
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 4; ++j) sums.at[i][j] += x[i] * y[j];
+      for (int j = 0; j < 4; ++j) sums.at[i][j] = std::fma(x[i], y[j], sums.at[i][j]);
   }
+  return sums;
 }
 
 /// The products of all channels of two sets of rows, through two staging tiles.
@@ -82,7 +92,7 @@ __device__ Sums<A> products_of_rows(int64_t d, Shared<A> left, Shared<A> right, 
     stage(left, left_rows, width, [&](int r) { return left_row(r) + c; });
     stage(right, right_rows, width, [&](int r) { return right_row(r) + c; });
     sync_block();
-    multiply_transposed(sums, left, right, width);
+    sums += multiply_transposed(left, right, width);
   }
   return sums;
 }
@@ -131,7 +141,7 @@ struct Channels {
       sync_block();
       stage(tile, depth, channels, [&](int r) { return row(r) + c; });
       sync_block();
-      multiply(piece, weights, tile, depth);
+      piece += multiply(weights, tile, depth);
     });
   }
 };

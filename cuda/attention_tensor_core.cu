@@ -252,11 +252,8 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   fetch_statistics(0);
   put_statistics(0);
 
-  int key[2], last[2];
-  for (int half = 0; half < 2; ++half) {
-    key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
-    last[half] = owned.last_query(key[half]);
-  }
+  int key[2];
+  for (int half = 0; half < 2; ++half) key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
   // The first slice has the term of the key's own query.
   const auto own = [&](const void* factors) {
     return [=, &block, &key, &owned](int half) {
@@ -274,27 +271,28 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
     if (n + 1 < tiles) begin_load(n + 1);
     fetch_statistics(n + 1);
     const int from = n % 2 * N;
-    FragmentC weights[N / 8], slopes[N / 8];
-    multiply_rows<d, N>(weights, keys, warp_index() * 16, query_tiles.behind(from));
-    multiply_rows<d, N>(slopes, values, warp_index() * 16, grad_tiles.behind(from));
     const int first = owned.query_begin + n * N;
     int low[2], high[2];  // the columns that see a key
     for (int half = 0; half < 2; ++half) {
       low[half] = key[half] + 1 - first;
-      high[half] = smaller(queries_of(n), last[half] + 1 - first);
+      high[half] = smaller(queries_of(n), owned.last_query(key[half]) + 1 - first);
     }
+    FragmentC weights[N / 8], slopes[N / 8];
+    multiply_rows<d, N>(weights, keys, warp_index() * 16, query_tiles.behind(from));
 #pragma unroll
-    for (int at = 0; at < N / 4; ++at) {
-      const int c = fragment_column(at / 2) + at % 2;
-      const float lse_c = lse[from + c], delta_c = delta[from + c];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float &weight = weights[at / 2].at[2 * half + at % 2], &slope = slopes[at / 2].at[2 * half + at % 2];
-        weight = c < low[half] || c >= high[half] ? 0.0f : fast_exp2(weight * (scale * kLog2e) - lse_c);
-        slope = scale * weight * (slope - delta_c);
-      }
+    for (int at = 0; at < N / 2; ++at) {
+      const int c = fragment_column(at / 4) + at % 2, half = at % 4 / 2;
+      float& weight = weights[at / 4].at[at % 4];
+      weight = c < low[half] || c >= high[half] ? 0.0f : fast_exp2(weight * (scale * kLog2e) - lse[from + c]);
     }
     add_weighted_rows<d, N>(grad_v, weights, grad_tiles.behind(from));
+    multiply_rows<d, N>(slopes, values, warp_index() * 16, grad_tiles.behind(from));
+#pragma unroll
+    for (int at = 0; at < N / 2; ++at) {
+      const int c = fragment_column(at / 4) + at % 2;
+      float& slope = slopes[at / 4].at[at % 4];
+      slope = scale * weights[at / 4].at[at % 4] * (slope - delta[from + c]);
+    }
     add_weighted_rows<d, N>(grad_k, slopes, query_tiles.behind(from));
     if (n + 1 < tiles) put_statistics(n + 1);
   }

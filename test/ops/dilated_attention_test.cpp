@@ -97,7 +97,7 @@ BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_vers
     Pattern pattern;
   };
   for (const Sized& c : {
-           Sized{"one token", 2, 1, 64, {1, 0, 0}},
+           Sized{"less than a tile", 2, 40, 64, {1, 0, 0}},
            {"a tile and its masked edge", 2, 64, 64, {1, 0, 0}},
            {"whole tiles and a ragged one", 1, 150, 64, {1, 0, 0}},
            {"two slices of queries", 1, 600, 64, {16, 0, 0}},
