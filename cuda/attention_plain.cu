@@ -227,9 +227,9 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(AttentionForwardArgs 
   const auto gate = head_rows<T>(args.gate, block.b, block.h);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) {
     const A value = sum / totals[r];
-    to[begin + r][c] = convert_element<T>(value);
+    to[begin + r][c] = round_to<T>(value);
     if (gated.data != nullptr)
-      gated[begin + r][c] = convert_element<T>(value * sigmoid(convert_element<A>(gate[begin + r][c])));
+      gated[begin + r][c] = round_to<T>(value * sigmoid(convert_element<A>(gate[begin + r][c])));
   });
 }
 
@@ -288,7 +288,7 @@ __global__ __launch_bounds__(kThreads) void query_kernel(AttentionBackwardArgs a
     grad_q.add_product(slopes, right, tile.count, [&](int r) { return k[key(r)]; });
   }
   const auto to = head_rows<T>(args.grad_q, block.b, block.h);
-  grad_q.for_each_element(rows, [&](A& sum, int r, int64_t c) { to[begin + r][c] = convert_element<T>(sum); });
+  grad_q.for_each_element(rows, [&](A& sum, int r, int64_t c) { to[begin + r][c] = round_to<T>(sum); });
 }
 
 template <class A>
@@ -362,8 +362,8 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
     return;
   }
   const auto to_k = head_rows<T>(args.grad_k, block.b, block.h), to_v = head_rows<T>(args.grad_v, block.b, block.h);
-  grad_k.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_k[key[r]][c] = convert_element<T>(sum); });
-  grad_v.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_v[key[r]][c] = convert_element<T>(sum); });
+  grad_k.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_k[key[r]][c] = round_to<T>(sum); });
+  grad_v.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_v[key[r]][c] = round_to<T>(sum); });
 }
 
 }  // namespace

@@ -71,8 +71,8 @@ __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShap
     dv += static_cast<const A*>(slices.grad_v)[slice * per_slice + base + at];
   }
   const int64_t j = lists.far(at / shape.d), c = at % shape.d;
-  to_k[j][c] = convert_element<T>(dk);
-  to_v[j][c] = convert_element<T>(dv);
+  to_k[j][c] = round_to<T>(dk);
+  to_v[j][c] = round_to<T>(dv);
 }
 
 /// On the host: calls f(group, pieces, slices) for every group of heads, then adds the slices.

@@ -156,8 +156,9 @@ __device__ inline void store_rows(const FragmentC (&sums)[d / 8], const RowTile<
   for (int half = 0; half < 2; ++half)
 #pragma unroll
     for (int n = 0; n < d / 8; ++n)
-      tile.data().store(tile.at(fragment_row(half), fragment_column(n)),
-                        Vec<bfloat16, 2>{{bfloat16(sums[n].at[2 * half]), bfloat16(sums[n].at[2 * half + 1])}});
+      tile.data().store(
+          tile.at(fragment_row(half), fragment_column(n)),
+          Vec<bfloat16, 2>{{round_to_bf16(sums[n].at[2 * half]), round_to_bf16(sums[n].at[2 * half + 1])}});
   sync_warp();
   constexpr int kPieces = d / 8;
   for (int i = lane_index(); i < 16 * kPieces; i += kWarp) {

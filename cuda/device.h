@@ -75,6 +75,15 @@ __device__ inline int lane_index() { return thread_index().x % kWarp; }
 __device__ inline int warp_index() { return thread_index().x / kWarp; }
 __device__ inline int warp_count() { return block_size().x / kWarp; }
 
+/// A number in the type sums are kept in as an element: convert_element by the machine's own rounding.
+template <class T>
+__device__ inline T round_to(accumulate_t<T> x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return round_to_bf16(x);
+  else
+    return x;
+}
+
 /// The sum over a warp, the same bits in every lane: halves are added in a butterfly.
 template <class T>
 __device__ inline T warp_sum(T value) {

@@ -65,6 +65,12 @@ __device__ inline float fast_reciprocal(float x) {
   return y;
 }
 
+/// Rounded to nearest even in one instruction; NaN stays NaN.
+__device__ inline bfloat16 round_to_bf16(float x) {
+  bfloat16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+}
 /// Two floats as the two bf16 of a register, the first in the low half, rounded to nearest even.
 __device__ inline uint32_t pack_bf16(float low, float high) {
   uint32_t pair;

@@ -30,7 +30,7 @@ __device__ void scale_row(A factor, const T* from, T* to, int64_t d) {
   for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
     const auto values = load_vec<N>(from + c);
     Vec<T, N> scaled;
-    for (int i = 0; i < N; ++i) scaled.at[i] = convert_element<T>(factor * convert_element<A>(values.at[i]));
+    for (int i = 0; i < N; ++i) scaled.at[i] = round_to<T>(factor * convert_element<A>(values.at[i]));
     store_vec(to + c, scaled);
   }
 }

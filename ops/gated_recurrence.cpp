@@ -29,6 +29,18 @@ void check_arguments(const Tensor& gate, const Tensor& x, const Tensor& initial)
   check(initial.is_contiguous(), kName, ": initial must be contiguous");
 }
 
+void run_forward(const GatedRecurrenceArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::gated_recurrence_forward(args, current_stream(device));
+  cpu::gated_recurrence_forward(args);
+}
+
+void run_backward(const GatedRecurrenceBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::gated_recurrence_backward(args, current_stream(device));
+  cpu::gated_recurrence_backward(args);
+}
+
 const void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : nullptr; }
 
 }  // namespace
@@ -36,27 +48,27 @@ const void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : null
 RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial) {
   const OpScope scope(kName);
   check_arguments(gate, x, initial);
-  check_cpu(x.device(), kName);
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()), empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
-  cpu::gated_recurrence_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0),
-                                 x.stride(1), data_or_null(initial), outputs[0].data(), outputs[1].data()});
+  run_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0), x.stride(1),
+               data_or_null(initial), outputs[0].data(), outputs[1].data()},
+              x.device());
   // dh[t] = grad[t] + g[t+1] dh[t+1];  dx = (1-g) dh;  dg[t] = dh[t] (h[t-1] - x[t]);  d_initial = g[0] dh[0]
-  record(
-      outputs, kName, {gate, x, initial},
-      [gate = Saved(gate), x = Saved(x), initial = Saved(initial), B, T, C](std::span<const Tensor> grads,
-                                                                            const Needs& needs) -> Grads {
-        const Tensor grad_h = grads[0].defined() ? contiguous(grads[0]) : Tensor();
-        const Tensor grad_last = grads[1].defined() ? contiguous(grads[1]) : Tensor();
-        const Tensor d_gate = needs[0] ? empty_like(*gate) : Tensor();
-        const Tensor d_x = needs[1] ? empty_like(*x) : Tensor();
-        const Tensor d_initial = needs[2] ? empty_like(*initial) : Tensor();
-        const auto target = [](const Tensor& t) { return t.defined() ? t.data() : nullptr; };
-        cpu::gated_recurrence_backward({B, T, C, x->dtype(), gate->data(), x->data(), gate->stride(0), gate->stride(1),
-                                        x->stride(0), x->stride(1), data_or_null(*initial), data_or_null(grad_h),
-                                        data_or_null(grad_last), target(d_gate), target(d_x), target(d_initial)});
-        return {d_gate, d_x, d_initial};
-      });
+  record(outputs, kName, {gate, x, initial},
+         [gate = Saved(gate), x = Saved(x), initial = Saved(initial), B, T, C](std::span<const Tensor> grads,
+                                                                               const Needs& needs) -> Grads {
+           const Tensor grad_h = grads[0].defined() ? contiguous(grads[0]) : Tensor();
+           const Tensor grad_last = grads[1].defined() ? contiguous(grads[1]) : Tensor();
+           const Tensor d_gate = needs[0] ? empty_like(*gate) : Tensor();
+           const Tensor d_x = needs[1] ? empty_like(*x) : Tensor();
+           const Tensor d_initial = needs[2] ? empty_like(*initial) : Tensor();
+           const auto target = [](const Tensor& t) { return t.defined() ? t.data() : nullptr; };
+           run_backward({B, T, C, x->dtype(), gate->data(), x->data(), gate->stride(0), gate->stride(1), x->stride(0),
+                         x->stride(1), data_or_null(*initial), data_or_null(grad_h), data_or_null(grad_last),
+                         target(d_gate), target(d_x), target(d_initial)},
+                        x->device());
+           return {d_gate, d_x, d_initial};
+         });
   return {outputs[0], outputs[1]};
 }
 

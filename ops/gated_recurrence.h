@@ -15,8 +15,9 @@ struct RecurrenceResult {
 ///   initial  (B, C)     f32 (f64 for f64); undefined means zeros
 ///   returns  h and the last state; the state is kept in f32 (f64 for f64) throughout
 ///
-/// A sequence cut in two, the second half starting from the first one's last state, gives the same numbers.
-/// Gradients: gate, x, initial, from both outputs. Deterministic.
+/// A sequence cut in two, the second half starting from the first one's last state, gives the same numbers; on a GPU up
+/// to rounding, which cuts long sequences itself where there are few channels.
+/// Gradients: gate, x, initial, from both outputs. Deterministic on every device.
 /// Throws Error where shapes, dtypes or devices disagree, or a last axis is not contiguous.
 /// Source: RAT+, arXiv 2602.18196, section 3; derivation in docs/derivations/gated_recurrence.md.
 RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial = {});
@@ -47,5 +48,9 @@ namespace cpu {
 void gated_recurrence_forward(const GatedRecurrenceArgs& args);
 void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void gated_recurrence_forward(const GatedRecurrenceArgs& args, Stream stream);
+void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

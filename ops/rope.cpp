@@ -17,14 +17,19 @@ void check_arguments(const Tensor& x) {
   check(x.rank() >= 2 && x.dim(-1) % 2 == 0, "rope: expected (..., T, d) with an even d, found shape ", x.shape());
 }
 
+void run(const RopeArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::rope(args, current_stream(device));
+  cpu::rope(args);
+}
+
 Tensor rotated(const Tensor& x, int64_t position, double base, Rotation rotation) {
   const OpScope scope("rope");
-  check_cpu(x.device(), "rope");
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
   const int64_t T = x.dim(-2), d = x.dim(-1);
   if (out.numel() > 0)
-    cpu::rope({x.numel() / (T * d), T, d, x.dtype(), in.data(), out.data(), position, base, rotation});
+    run({x.numel() / (T * d), T, d, x.dtype(), in.data(), out.data(), position, base, rotation}, x.device());
   return out;
 }
 

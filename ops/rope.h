@@ -13,8 +13,8 @@ namespace ratel {
 ///   position  of token 0
 ///   returns   (..., T, d)  contiguous; angles are computed in f64, products in f32 (f64 for f64)
 ///
-/// Gradient: x. Deterministic. Throws Error for an odd d, a rank below 2 or a dtype that is not a float.
-/// Source: Su et al., "RoFormer", arXiv 2104.09864; the halves as in RAT+, arXiv 2602.18196.
+/// Gradient: x. Deterministic on every device. Throws Error for an odd d, a rank below 2 or a dtype that is not a
+/// float. Source: Su et al., "RoFormer", arXiv 2104.09864; the halves as in RAT+, arXiv 2602.18196.
 Tensor rope(const Tensor& x, int64_t position = 0, double base = 10000.0);
 
 /// The same, composed from slice, mul and concat.
@@ -33,5 +33,8 @@ struct RopeArgs {
 namespace cpu {
 void rope(const RopeArgs& args);
 }  // namespace cpu
+namespace cuda {
+void rope(const RopeArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

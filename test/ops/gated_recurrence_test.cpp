@@ -21,7 +21,8 @@ struct Case {
   int64_t B, T, C;
 };
 
-// A task owns a strip of 128 channels; backward works in chunks of 32 tokens.
+// On the CPU a task owns a strip of 128 channels; backward works in chunks of 32 tokens. On a GPU a block owns 128
+// channels and reads tiles of 16 (bf16), 8 (f32) or 4 (f64) tokens, in 16 bytes where rows allow it.
 const Case kCases[] = {
     {"one token, one channel", 1, 1, 1},
     {"one short of a chunk", 2, 31, 5},
@@ -32,6 +33,8 @@ const Case kCases[] = {
     {"a strip", 1, 5, 128},
     {"one past a strip, ragged last strip", 2, 40, 129},
     {"several strips and chunks", 1, 70, 300},
+    {"rows of whole 16 bytes, more tiles than a GPU's block holds", 1, 83, 136},
+    {"time cut into ragged segments on a GPU", 1, 777, 2},
 };
 
 std::vector<Tensor> inputs_of(const Case& c) {

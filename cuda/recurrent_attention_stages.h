@@ -1,0 +1,77 @@
+#pragma once
+
+// The parts of recurrent_attention around its attention kernels: rope, and the recurrence of keys and values. One call
+// of the op makes one RopeTable and passes it to all of them. Forward:
+//
+//   rotate_heads (q)              q of the projection -> q^ (B, T, C)
+//   recurrence_stage_forward      k, v, g of the projection -> k^, v~ (B, T, C); carries only where backward follows
+//   attention                     reads q^, k^, v~
+//
+// Backward runs both again, now with carries, then attention's backward, which leaves the gradients of q^, k^ and v~,
+// and with them
+//
+//   rotate_heads (grad of q^)     Rotation::backward -> q's part of grad_projection, in place of a copy
+//   recurrence_stage_backward     -> k's, v's and g's parts of grad_projection
+//
+// Without recurrence (projections of 4C), keys are rotated as queries are, and values are read where they lie.
+
+#include "core/stream.h"
+#include "cuda/scratch.h"
+#include "ops/rope.h"
+
+namespace ratel::cuda {
+
+/// (T, d/2) pairs of cosine and sine, f32 (f64 for f64): the angle of pair c at token t is
+/// (position + t) base^(-2c/d), computed in f64 from the host's powers and rounded once, so that the bits are those of
+/// the CPU's angles. Working memory of the stream: lives as long as this object.
+class RopeTable {
+ public:
+  RopeTable(DType dtype, int64_t position, int64_t T, int64_t d, double base, Stream stream);
+  [[nodiscard]] const void* data() const { return pairs_.get(); }
+
+ private:
+  Scratch<unsigned char> pairs_;
+};
+
+/// y = x rotated by the table, H heads of d channels a token. Token t of batch b begins at b batch_stride + t
+/// time_stride elements, and its heads follow one another. y may be x.
+struct RotateHeadsArgs {
+  int64_t B, T, H, d;
+  DType dtype;
+  const void* table;  // of T tokens
+  const void* x;
+  int64_t x_batch_stride, x_time_stride;
+  void* y;
+  int64_t y_batch_stride, y_time_stride;
+  Rotation rotation;
+};
+void rotate_heads(const RotateHeadsArgs& args, Stream stream);
+
+/// gate = sigmoid(g);  k~ = scan(gate, k);  v~ = scan(gate, v), from zero states;  keys = k~ rotated, values = v~.
+struct RecurrenceStageArgs {
+  int64_t B, T, C, H;
+  DType dtype;
+  const void* projection;  // (B, T, 5C): o | q | k | v | g, contiguous
+  const void* table;       // of T tokens and d = C / H
+  void *keys, *values;     // (B, T, C) in dtype, contiguous
+  void* carries;           // recurrence_carries() bytes for backward, or null
+};
+void recurrence_stage_forward(const RecurrenceStageArgs& args, Stream stream);
+
+/// Bytes of the states that the forward stage notes for the backward one: of k~ and v~ before every few tokens, in f32
+/// (f64 for f64). A twentieth of the projection in bf16.
+size_t recurrence_carries(int64_t B, int64_t T, int64_t C, DType dtype);
+
+/// Writes the parts k, v and g of grad_projection, and touches no other.
+struct RecurrenceStageBackwardArgs {
+  int64_t B, T, C, H;
+  DType dtype;
+  const void* projection;
+  const void* table;
+  const void* carries;                  // of the forward stage on the same projection
+  const void *grad_keys, *grad_values;  // (B, T, C) in dtype, contiguous: of the rotated keys, of the values
+  void* grad_projection;                // (B, T, 5C), contiguous
+};
+void recurrence_stage_backward(const RecurrenceStageBackwardArgs& args, Stream stream);
+
+}  // namespace ratel::cuda

@@ -1,0 +1,168 @@
+#pragma once
+
+// What the recurrence's kernels share: which channels and tokens a block has, and the ring of tiles through which it
+// reads them.
+
+#include <cmath>
+
+#include "cuda/device.h"
+
+namespace ratel::cuda {
+
+inline constexpr int kScanThreads = 128;  // channels of a block, one a thread
+inline constexpr int kScanStages = 3;     // tiles in shared memory: one is read while the others arrive
+
+/// Tokens of a tile, before each of which a state is noted for backward: 16 of bf16, 8 of f32, 4 of f64.
+template <class T>
+inline constexpr int kScanTile = 32 / static_cast<int>(sizeof(T));
+
+/// Token t of batch b begins at data + b batch + t time, in elements.
+template <class T>
+struct TokenRows {
+  T* data = nullptr;
+  int64_t batch = 0, time = 0;
+  __device__ T* at(int64_t b, int64_t t) const { return data + b * batch + t * time; }
+};
+
+/// How a scan over T tokens of B x C channels is cut: `blocks` of 128 channels a batch entry, each walking `segments`
+/// of `segment` tokens, in a block of the grid each.
+struct ScanShape {
+  int64_t B, T, C;
+  int64_t blocks, segments, segment;
+  int64_t half = 0;             // where channels rotate in pairs: of a head
+  const void* table = nullptr;  // and (T, half) pairs of cosine and sine
+
+  __host__ __device__ int64_t grid() const { return blocks * B * segments; }
+};
+
+/// Cuts time only where the channels alone leave most of a GPU idle: its cost is a second reading.
+inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
+  constexpr int64_t kEnough = 64, kWanted = 256, kShortest = 256;  // blocks, blocks, tokens
+  const auto parts = [](int64_t n, int64_t size) { return (n + size - 1) / size; };
+  const int64_t blocks = parts(C, kScanThreads), busy = blocks * B;
+  if (busy == 0 || busy >= kEnough || T < 2 * kShortest) return {B, T, C, blocks, 1, T};
+  const int64_t wanted = parts(kWanted, busy), most = T / kShortest;
+  // Segments begin where tiles of every dtype do.
+  const int64_t segment = parts(parts(T, wanted < most ? wanted : most), kScanTile<bfloat16>) * kScanTile<bfloat16>;
+  return {B, T, C, blocks, parts(T, segment), segment};
+}
+
+/// Slots are the channels of a block in the order of its threads: as they come, or in pairs that rotate together, lane
+/// l < 16 of a warp with the left one of a pair and lane l + 16 with the right one.
+enum class Slots { plain, pairs };
+
+template <Slots kSlots>
+struct ScanPlace {
+  int64_t b, segment, begin, end, block;
+
+  __device__ explicit ScanPlace(const ScanShape& shape, int64_t first_segment = 0) {
+    int64_t index = block_index().x;
+    block = index % shape.blocks;
+    index /= shape.blocks;
+    b = index % shape.B;
+    segment = first_segment + index / shape.B;
+    begin = segment * shape.segment;
+    end = begin + shape.segment < shape.T ? begin + shape.segment : shape.T;
+  }
+  /// The pair at a place among the block's 64, and its channel within the left half of its head.
+  __device__ int pair(int place) const { return static_cast<int>(block) * (kScanThreads / 2) + place; }
+  /// May be C or more: then there is none.
+  __device__ int channel(const ScanShape& shape, int slot) const {
+    if constexpr (kSlots == Slots::plain) return static_cast<int>(block) * kScanThreads + slot;
+    const int half = static_cast<int>(shape.half), p = pair(slot / 32 * 16 + slot % 16);
+    return p / half * (2 * half) + p % half + (slot % 32 < 16 ? 0 : half);
+  }
+};
+
+/// Tiles of kParts tensors on their way through shared memory, N elements at a time (asynchronously where N > 1, and
+/// kept in order by the same barriers where not), and with pairs the tokens' cosines and sines.
+template <class T, int kParts, int N, Slots kSlots>
+class TileRing {
+  using A = accumulate_t<T>;
+  static constexpr int kTile = kScanTile<T>, kRow = kScanThreads;
+  static constexpr int kTurnVec = N == 1 ? 1 : kPerVec<A>;
+
+ public:
+  static constexpr size_t bytes() {
+    return shared_size<T>(kScanStages * kParts * kTile * kRow) +
+           (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTile * kRow) : 0);
+  }
+
+  __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots>& place)
+      : shape_(shape),
+        place_(place),
+        values_(arena.take<T>(kScanStages * kParts * kTile * kRow)),
+        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)) {}
+
+  /// Calls body(first token, stage) for the tiles of the place, in falling order where `reverse`; the tile may be read
+  /// from the ring in that stage. A part without data reads as zeros, as do tokens and channels that there are not.
+  template <bool reverse, class F>
+  __device__ void for_each_tile(const TokenRows<const T> (&parts)[kParts], F&& body) {
+    const int tiles = static_cast<int>((place_.end - place_.begin + kTile - 1) / kTile);
+    const auto first = [&](int n) { return place_.begin + static_cast<int64_t>(reverse ? tiles - 1 - n : n) * kTile; };
+    for (int n = 0; n < kScanStages - 1; ++n) {
+      if (n < tiles) fetch(parts, first(n), n);
+      commit_copies();
+    }
+    for (int n = 0; n < tiles; ++n) {
+      wait_copies<kScanStages - 2>();
+      sync_block();
+      // Into the stage of the tile before this one, which all have read.
+      if (const int next = n + kScanStages - 1; next < tiles) fetch(parts, first(next), next % kScanStages);
+      commit_copies();
+      body(first(n), n % kScanStages);
+    }
+  }
+
+  __device__ A value(int stage, int part, int token) const {
+    return convert_element<A>(static_cast<T>(values_[row(stage, part, token) + thread_index().x]));
+  }
+  /// Cosine and sine of the thread's pair.
+  __device__ Vec<A, 2> turn(int stage, int token) const {
+    const int place = warp_index() * 16 + lane_index() % 16;
+    return turns_.template load<2>((stage * kTile + token) * kRow + 2 * place);
+  }
+
+ private:
+  __device__ static int row(int stage, int part, int token) { return ((stage * kParts + part) * kTile + token) * kRow; }
+
+  template <int kVec, class E>
+  __device__ static void copy(Shared<E> into, int index, const E* from, bool valid) {
+    if constexpr (kVec == 1)
+      into[index] = valid ? *from : E{};
+    else
+      copy_async_16(into, index, from, valid);
+  }
+
+  __device__ void fetch(const TokenRows<const T> (&parts)[kParts], int64_t first, int stage) {
+    const int slot = thread_index().x % (kRow / N) * N, channel = place_.channel(shape_, slot);
+    const bool has_channel = channel < shape_.C;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+#pragma unroll
+      for (int token = thread_index().x / (kRow / N); token < kTile; token += N) {
+        const bool valid = has_channel && first + token < place_.end && parts[part].data != nullptr;
+        const T* from = valid ? parts[part].at(place_.b, first + token) + channel : parts[0].data;
+        copy<N>(values_, row(stage, part, token) + slot, from, valid);
+      }
+    if constexpr (kSlots == Slots::pairs) {
+      const int at = thread_index().x % (kRow / kTurnVec) * kTurnVec, half = static_cast<int>(shape_.half);
+      const int pair = place_.pair(at / 2);
+      const bool has_pair = 2 * static_cast<int64_t>(pair) < shape_.C;
+      const A* const table = static_cast<const A*>(shape_.table);
+#pragma unroll
+      for (int token = thread_index().x / (kRow / kTurnVec); token < kTile; token += kTurnVec) {
+        const bool valid = has_pair && first + token < place_.end;
+        const A* from = valid ? table + ((first + token) * half + pair % half) * 2 + at % 2 : table;
+        copy<kTurnVec>(turns_, (stage * kTile + token) * kRow + at, from, valid);
+      }
+    }
+  }
+
+  const ScanShape& shape_;
+  const ScanPlace<kSlots>& place_;
+  Shared<T> values_;
+  Shared<A> turns_;
+};
+
+}  // namespace ratel::cuda
