@@ -78,7 +78,7 @@ function(ratel_cuda_sources)
   target_sources(ratel_cuda PRIVATE ${ARGN})
   if(RATEL_CUDA_TWIN)
     set_source_files_properties(${ARGN} TARGET_DIRECTORY ratel_cuda PROPERTIES LANGUAGE CXX
-      COMPILE_OPTIONS "-fnon-call-exceptions;-Wno-unknown-pragmas")  # nvcc knows how to unroll
+      COMPILE_OPTIONS -fnon-call-exceptions)
   endif()
 endfunction()
 

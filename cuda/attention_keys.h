@@ -19,12 +19,18 @@ struct HeadGroup {
   Pattern patterns[kHeadsPerLaunch];
 };
 
+/// On the host: the pattern that admits the same of T keys, with no number above T.
+inline Pattern within(const Pattern& pattern, int64_t T) {
+  return {pattern.dilation > T ? kNoDilatedKeys : pattern.dilation, std::min(pattern.window, T),
+          std::min(pattern.initial, T)};
+}
+
 /// On the host: calls f(group) for every group of heads.
 template <class F>
 void for_each_head_group(const AttentionShape& shape, F&& f) {
   for (int64_t first = 0; first < shape.H; first += kHeadsPerLaunch) {
     HeadGroup group{first, static_cast<int>(std::min<int64_t>(kHeadsPerLaunch, shape.H - first)), {}};
-    std::copy_n(shape.patterns + first, group.count, group.patterns);
+    for (int h = 0; h < group.count; ++h) group.patterns[h] = within(shape.patterns[first + h], shape.T);
     f(group);
   }
 }
@@ -61,30 +67,57 @@ __device__ inline HeadRows<T> head_rows(const AttentionRows& x, int64_t b, int64
   return {static_cast<T*>(x.data) + b * x.batch + h * x.head, x.time};
 }
 
-__host__ __device__ constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-__host__ __device__ constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-__host__ __device__ constexpr int64_t tiles_of(int64_t n, int64_t tile) { return (n + tile - 1) / tile; }
-
-/// How many of the first n keys are dilated ones.
-__host__ __device__ constexpr int64_t dilated_below(const Pattern& pattern, int64_t n) {
-  return pattern.dilation == kNoDilatedKeys ? 0 : n / pattern.dilation;
+template <class A, class B>
+__host__ __device__ constexpr std::common_type_t<A, B> smaller(A a, B b) {
+  return a < b ? a : b;
 }
+template <class A, class B>
+__host__ __device__ constexpr std::common_type_t<A, B> larger(A a, B b) {
+  return a > b ? a : b;
+}
+template <class I>
+__host__ __device__ constexpr I tiles_of(I n, int tile) {
+  return (n + tile - 1) / tile;
+}
+
+/// A pattern as kernels take it. I counts tokens: a GPU divides 32 bits far faster than 64, and in fewer registers.
+template <class I>
+struct PatternOf {
+  I dilation, window, initial;
+
+  __host__ __device__ explicit PatternOf(const Pattern& pattern)
+      : dilation(static_cast<I>(pattern.dilation)),
+        window(static_cast<I>(pattern.window)),
+        initial(static_cast<I>(pattern.initial)) {}
+  __host__ __device__ bool has_dilated() const { return dilation != kNoDilatedKeys; }
+  /// How many of the first n keys are dilated ones.
+  __host__ __device__ I dilated_below(I n) const { return has_dilated() ? n / dilation : 0; }
+};
 
 enum class KeyKind { dilated, window, initial };
 
 /// Keys first, first + step, ..., count of them. A query sees those at positions [low, high) that are not left out: in
 /// the window and among the initial tokens the dilated keys are.
+template <class I>
 struct KeyTile {
   KeyKind kind;
-  int64_t first, step;
+  I first, step;
   int count;
-  Pattern pattern;
+  PatternOf<I> pattern;
+  I left_out, left_out_step = 1;  // the first position that is left out, and how far to the next
+
+  __device__ KeyTile(KeyKind of_kind, I first_key, I key_step, I keys, const PatternOf<I>& of)
+      : kind(of_kind), first(first_key), step(key_step), count(static_cast<int>(keys)), pattern(of), left_out(count) {
+    if (kind == KeyKind::dilated || !pattern.has_dilated()) return;
+    left_out = pattern.dilation - 1 - first % pattern.dilation;
+    left_out_step = pattern.dilation;
+  }
 
   struct Range {
     int low, high;
   };
-  __device__ Range seen_by(int64_t i) const {
-    int64_t low = 0, high = 0;
+  __device__ Range seen_by(I i) const {
+    I low = 0, high = 0;
     if (kind == KeyKind::dilated) {
       high = i / step - (first + 1) / step + 1;
     } else if (kind == KeyKind::window) {
@@ -96,75 +129,71 @@ struct KeyTile {
     return {static_cast<int>(larger(0, smaller(low, count))), static_cast<int>(larger(0, smaller(high, count)))};
   }
   __device__ bool leaves_out(int position) const {
-    return kind != KeyKind::dilated && pattern.dilation != kNoDilatedKeys &&
-           (first + position + 1) % pattern.dilation == 0;
+    return position >= left_out && (position - left_out) % left_out_step == 0;
   }
   /// True where queries from i on see a whole tile of n keys.
-  __device__ bool is_seen_whole_by(int64_t i, int n) const {
+  __device__ bool is_seen_whole_by(I i, int n) const {
     return kind == KeyKind::dilated && count == n && first + (n - 1) * step < i;
   }
 };
 
 /// The keys that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial tokens.
-template <int N>
+template <int N, class I>
 class KeyTiles {
  public:
-  __device__ KeyTiles(const Pattern& pattern, int64_t begin, int64_t end) : pattern_(pattern) {
-    dilated_ = dilated_below(pattern, end - 1);
+  __device__ KeyTiles(const PatternOf<I>& pattern, I begin, I end) : pattern_(pattern) {
+    dilated_ = pattern.dilated_below(end - 1);
     dilated_tiles_ = tiles_of(dilated_, N);
     window_begin_ = larger(0, begin - pattern.window);
     window_end_ = pattern.window > 0 && pattern.dilation != 1 ? end - 1 : window_begin_;
-    window_tiles_ = tiles_of(larger(0, window_end_ - window_begin_), N);
+    window_tiles_ = tiles_of(larger(I{0}, window_end_ - window_begin_), N);
     initial_ = pattern.dilation == 1 ? 0 : larger(0, smaller(pattern.initial, end - 1 - pattern.window));
   }
-  __device__ int64_t count() const { return dilated_tiles_ + window_tiles_ + tiles_of(initial_, N); }
-  __device__ KeyTile operator[](int64_t n) const {
-    const auto at_most_n = [](int64_t left) { return static_cast<int>(smaller(left, N)); };
+  __device__ I count() const { return dilated_tiles_ + window_tiles_ + tiles_of(initial_, N); }
+  __device__ KeyTile<I> operator[](I n) const {
     if (n < dilated_tiles_) {
-      const int64_t D = pattern_.dilation;
-      return {KeyKind::dilated, (n * N + 1) * D - 1, D, at_most_n(dilated_ - n * N), pattern_};
+      const I D = pattern_.dilation;
+      return {KeyKind::dilated, (n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
     }
     n -= dilated_tiles_;
     if (n < window_tiles_) {
-      const int64_t first = window_begin_ + n * N;
-      return {KeyKind::window, first, 1, at_most_n(window_end_ - first), pattern_};
+      const I first = window_begin_ + n * N;
+      return {KeyKind::window, first, 1, smaller(window_end_ - first, N), pattern_};
     }
     n -= window_tiles_;
-    return {KeyKind::initial, n * N, 1, at_most_n(initial_ - n * N), pattern_};
+    return {KeyKind::initial, n * N, 1, smaller(initial_ - n * N, N), pattern_};
   }
 
  private:
-  Pattern pattern_;
-  int64_t dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
+  PatternOf<I> pattern_;
+  I dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
 };
 
 /// The keys of a head by who sees them. Far keys, the initial and the dilated ones, are seen by every query behind
 /// them; near keys, the rest, by the W queries behind them. A key is in one of the lists, so that its gradient has one
 /// owner.
+template <class I>
 class KeyLists {
  public:
-  __host__ __device__ KeyLists(const Pattern& pattern, int64_t T) : pattern_(pattern), T_(T) {
+  __host__ __device__ KeyLists(const PatternOf<I>& pattern, I T) : dilation_(pattern.dilation), T_(T) {
     initial_ = pattern.dilation == 1 ? 0 : smaller(pattern.initial, T);
-    dilated_before_ = dilated_below(pattern, initial_);
-    far_ = initial_ + dilated_below(pattern, T) - dilated_before_;
+    dilated_before_ = pattern.dilated_below(initial_);
+    far_ = initial_ + pattern.dilated_below(T) - dilated_before_;
   }
-  __host__ __device__ int64_t far_count() const { return far_; }
-  __host__ __device__ int64_t near_count() const { return T_ - far_; }
-  __device__ int64_t far(int64_t n) const {
-    return n < initial_ ? n : (dilated_before_ + n - initial_ + 1) * pattern_.dilation - 1;
-  }
+  __host__ __device__ I far_count() const { return far_; }
+  __host__ __device__ I near_count() const { return T_ - far_; }
+  __device__ I far(I n) const { return n < initial_ ? n : (dilated_before_ + n - initial_ + 1) * dilation_ - 1; }
   /// Between two dilated keys lie D - 1 others.
-  __device__ int64_t near(int64_t n) const {
-    const int64_t m = n + initial_ - dilated_before_;
-    return pattern_.dilation == kNoDilatedKeys ? m : m + m / (pattern_.dilation - 1);
+  __device__ I near(I n) const {
+    const I m = n + initial_ - dilated_before_;
+    return dilation_ == kNoDilatedKeys ? m : m + m / (dilation_ - 1);
   }
-  __device__ bool is_near(int64_t j) const {
-    return j >= initial_ && (pattern_.dilation == kNoDilatedKeys || (j + 1) % pattern_.dilation != 0);
+  __device__ bool is_near(I j) const {
+    return j >= initial_ && (dilation_ == kNoDilatedKeys || (j + 1) % dilation_ != 0);
   }
 
  private:
-  Pattern pattern_;
-  int64_t T_, initial_, dilated_before_, far_;
+  I dilation_, T_, initial_, dilated_before_, far_;
 };
 
 }  // namespace ratel::cuda

@@ -31,6 +31,10 @@ __device__ int column_of(int j) { return thread_index().x % 8 + 8 * j; }
 template <class A>
 struct Sums {
   A at[2][4] = {};
+  __device__ void operator+=(const Sums& other) {
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 4; ++j) at[i][j] += other.at[i][j];
+  }
 };
 
 template <class A>
@@ -47,28 +51,34 @@ __device__ void stage(Shared<A> tile, int rows, int width, Row&& row) {
   }
 }
 
-/// sums += left right^T, both (32, depth).
+// Products of a tile begin at 0 and are added to the sum of all tiles: in two steps long sums round less.
+
+/// left right^T, both (32, depth).
 template <class A>
-__device__ void multiply_transposed(Sums<A>& sums, Shared<A> left, Shared<A> right, int depth) {
+__device__ Sums<A> multiply_transposed(Shared<A> left, Shared<A> right, int depth) {
+  Sums<A> sums;
   for (int k = 0; k < depth; ++k) {
     A x[2], y[4];
     for (int i = 0; i < 2; ++i) x[i] = left[row_of(i) * kPitch + k];
     for (int j = 0; j < 4; ++j) y[j] = right[column_of(j) * kPitch + k];
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 4; ++j) sums.at[i][j] += x[i] * y[j];
+      for (int j = 0; j < 4; ++j) sums.at[i][j] = std::fma(x[i], y[j], sums.at[i][j]);
   }
+  return sums;
 }
 
-/// sums += left right, (32, depth) and (depth, 32).
+/// left right, (32, depth) and (depth, 32).
 template <class A>
-__device__ void multiply(Sums<A>& sums, Shared<A> left, Shared<A> right, int depth) {
+__device__ Sums<A> multiply(Shared<A> left, Shared<A> right, int depth) {
+  Sums<A> sums;
   for (int k = 0; k < depth; ++k) {
     A x[2], y[4];
     for (int i = 0; i < 2; ++i) x[i] = left[row_of(i) * kPitch + k];
     for (int j = 0; j < 4; ++j) y[j] = right[k * kPitch + column_of(j)];
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 4; ++j) sums.at[i][j] += x[i] * y[j];
+      for (int j = 0; j < 4; ++j) sums.at[i][j] = std::fma(x[i], y[j], sums.at[i][j]);
   }
+  return sums;
 }
 
 /// The products of all channels of two sets of rows, through two staging tiles.
@@ -82,7 +92,7 @@ __device__ Sums<A> products_of_rows(int64_t d, Shared<A> left, Shared<A> right, 
     stage(left, left_rows, width, [&](int r) { return left_row(r) + c; });
     stage(right, right_rows, width, [&](int r) { return right_row(r) + c; });
     sync_block();
-    multiply_transposed(sums, left, right, width);
+    sums += multiply_transposed(left, right, width);
   }
   return sums;
 }
@@ -131,7 +141,7 @@ struct Channels {
       sync_block();
       stage(tile, depth, channels, [&](int r) { return row(r) + c; });
       sync_block();
-      multiply(piece, weights, tile, depth);
+      piece += multiply(weights, tile, depth);
     });
   }
 };
@@ -174,9 +184,9 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(AttentionForwardArgs 
   Channels<A> out(d, block.piece % chunks);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) { sum = convert_element<A>(v[begin + r][c]); });
 
-  const KeyTiles<kTile> keys(block.pattern, begin, begin + rows);
+  const KeyTiles<kTile, int64_t> keys(PatternOf<int64_t>(block.pattern), begin, begin + rows);
   for (int64_t n = 0; n < keys.count(); ++n) {
-    const KeyTile tile = keys[n];
+    const KeyTile<int64_t> tile = keys[n];
     const auto key = [&](int r) { return tile.first + r * tile.step; };
     const Sums<A> s = products_of_rows(
         d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return k[key(r)]; });
@@ -217,9 +227,9 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(AttentionForwardArgs 
   const auto gate = head_rows<T>(args.gate, block.b, block.h);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) {
     const A value = sum / totals[r];
-    to[begin + r][c] = convert_element<T>(value);
+    to[begin + r][c] = round_to<T>(value);
     if (gated.data != nullptr)
-      gated[begin + r][c] = convert_element<T>(value * sigmoid(convert_element<A>(gate[begin + r][c])));
+      gated[begin + r][c] = round_to<T>(value * sigmoid(convert_element<A>(gate[begin + r][c])));
   });
 }
 
@@ -259,9 +269,9 @@ __global__ __launch_bounds__(kThreads) void query_kernel(AttentionBackwardArgs a
   Channels<A> grad_q(d, block.piece % chunks);
   grad_q.for_each_element(rows,
                           [&](A& sum, int r, int64_t c) { sum = own_slopes[r] * convert_element<A>(k[begin + r][c]); });
-  const KeyTiles<kTile> keys(block.pattern, begin, begin + rows);
+  const KeyTiles<kTile, int64_t> keys(PatternOf<int64_t>(block.pattern), begin, begin + rows);
   for (int64_t n = 0; n < keys.count(); ++n) {
-    const KeyTile tile = keys[n];
+    const KeyTile<int64_t> tile = keys[n];
     const auto key = [&](int r) { return tile.first + r * tile.step; };
     const Sums<A> s = products_of_rows(
         d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return k[key(r)]; });
@@ -278,7 +288,7 @@ __global__ __launch_bounds__(kThreads) void query_kernel(AttentionBackwardArgs a
     grad_q.add_product(slopes, right, tile.count, [&](int r) { return k[key(r)]; });
   }
   const auto to = head_rows<T>(args.grad_q, block.b, block.h);
-  grad_q.for_each_element(rows, [&](A& sum, int r, int64_t c) { to[begin + r][c] = convert_element<T>(sum); });
+  grad_q.for_each_element(rows, [&](A& sum, int r, int64_t c) { to[begin + r][c] = round_to<T>(sum); });
 }
 
 template <class A>
@@ -295,7 +305,7 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
   const Shared<int64_t> key = arena.take<int64_t>(kTile);
   const int64_t d = args.shape.d;
   const BlockOfHead block(group, args.shape, pieces * chunks);
-  const OwnedKeys<kTile> owned(block.pattern, args.shape.T, block.piece / chunks, slices);
+  const OwnedKeys<kTile, int64_t> owned(PatternOf<int64_t>(block.pattern), args.shape.T, block.piece / chunks, slices);
   if (owned.count == 0) return;
   const auto q = head_rows<T>(args.q, block.b, block.h), k = head_rows<T>(args.k, block.b, block.h),
              v = head_rows<T>(args.v, block.b, block.h), grad = head_rows<T>(args.grad_out, block.b, block.h);
@@ -343,7 +353,7 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
   }
   if (owned.far && slices.count > 1) {
     const int64_t at =
-        ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
+        ((int64_t{owned.slice} * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
     const auto partial = [&](void* sums) {
       return [=](A& sum, int r, int64_t c) { static_cast<A*>(sums)[(at + r) * d + c] = sum; };
     };
@@ -352,8 +362,8 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
     return;
   }
   const auto to_k = head_rows<T>(args.grad_k, block.b, block.h), to_v = head_rows<T>(args.grad_v, block.b, block.h);
-  grad_k.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_k[key[r]][c] = convert_element<T>(sum); });
-  grad_v.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_v[key[r]][c] = convert_element<T>(sum); });
+  grad_k.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_k[key[r]][c] = round_to<T>(sum); });
+  grad_v.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_v[key[r]][c] = round_to<T>(sum); });
 }
 
 }  // namespace

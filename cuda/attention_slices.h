@@ -16,39 +16,38 @@ struct QuerySlices {
 };
 
 /// A tile of at most N keys of one list, and the queries to walk for it.
-template <int N>
+template <int N, class I>
 struct OwnedKeys {
-  KeyLists lists;
-  Pattern pattern;
-  int64_t T, first, slice;
+  KeyLists<I> lists;
+  I window, T, first = 0;
+  int slice = 0, count;
   bool far;
-  int count;
-  int64_t query_begin, query_end;  // none of these sees anything before the first or after the last key's
+  I query_begin = 0, query_end = 0;  // none of these sees anything before the first or after the last key's
 
   /// Piece 0 and on of a head: its far tiles, slice by slice, then its near ones. An empty tile has count 0.
-  __device__ OwnedKeys(const Pattern& of, int64_t tokens, int64_t piece, const QuerySlices& slices)
-      : lists(of, tokens), pattern(of), T(tokens), first(0), slice(0), far(false), count(0) {
-    const int64_t far_tiles = tiles_of(lists.far_count(), N);
-    far = piece < far_tiles * slices.count;
-    if (far) slice = piece / far_tiles;
-    first = (far ? piece % far_tiles : piece - far_tiles * slices.count) * N;
-    const int64_t keys = far ? lists.far_count() : pattern.window > 0 ? lists.near_count() : 0;
+  __device__ OwnedKeys(const PatternOf<I>& pattern, I tokens, I piece, const QuerySlices& slices)
+      : lists(pattern, tokens), window(pattern.window), T(tokens) {
+    const auto slice_count = static_cast<I>(slices.count), slice_length = static_cast<I>(slices.length);
+    const I far_tiles = tiles_of(lists.far_count(), N);
+    far = piece < far_tiles * slice_count;
+    if (far) slice = static_cast<int>(piece / far_tiles);
+    first = (far ? piece % far_tiles : piece - far_tiles * slice_count) * N;
+    const I keys = far ? lists.far_count() : window > 0 ? lists.near_count() : 0;
     count = static_cast<int>(larger(0, smaller(N, keys - first)));
-    query_begin = query_end = 0;
     if (count == 0) return;
-    query_begin = larger(key(0) + 1, slice * slices.length);
-    query_end = smaller(last_query(key(count - 1)) + 1, far ? (slice + 1) * slices.length : T);
+    query_begin = larger(key(0) + 1, slice * slice_length);
+    query_end = smaller(last_query(key(count - 1)) + 1, far ? (slice + 1) * slice_length : T);
   }
-  __device__ int64_t key(int r) const { return far ? lists.far(first + r) : lists.near(first + r); }
+  __device__ I key(int r) const { return far ? lists.far(first + r) : lists.near(first + r); }
   /// Key j is seen by the queries behind it up to this one.
-  __device__ int64_t last_query(int64_t j) const { return far ? T - 1 : smaller(T - 1, j + pattern.window); }
+  __device__ I last_query(I j) const { return far ? T - 1 : smaller(T - 1, j + window); }
 };
 
 /// On the host: pieces of the head of the group that has most.
-inline int64_t key_pieces(const HeadGroup& group, int64_t T, int64_t slices, int64_t tile) {
+inline int64_t key_pieces(const HeadGroup& group, int64_t T, int64_t slices, int tile) {
   int64_t most = 0;
   for (int h = 0; h < group.count; ++h) {
-    const KeyLists lists(group.patterns[h], T);
+    const KeyLists lists(PatternOf<int64_t>(group.patterns[h]), T);
     const int64_t near = group.patterns[h].window > 0 ? lists.near_count() : 0;
     most = larger(most, tiles_of(lists.far_count(), tile) * slices + tiles_of(near, tile));
   }
@@ -60,7 +59,7 @@ template <class T, class A>
 __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShape shape, QuerySlices slices,
                                                   AttentionRows grad_k, AttentionRows grad_v, int64_t pieces) {
   const BlockOfHead block(group, shape, pieces);
-  const KeyLists lists(block.pattern, shape.T);
+  const KeyLists lists(PatternOf<int64_t>(block.pattern), shape.T);
   const int64_t per_slice = shape.B * shape.H * slices.far_keys * shape.d;
   const int64_t base = (block.b * shape.H + block.h) * slices.far_keys * shape.d;
   const HeadRows<T> to_k = head_rows<T>(grad_k, block.b, block.h), to_v = head_rows<T>(grad_v, block.b, block.h);
@@ -72,8 +71,8 @@ __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShap
     dv += static_cast<const A*>(slices.grad_v)[slice * per_slice + base + at];
   }
   const int64_t j = lists.far(at / shape.d), c = at % shape.d;
-  to_k[j][c] = convert_element<T>(dk);
-  to_v[j][c] = convert_element<T>(dv);
+  to_k[j][c] = round_to<T>(dk);
+  to_v[j][c] = round_to<T>(dv);
 }
 
 /// On the host: calls f(group, pieces, slices) for every group of heads, then adds the slices.
@@ -86,13 +85,13 @@ void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k,
   int64_t far_tiles = 0;
   QuerySlices slices;
   for (int64_t h = 0; h < shape.H; ++h) {
-    const int64_t far = KeyLists(shape.patterns[h], shape.T).far_count();
+    const int64_t far = KeyLists(PatternOf<int64_t>(within(shape.patterns[h], shape.T)), shape.T).far_count();
     far_tiles += shape.B * tiles_of(far, N);
     slices.far_keys = larger(slices.far_keys, far);
   }
-  const int64_t wanted = tiles_of(kBlocks, larger(1, far_tiles));
-  slices.length = tiles_of(larger(kLeastQueries, tiles_of(shape.T, wanted)), 64) * 64;
-  slices.count = tiles_of(shape.T, slices.length);
+  const int64_t wanted = smaller(shape.T, kBlocks / larger(1, far_tiles) + 1);
+  slices.length = tiles_of(larger(kLeastQueries, (shape.T + wanted - 1) / wanted), 64) * 64;
+  slices.count = (shape.T + slices.length - 1) / slices.length;
   const int64_t partial = slices.count == 1 ? 0 : slices.count * shape.B * shape.H * slices.far_keys * shape.d;
   const Scratch<A> sums(2 * partial, stream);
   slices.grad_k = sums.get();

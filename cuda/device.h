@@ -83,11 +83,6 @@ __device__ inline T round_to(accumulate_t<T> x) {
     return x;
 }
 
-/// Two floats as the two bf16 of a register, the first in the low half.
-__device__ inline uint32_t pack_bf16(float low, float high) {
-  return static_cast<uint32_t>(bfloat16(high).bits) << 16 | bfloat16(low).bits;
-}
-
 /// The sum over a warp, the same bits in every lane: halves are added in a butterfly.
 template <class T>
 __device__ inline T warp_sum(T value) {

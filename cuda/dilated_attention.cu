@@ -22,7 +22,7 @@
 namespace ratel::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 128;
 
 /// to = factor * from, N channels a lane at a time.
 template <int N, class T, class A>
@@ -30,7 +30,7 @@ __device__ void scale_row(A factor, const T* from, T* to, int64_t d) {
   for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
     const auto values = load_vec<N>(from + c);
     Vec<T, N> scaled;
-    for (int i = 0; i < N; ++i) scaled.at[i] = convert_element<T>(factor * convert_element<A>(values.at[i]));
+    for (int i = 0; i < N; ++i) scaled.at[i] = round_to<T>(factor * convert_element<A>(values.at[i]));
     store_vec(to + c, scaled);
   }
 }
@@ -68,7 +68,7 @@ __global__ __launch_bounds__(kThreads) void own_terms(AttentionBackwardArgs args
     static_cast<A*>(statistics.p)[at] = p;
     static_cast<A*>(statistics.ds)[at] = ds;
   }
-  if (block.pattern.window == 0 && KeyLists(block.pattern, args.shape.T).is_near(i)) {
+  if (block.pattern.window == 0 && KeyLists(PatternOf<int64_t>(block.pattern), args.shape.T).is_near(i)) {
     scale_row<N>(ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i], d);
     scale_row<N>(p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i], d);
   }
@@ -101,6 +101,7 @@ void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStati
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
+  if (tensor_core::takes(args)) return tensor_core::forward(args, stream);
   plain::forward(args, stream);
 }
 
@@ -111,8 +112,13 @@ void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);
   const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
   attention_own_terms(args, statistics, stream);
-  plain::query_gradients(args, statistics, stream);
-  plain::key_gradients(args, statistics, stream);
+  if (tensor_core::takes(args)) {
+    tensor_core::query_gradients(args, statistics, stream);
+    tensor_core::key_gradients(args, statistics, stream);
+  } else {
+    plain::query_gradients(args, statistics, stream);
+    plain::key_gradients(args, statistics, stream);
+  }
 }
 
 void dilated_attention_forward(const DilatedAttentionArgs& args, Stream stream) {

@@ -65,7 +65,7 @@ class EntryReader {
       : name_(name), value_(value), path_(path), offset_(offset) {}
 
   /// The entry, its range still relative to the data.
-  SafetensorsEntry read() const {
+  [[nodiscard]] SafetensorsEntry read() const {
     if (!value_.is_object()) wrong("", value_, "an object");
     for (const auto& [key, value] : value_.as_object())
       if (key != "dtype" && key != "shape" && key != "data_offsets")
@@ -93,17 +93,17 @@ class EntryReader {
   [[noreturn]] void wrong(std::string_view member, const Json& value, std::string_view expected) const {
     refuse(member, member.empty() ? "expected " : ": expected ", expected, ", found ", value.described());
   }
-  const Json& member(std::string_view key) const {
+  [[nodiscard]] const Json& member(std::string_view key) const {
     const Json* found = value_.find(key);
     if (found == nullptr) refuse("expected a member ", in_quotes(key), ", found none");
     return *found;
   }
-  const Json::Array& list(std::string_view key) const {
+  [[nodiscard]] const Json::Array& list(std::string_view key) const {
     const Json& value = member(key);
     if (!value.is_array()) wrong(key, value, "an array");
     return value.as_array();
   }
-  DType dtype() const {
+  [[nodiscard]] DType dtype() const {
     const Json& value = member("dtype");
     if (!value.is_string()) wrong("dtype", value, "a string");
     const auto* found = std::ranges::find(kDTypes, value.as_string(), &NamedDType::name);
@@ -111,7 +111,7 @@ class EntryReader {
       refuse("unknown dtype; expected F64, F32, BF16, I64, I32, U16 or U8, found ", in_quotes(value.as_string()));
     return found->dtype;
   }
-  Shape shape() const {
+  [[nodiscard]] Shape shape() const {
     const auto& sizes = list("shape");
     if (sizes.size() > kSafetensorsRank)
       refuse("too many axes; expected at most ", kSafetensorsRank, ", found ", sizes.size());
@@ -119,7 +119,7 @@ class EntryReader {
     for (const Json& axis : sizes) result.push_back(static_cast<int64_t>(size(axis, "shape")));
     return result;
   }
-  uint64_t size(const Json& value, std::string_view member) const {
+  [[nodiscard]] uint64_t size(const Json& value, std::string_view member) const {
     if (!value.is_int()) wrong(member, value, "an integer");
     if (value.as_int() < 0) refuse(member, "; expected sizes of at least 0, found ", value.as_int());
     return static_cast<uint64_t>(value.as_int());

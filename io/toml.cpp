@@ -123,7 +123,7 @@ class Flattener {
     if (!is_plain) fail_at(path_, line, "expected a key of letters, digits, - and _, found ", in_quotes(name));
   }
 
-  Json value(const toml::node& node, const std::string& key) const {
+  [[nodiscard]] Json value(const toml::node& node, const std::string& key) const {
     if (const auto* array = node.as_array()) {
       Json::Array elements;
       for (const auto& element : *array) elements.push_back(value(element, key));

@@ -29,34 +29,46 @@ int64_t check_arguments(const Tensor& projection, int64_t heads, const HeadPatte
   return C;
 }
 
+void run_forward(const RecurrentAttentionArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::recurrent_attention_forward(args, current_stream(device));
+  cpu::recurrent_attention_forward(args);
+}
+
+void run_backward(const RecurrentAttentionBackwardArgs& args, Device device) {
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::recurrent_attention_backward(args, current_stream(device));
+  cpu::recurrent_attention_backward(args);
+}
+
 }  // namespace
 
 Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPatterns& patterns, Recurrence recurrence,
                            double rope_base) {
   const OpScope scope(kName);
   const int64_t C = check_arguments(projection, heads, patterns, recurrence);
-  check_cpu(projection.device(), kName);
   const int64_t B = projection.dim(0), T = projection.dim(1);
   const DType dtype = projection.dtype();
   const HeadPatterns per_head = one_a_head(patterns, heads);
   const Device device = projection.device();
   Tensor out = empty({B, T, C}, dtype, device), attention = empty({B, T, C}, dtype, device);
   Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype), device);
-  cpu::recurrent_attention_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(),
-                                    out.data(), attention.data(), lse.data()});
+  run_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(), out.data(),
+               attention.data(), lse.data()},
+              device);
   // The parts one after the other: gate, attention, rope, recurrence. Derived in
   // docs/derivations/recurrent_attention.md.
-  return record(
-      out, kName, {projection},
-      [projection = Saved(projection), attention = Saved(attention), lse = Saved(lse), per_head, heads, recurrence,
-       rope_base](const Tensor& grad, const Needs&) -> Grads {
-        const Tensor grad_out = contiguous(grad);
-        Tensor grad_projection = empty_like(*projection);
-        cpu::recurrent_attention_backward({grad.dim(0), grad.dim(1), grad.dim(2), heads, grad.dtype(), recurrence,
-                                           rope_base, per_head.data(), projection->data(), attention->data(),
-                                           lse->data(), grad_out.data(), grad_projection.data()});
-        return {grad_projection};
-      });
+  return record(out, kName, {projection},
+                [projection = Saved(projection), attention = Saved(attention), lse = Saved(lse), per_head, heads,
+                 recurrence, rope_base](const Tensor& grad, const Needs&) -> Grads {
+                  const Tensor grad_out = contiguous(grad);
+                  Tensor grad_projection = empty_like(*projection);
+                  run_backward({grad.dim(0), grad.dim(1), grad.dim(2), heads, grad.dtype(), recurrence, rope_base,
+                                per_head.data(), projection->data(), attention->data(), lse->data(), grad_out.data(),
+                                grad_projection.data()},
+                               grad.device());
+                  return {grad_projection};
+                });
 }
 
 Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,

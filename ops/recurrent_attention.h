@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/stream.h"
 #include "core/tensor.h"
 #include "ops/pattern.h"
 
@@ -54,5 +55,9 @@ namespace cpu {
 void recurrent_attention_forward(const RecurrentAttentionArgs& args);
 void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args);
 }  // namespace cpu
+namespace cuda {
+void recurrent_attention_forward(const RecurrentAttentionArgs& args, Stream stream);
+void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args, Stream stream);
+}  // namespace cuda
 
 }  // namespace ratel

@@ -95,6 +95,9 @@ T atomic_add(T* into, T value) {
 inline float fast_exp2(float x) { return std::exp2(x); }
 inline float fast_reciprocal(float x) { return 1 / x; }
 inline bfloat16 round_to_bf16(float x) { return bfloat16(x); }
+inline uint32_t pack_bf16(float low, float high) {
+  return static_cast<uint32_t>(bfloat16(high).bits) << 16 | bfloat16(low).bits;
+}
 
 template <int N, class T>
 Vec<T, N> load_vec(const T* from) {

@@ -36,6 +36,7 @@ class Loaded {
   }
   Loaded(const Loaded&) = delete;  // data_ may point into this object
   Loaded& operator=(const Loaded&) = delete;
+  ~Loaded() = default;
   ConstArray<accumulate_t<T>> operator*() const { return {data_, n_}; }
 
  private:

@@ -35,7 +35,7 @@ T* at(void* data, int64_t offset) {
 /// Calls f(b, c, n) for every batch entry and strip of n channels from c, two or more of them a thread.
 template <class F>
 void for_each_strip(int64_t B, int64_t C, F&& f) {
-  const int64_t wanted = std::max<int64_t>(1, (2 * num_threads() + B - 1) / std::max<int64_t>(1, B));
+  const int64_t wanted = std::max<int64_t>(1, (int64_t{2} * num_threads() + B - 1) / std::max<int64_t>(1, B));
   const int64_t lines = (C + 16 * wanted - 1) / (16 * wanted);
   const int64_t width = std::clamp(16 * lines, kNarrowest, kWidest), strips = (C + width - 1) / width;
   parallel_for(B * strips, 1, [&](int64_t begin, int64_t end) {

@@ -10,7 +10,7 @@
 namespace ratel::cpu {
 namespace {
 
-constexpr int64_t kRows = 12 * kPanelRows, kColumns = 1024;
+constexpr int64_t kRows = int64_t{12} * kPanelRows, kColumns = 1024;
 
 }  // namespace
 

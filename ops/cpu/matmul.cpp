@@ -47,8 +47,9 @@ int64_t even_part(int64_t n, int64_t parts, int64_t unit) {
 
 /// About 10 panels of rows a task; a power of two or a multiple of 8 tasks, so that 2, 4 or 8 threads end together.
 int64_t row_part(int64_t M) {
-  int64_t parts = (M + 10 * kPanelRows - 1) / (10 * kPanelRows);
-  if (parts == 1 && M >= 2 * kPanelRows) parts = 2;
+  constexpr int64_t kPanel = kPanelRows;
+  int64_t parts = (M + 10 * kPanel - 1) / (10 * kPanel);
+  if (parts == 1 && M >= 2 * kPanel) parts = 2;
   if (parts > 4)
     parts = (parts + 7) / 8 * 8;
   else if (parts == 3)

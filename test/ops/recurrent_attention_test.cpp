@@ -6,6 +6,7 @@
 #include "ops/copy.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -52,11 +53,14 @@ BOOST_AUTO_TEST_CASE(equals_its_reference_on_every_path) {
       for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{16, 0, 0}, Pattern{4, 5, 3}, Pattern{-1, 20, 2}}) {
         if (c.T > 300 && p.dilation != 16) continue;
         const std::vector<Tensor> x{projection_of(c, r)};
-        const auto exact = test::gradients(reference(c.heads, {p}, r), x),
-                   ours = test::gradients(op(c.heads, {p}, r), x);
-        const std::string what = ratel::concat_text(c.path, ", ", p, r == Recurrence::gated ? ", gated" : ", ungated");
-        test::check_close(ours.out, exact.out, 1e-12, what);
-        test::check_close(ours.grads[0], exact.grads[0], 1e-11, what + " gradient");
+        const auto exact = test::gradients(reference(c.heads, {p}, r), x);
+        for (const ratel::Device device : test::devices()) {
+          const auto ours = test::gradients(op(c.heads, {p}, r), x, {}, device);
+          const std::string what =
+              ratel::concat_text(c.path, ", ", p, r == Recurrence::gated ? ", gated" : ", ungated", " on ", device);
+          test::check_close(ours.out, exact.out, 1e-12, what);
+          test::check_close(ours.grads[0], exact.grads[0], 1e-11, what + " gradient");
+        }
       }
 }
 
@@ -65,6 +69,14 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
     test::check_against_reference(op(2, {p}), reference(2, {p}),
                                   {projection_of({"", 2, 140, 2, 16}, Recurrence::gated)},
                                   ratel::concat_text("f32 and bf16, ", p));
+}
+
+// On a GPU heads of 64 channels in bf16 go to the tensor cores, with the output gate in their epilogue.
+BOOST_AUTO_TEST_CASE(heads_for_tensor_cores_err_at_most_twice_as_much_as_the_composed_version) {
+  for (const Recurrence r : {Recurrence::gated, Recurrence::none})
+    test::check_against_reference(op(2, {{16, 0, 0}, {3, 9, 2}}, r), reference(2, {{16, 0, 0}, {3, 9, 2}}, r),
+                                  {projection_of({"", 1, 75, 2, 64}, r)},
+                                  r == Recurrence::gated ? "gated, a pattern a head" : "ungated, a pattern a head");
 }
 
 BOOST_AUTO_TEST_CASE(gradients) {

@@ -1,0 +1,395 @@
+// Dilated attention on the tensor cores: bf16, d = 64 or 128, rows that begin at multiples of 16 bytes. A block of four
+// warps has 64 queries (forward, and the queries' gradients) or 64 keys (the keys' and values' gradients) and walks the
+// tiles that meet them, which arrive by cp.async two deep while the tensor cores work on the one before; dilated keys
+// are rows D apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients
+// are rounded to bf16 for the second product, whose left operand they already lie in registers as.
+//
+// Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i). Flops a pair that meet: forward 4 d,
+// query gradients 6 d, key gradients 8 d. Bytes a token and channel: forward 8 (q, own k and v, out; 12 with a gate),
+// and 4/D for the other keys from the L2 cache; backward 26: 14 of the own terms, 8 of the query kernel, 4 and a share
+// of the key gradients of the key kernel. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
+
+#include <cmath>
+#include <limits>
+
+#include "cuda/attention_slices.h"
+#include "cuda/attention_tile.h"
+
+namespace ratel::cuda::tensor_core {
+namespace {
+
+constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
+
+/// Rows of the tiles that a block walks: 64 registers a thread hold d = 128 channels of 64 rows, backward twice.
+constexpr int kKeys = 64;
+template <int d>
+constexpr int kBackwardRows = d == 64 ? 64 : 32;
+
+/// The bytes of `rows` rows of d channels.
+template <int d>
+constexpr size_t rows_size(int rows) {
+  return shared_size<bfloat16>(rows * d);
+}
+
+/// Scores of the keys that their queries, from `begin` on, do not see become -inf.
+template <int N>
+__device__ void hide_unseen(FragmentC (&scores)[N / 8], const KeyTile<int>& tile, int begin) {
+  if (tile.is_seen_whole_by(begin, N)) return;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const auto seen = tile.seen_by(begin + fragment_row(half));
+#pragma unroll
+    for (int at = 0; at < N / 4; ++at) {
+      const int c = fragment_column(at / 2) + at % 2;
+      if (c < seen.low || c >= seen.high || tile.leaves_out(c))
+        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
+    }
+  }
+}
+
+template <int d>
+__global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardArgs args, HeadGroup group,
+                                                               int64_t tiles) {
+  SharedArena arena;
+  const RowTile<d> queries(arena, kTileRows), key_tiles(arena, 2 * kKeys), value_tiles(arena, 2 * kKeys);
+  const BlockOfHead block(group, args.shape, tiles);
+  const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
+  const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
+  const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
+             v = head_rows<bfloat16>(args.v, block.b, block.h);
+  const KeyTiles<kKeys, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
+  const auto begin_load = [&](int n) {
+    const KeyTile<int> tile = keys[n];
+    const int into = n % 2 * kKeys;
+    key_tiles.behind(into).begin_load(kKeys, tile.count, k[tile.first], k.step * tile.step);
+    value_tiles.behind(into).begin_load(kKeys, tile.count, v[tile.first], v.step * tile.step);
+    commit_copies();
+  };
+  queries.begin_load(kTileRows, rows, q[begin], q.step);
+  commit_copies();
+  if (keys.count() > 0) begin_load(0);
+
+  // In powers of two: p = 2^(s scale - m).
+  const float scale = kLog2e / std::sqrt(static_cast<float>(d));
+  const auto token = [&](int half) { return begin + smaller(fragment_row(half), rows - 1); };
+  float largest[2], total[2];
+  for (int half = 0; half < 2; ++half) {
+    float score = 0;
+    for (int c = lane_index() % 4 * 8; c < d; c += 32) {
+      const auto q_c = load_vec<8>(q[token(half)] + c), k_c = load_vec<8>(k[token(half)] + c);
+      for (int i = 0; i < 8; ++i) score += static_cast<float>(q_c.at[i]) * static_cast<float>(k_c.at[i]);
+    }
+    largest[half] = scale * row_sum(score);
+    total[half] = lane_index() % 4 == 0 ? 1.0f : 0.0f;  // each lane sums its own columns
+  }
+  FragmentC out[d / 8];
+  start_from_rows<d>(
+      out, [](int) { return 1.0f; }, [&](int half) { return v[token(half)]; });
+
+  for (int n = 0; n < keys.count(); ++n) {
+    wait_copies<0>();
+    sync_block();
+    if (n + 1 < keys.count()) begin_load(n + 1);
+    const int from = n % 2 * kKeys;
+    FragmentC scores[kKeys / 8];
+    multiply_rows<d, kKeys>(scores, queries, warp_index() * 16, key_tiles.behind(from));
+    hide_unseen<kKeys>(scores, keys[n], begin);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float most = -std::numeric_limits<float>::infinity();
+#pragma unroll
+      for (int at = 0; at < kKeys / 4; ++at) {
+        const float score = scores[at / 2].at[2 * half + at % 2];
+        most = score > most ? score : most;
+      }
+      most = scale * row_max(most);
+      const float next = most > largest[half] ? most : largest[half];
+      const float correction = fast_exp2(largest[half] - next);
+      largest[half] = next;
+      total[half] *= correction;
+#pragma unroll
+      for (int at = 0; at < kKeys / 4; ++at) {
+        float& score = scores[at / 2].at[2 * half + at % 2];
+        score = fast_exp2(score * scale - next);
+        total[half] += score;
+      }
+#pragma unroll
+      for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] *= correction;
+    }
+    add_weighted_rows<d, kKeys>(out, scores, value_tiles.behind(from));
+  }
+
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float sum = row_sum(total[half]);
+#pragma unroll
+    for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] /= sum;
+    if (lane_index() % 4 == 0 && fragment_row(half) < rows)
+      static_cast<float*>(args.lse)[block.row + token(half)] = largest[half] * kLn2 + std::log(sum);
+  }
+  wait_copies<0>();
+  sync_block();
+  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
+             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
+  const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
+  store_rows<d>(out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
+    if (r >= rows) return;
+    store_vec(to[begin + r] + channel, values);
+    if (gated.data == nullptr) return;
+    const auto gates = load_vec<8>(gate[begin + r] + channel);
+    for (int i = 0; i < 8; ++i)
+      values.at[i] =
+          bfloat16(static_cast<float>(values.at[i]) / (1 + fast_exp2(-kLog2e * static_cast<float>(gates.at[i]))));
+    store_vec(gated[begin + r] + channel, values);
+  });
+}
+
+template <int d>
+__global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
+                                                             HeadGroup group, int64_t tiles) {
+  constexpr int N = kBackwardRows<d>;
+  SharedArena arena;
+  const RowTile<d> queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N),
+      value_tiles(arena, 2 * N);
+  const BlockOfHead block(group, args.shape, tiles);
+  const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;
+  const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
+  const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
+             v = head_rows<bfloat16>(args.v, block.b, block.h),
+             grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
+  const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
+  const auto begin_load = [&](int n) {
+    const KeyTile<int> tile = keys[n];
+    const int into = n % 2 * N;
+    key_tiles.behind(into).begin_load(N, tile.count, k[tile.first], k.step * tile.step);
+    value_tiles.behind(into).begin_load(N, tile.count, v[tile.first], v.step * tile.step);
+    commit_copies();
+  };
+  queries.begin_load(kTileRows, rows, q[begin], q.step);
+  grads.begin_load(kTileRows, rows, grad[begin], grad.step);
+  commit_copies();
+  if (keys.count() > 0) begin_load(0);
+
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  const auto token = [&](int half) { return begin + smaller(fragment_row(half), rows - 1); };
+  float lse[2], delta[2];
+  for (int half = 0; half < 2; ++half) {
+    lse[half] = kLog2e * static_cast<const float*>(args.lse)[block.row + token(half)];
+    delta[half] = static_cast<const float*>(statistics.delta)[block.row + token(half)];
+  }
+  FragmentC grad_q[d / 8];
+  start_from_rows<d>(
+      grad_q, [&](int half) { return static_cast<const float*>(statistics.ds)[block.row + token(half)]; },
+      [&](int half) { return k[token(half)]; });
+
+  for (int n = 0; n < keys.count(); ++n) {
+    wait_copies<0>();
+    sync_block();
+    if (n + 1 < keys.count()) begin_load(n + 1);
+    const int from = n % 2 * N;
+    FragmentC scores[N / 8], slopes[N / 8];
+    multiply_rows<d, N>(scores, queries, warp_index() * 16, key_tiles.behind(from));
+    multiply_rows<d, N>(slopes, grads, warp_index() * 16, value_tiles.behind(from));
+    hide_unseen<N>(scores, keys[n], begin);
+#pragma unroll
+    for (int at = 0; at < N / 2; ++at) {
+      const int half = at % 4 / 2;
+      const float p = fast_exp2(scores[at / 4].at[at % 4] * (scale * kLog2e) - lse[half]);
+      slopes[at / 4].at[at % 4] = scale * p * (slopes[at / 4].at[at % 4] - delta[half]);
+    }
+    add_weighted_rows<d, N>(grad_q, slopes, key_tiles.behind(from));
+  }
+  wait_copies<0>();
+  sync_block();
+  const auto to = head_rows<bfloat16>(args.grad_q, block.b, block.h);
+  store_rows<d>(grad_q, queries, [&](int r, int channel, const Vec<bfloat16, 8>& values) {
+    if (r < rows) store_vec(to[begin + r] + channel, values);
+  });
+}
+
+template <int d>
+__global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
+                                                           QuerySlices slices, HeadGroup group, int64_t pieces) {
+  constexpr int N = kBackwardRows<d>;
+  SharedArena arena;
+  const RowTile<d> keys(arena, kTileRows), values(arena, kTileRows), query_tiles(arena, 2 * N),
+      grad_tiles(arena, 2 * N);
+  const Shared<float> lse = arena.take<float>(2 * N), delta = arena.take<float>(2 * N);
+  const BlockOfHead block(group, args.shape, pieces);
+  const OwnedKeys<kTileRows, int> owned(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T),
+                                        static_cast<int>(block.piece), slices);
+  if (owned.count == 0) return;
+  const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
+             v = head_rows<bfloat16>(args.v, block.b, block.h),
+             grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
+  const int tiles = tiles_of(larger(0, owned.query_end - owned.query_begin), N);
+  const auto queries_of = [&](int n) { return smaller(N, owned.query_end - owned.query_begin - n * N); };
+  const auto begin_load = [&](int n) {
+    const int into = n % 2 * N, count = queries_of(n);
+    const int first = owned.query_begin + n * N;
+    query_tiles.behind(into).begin_load(N, count, q[first], q.step);
+    grad_tiles.behind(into).begin_load(N, count, grad[first], grad.step);
+    commit_copies();
+  };
+  // The statistics of a tile come by way of registers, asked for before the tile ahead of it is worked on.
+  const int mine = thread_index().x;
+  float next_lse = 0, next_delta = 0;
+  const auto fetch_statistics = [&](int n) {
+    if (n >= tiles || mine >= queries_of(n)) return;
+    const int64_t at = block.row + owned.query_begin + n * N + mine;
+    next_lse = static_cast<const float*>(args.lse)[at];
+    next_delta = static_cast<const float*>(statistics.delta)[at];
+  };
+  const auto put_statistics = [&](int n) {
+    if (mine >= N) return;
+    lse[n % 2 * N + mine] = kLog2e * next_lse;
+    delta[n % 2 * N + mine] = next_delta;
+  };
+  keys.begin_gather(kTileRows, owned.count, [&](int r) { return k[owned.key(r)]; });
+  values.begin_gather(kTileRows, owned.count, [&](int r) { return v[owned.key(r)]; });
+  commit_copies();
+  if (tiles > 0) begin_load(0);
+  fetch_statistics(0);
+  put_statistics(0);
+
+  int key[2];
+  for (int half = 0; half < 2; ++half) key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
+  // The first slice has the term of the key's own query.
+  const auto own = [&](const void* factors) {
+    return [=, &block, &key, &owned](int half) {
+      return owned.slice == 0 ? static_cast<const float*>(factors)[block.row + key[half]] : 0.0f;
+    };
+  };
+  FragmentC grad_k[d / 8], grad_v[d / 8];
+  start_from_rows<d>(grad_k, own(statistics.ds), [&](int half) { return q[key[half]]; });
+  start_from_rows<d>(grad_v, own(statistics.p), [&](int half) { return grad[key[half]]; });
+
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  for (int n = 0; n < tiles; ++n) {
+    wait_copies<0>();
+    sync_block();
+    if (n + 1 < tiles) begin_load(n + 1);
+    fetch_statistics(n + 1);
+    const int from = n % 2 * N;
+    const int first = owned.query_begin + n * N;
+    int low[2], high[2];  // the columns that see a key
+    for (int half = 0; half < 2; ++half) {
+      low[half] = key[half] + 1 - first;
+      high[half] = smaller(queries_of(n), owned.last_query(key[half]) + 1 - first);
+    }
+    FragmentC weights[N / 8], slopes[N / 8];
+    multiply_rows<d, N>(weights, keys, warp_index() * 16, query_tiles.behind(from));
+#pragma unroll
+    for (int at = 0; at < N / 2; ++at) {
+      const int c = fragment_column(at / 4) + at % 2, half = at % 4 / 2;
+      float& weight = weights[at / 4].at[at % 4];
+      weight = c < low[half] || c >= high[half] ? 0.0f : fast_exp2(weight * (scale * kLog2e) - lse[from + c]);
+    }
+    add_weighted_rows<d, N>(grad_v, weights, grad_tiles.behind(from));
+    multiply_rows<d, N>(slopes, values, warp_index() * 16, grad_tiles.behind(from));
+#pragma unroll
+    for (int at = 0; at < N / 2; ++at) {
+      const int c = fragment_column(at / 4) + at % 2;
+      float& slope = slopes[at / 4].at[at % 4];
+      slope = scale * weights[at / 4].at[at % 4] * (slope - delta[from + c]);
+    }
+    add_weighted_rows<d, N>(grad_k, slopes, query_tiles.behind(from));
+    if (n + 1 < tiles) put_statistics(n + 1);
+  }
+  wait_copies<0>();
+  sync_block();
+  if (owned.far && slices.count > 1) {
+    const int64_t row =
+        ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
+    const auto put = [&](const FragmentC(&sums)[d / 8], void* into) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (fragment_row(half) >= owned.count) continue;
+        float* const to = static_cast<float*>(into) + (row + fragment_row(half)) * d;
+#pragma unroll
+        for (int at = 0; at < d / 8; ++at)
+          store_vec(to + fragment_column(at), Vec<float, 2>{{sums[at].at[2 * half], sums[at].at[2 * half + 1]}});
+      }
+    };
+    put(grad_k, slices.grad_k);
+    put(grad_v, slices.grad_v);
+    return;
+  }
+  const auto put = [&](const HeadRows<bfloat16>& to) {
+    return [&, to](int r, int channel, const Vec<bfloat16, 8>& eight) {
+      if (r < owned.count) store_vec(to[owned.key(r)] + channel, eight);
+    };
+  };
+  store_rows<d>(grad_k, keys, put(head_rows<bfloat16>(args.grad_k, block.b, block.h)));
+  store_rows<d>(grad_v, values, put(head_rows<bfloat16>(args.grad_v, block.b, block.h)));
+}
+
+bool rows_are_aligned(const AttentionOperand& x) {
+  return is_vectorisable<bfloat16>(x.time, x.data) && x.batch % 8 == 0 && x.head % 8 == 0;
+}
+bool rows_are_aligned(const AttentionRows& x) { return rows_are_aligned(operand_of(x)); }
+
+/// Tokens are counted in 32 bits, with room for what is added to them.
+bool takes(const AttentionShape& shape) {
+  return shape.dtype == DType::bf16 && (shape.d == 64 || shape.d == 128) && shape.T < int64_t{1} << 29;
+}
+
+/// Calls f.template operator()<d>() for the width.
+template <class F>
+void visit_width(int64_t d, F&& f) {
+  if (d == 64)
+    f.template operator()<64>();
+  else
+    f.template operator()<128>();
+}
+
+}  // namespace
+
+bool takes(const AttentionForwardArgs& args) {
+  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
+         rows_are_aligned(args.out) && rows_are_aligned(args.gate) && rows_are_aligned(args.gated);
+}
+bool takes(const AttentionBackwardArgs& args) {
+  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
+         rows_are_aligned(args.grad_out) && rows_are_aligned(args.grad_q) && rows_are_aligned(args.grad_k) &&
+         rows_are_aligned(args.grad_v);
+}
+
+void forward(const AttentionForwardArgs& args, Stream stream) {
+  const int64_t tiles = tiles_of(args.shape.T, kTileRows);
+  visit_width(args.shape.d, [&]<int d>() {
+    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kKeys);
+    for_each_head_group(args.shape, [&](const HeadGroup& group) {
+      launch({"attention_forward_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
+             forward_kernel<d>, args, group, tiles);
+    });
+  });
+}
+
+void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
+  const int64_t tiles = tiles_of(args.shape.T, kTileRows);
+  visit_width(args.shape.d, [&]<int d>() {
+    constexpr size_t kShared = 2 * rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kBackwardRows<d>);
+    for_each_head_group(args.shape, [&](const HeadGroup& group) {
+      launch(
+          {"attention_query_gradients_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
+          query_kernel<d>, args, statistics, group, tiles);
+    });
+  });
+}
+
+void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
+  visit_width(args.shape.d, [&]<int d>() {
+    constexpr size_t kShared = 2 * rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kBackwardRows<d>) +
+                               2 * shared_size<float>(2 * kBackwardRows<d>);
+    with_query_slices<bfloat16, kTileRows>(args.shape, args.grad_k, args.grad_v, stream,
+                                           [&](const HeadGroup& group, int64_t pieces, const QuerySlices& slices) {
+                                             launch(
+                                                 {"attention_key_gradients_tensor_core",
+                                                  args.shape.B * group.count * pieces, kTileThreads, kShared, stream},
+                                                 key_kernel<d>, args, statistics, slices, group, pieces);
+                                           });
+  });
+}
+
+}  // namespace ratel::cuda::tensor_core

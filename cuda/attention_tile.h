@@ -1,0 +1,170 @@
+#pragma once
+
+// Products of tiles of bf16 rows on the tensor cores, as the attention kernels need them: a warp has 16 rows of the
+// left operand. Sums lie as FragmentC says: lane l has rows l / 4 and l / 4 + 8, of every 8 columns the two from 2 (l %
+// 4) on.
+
+#include "cuda/device.h"
+
+namespace ratel::cuda {
+
+inline constexpr int kTileThreads = 128, kTileRows = 64;  // four warps of 16 rows
+
+/// Rows of d channels in shared memory. The 16-byte pieces of a row are exchanged by its number, so that the eight rows
+/// of a matrix that ldmatrix reads lie in different banks.
+template <int d>
+class RowTile {
+ public:
+  __device__ RowTile(SharedArena& arena, int rows) : data_(arena.take<bfloat16>(rows * d)) {}
+  __device__ explicit RowTile(Shared<bfloat16> data) : data_(data) {}
+  /// The tile behind `rows` rows of this one.
+  __device__ RowTile behind(int rows) const { return RowTile(data_ + rows * d); }
+
+  __device__ static int at(int row, int channel) { return row * d + ((channel / 8) ^ (row % 8)) * 8 + channel % 8; }
+  __device__ Shared<bfloat16> data() const { return data_; }
+
+  /// Begins to copy `count` rows, `step` elements apart from `from` on; zeros follow up to `rows_of_tile`.
+  __device__ void begin_load(int rows_of_tile, int count, const bfloat16* from, int64_t step) const {
+    const int channel = thread_index().x % kPieces * 8;
+    int r = thread_index().x / kPieces;
+    const bfloat16* row = from + r * step + channel;
+    // A thread's rows lie a multiple of 8 apart: its piece is exchanged with the same one in all of them.
+    for (int into = at(r, channel); r < rows_of_tile; r += kRowsAtOnce, into += kRowsAtOnce * d) {
+      copy_async_16(data_, into, r < count ? row : from, r < count);
+      row += kRowsAtOnce * step;
+    }
+  }
+  /// The same of rows that lie anywhere.
+  template <class Row>
+  __device__ void begin_gather(int rows_of_tile, int count, Row&& row) const {
+    const int channel = thread_index().x % kPieces * 8;
+    for (int r = thread_index().x / kPieces; r < rows_of_tile; r += kRowsAtOnce)
+      copy_async_16(data_, at(r, channel), row(r < count ? r : 0) + channel, r < count);
+  }
+
+  /// 16 rows by 16 channels from (row, channel) on, multiples of 16, as a left operand.
+  __device__ FragmentA left(int row, int channel) const {
+    FragmentA a;
+    load_matrix_x4(a.at, data_, lane_at(lane_index() % 16, lane_index() / 16, row, channel));
+    return a;
+  }
+  /// The same as two right operands: the rows are columns of the product ...
+  __device__ void right(FragmentB (&b)[2], int row, int channel) const {
+    const int lane = lane_index();
+    uint32_t all[4];
+    load_matrix_x4(all, data_, lane_at(lane / 16 * 8 + lane % 8, lane / 8 % 2, row, channel));
+    b[0] = {{all[0], all[1]}};
+    b[1] = {{all[2], all[3]}};
+  }
+  /// ... or the channels are.
+  __device__ void right_by_channel(FragmentB (&b)[2], int row, int channel) const {
+    uint32_t all[4];
+    load_matrix_x4_transposed(all, data_, lane_at(lane_index() % 16, lane_index() / 16, row, channel));
+    b[0] = {{all[0], all[1]}};
+    b[1] = {{all[2], all[3]}};
+  }
+
+ private:
+  static constexpr int kPieces = d / 8, kRowsAtOnce = kTileThreads / kPieces;
+  static_assert(kRowsAtOnce % 8 == 0);
+
+  /// at(row + row_of_lane, channel + 8 piece_of_lane): what depends on the lane is the same in every step.
+  __device__ static int lane_at(int row_of_lane, int piece_of_lane, int row, int channel) {
+    return (at(row_of_lane, 8 * piece_of_lane) ^ channel) + row * d;
+  }
+
+  Shared<bfloat16> data_;
+};
+
+/// Of a warp: sums (16, N) = the 16 rows of `left` from `row` on, times the N rows of `right`.
+template <int d, int N>
+__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>& left, int row,
+                                     const RowTile<d>& right) {
+#pragma unroll
+  for (int n = 0; n < N / 8; ++n) sums[n] = {};
+#pragma unroll 2  // wholly unrolled, it keeps the addresses of all steps in registers
+  for (int c = 0; c < d; c += 16) {
+    const FragmentA a = left.left(row, c);
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      FragmentB b[2];
+      right.right(b, n, c);
+      multiply_16x8x16(sums[n / 8], a, b[0]);
+      multiply_16x8x16(sums[n / 8 + 1], a, b[1]);
+    }
+  }
+}
+
+/// Of a warp: sums (16, d) += weights (16, N), rounded to bf16, times the N rows of `right`.
+template <int d, int N>
+__device__ inline void add_weighted_rows(FragmentC (&sums)[d / 8], const FragmentC (&weights)[N / 8],
+                                         const RowTile<d>& right) {
+#pragma unroll
+  for (int n = 0; n < N; n += 16) {
+    const float(&near)[4] = weights[n / 8].at, (&far)[4] = weights[n / 8 + 1].at;
+    const FragmentA a{{pack_bf16(near[0], near[1]), pack_bf16(near[2], near[3]), pack_bf16(far[0], far[1]),
+                       pack_bf16(far[2], far[3])}};
+#pragma unroll
+    for (int c = 0; c < d; c += 16) {
+      FragmentB b[2];
+      right.right_by_channel(b, n, c);
+      multiply_16x8x16(sums[c / 8], a, b[0]);
+      multiply_16x8x16(sums[c / 8 + 1], a, b[1]);
+    }
+  }
+}
+
+/// Where this lane's numbers of a warp's sums are: rows row(0) and row(1) of the block's 64, columns column(n) and the
+/// next of the n-th eight.
+__device__ inline int fragment_row(int half) { return warp_index() * 16 + lane_index() / 4 + 8 * half; }
+__device__ inline int fragment_column(int n) { return 8 * n + lane_index() % 4 * 2; }
+
+/// Over the four lanes that share a row.
+__device__ inline float row_sum(float value) {
+  value += shuffle_xor(value, 1);
+  return value + shuffle_xor(value, 2);
+}
+__device__ inline float row_max(float value) {
+  const float other = shuffle_xor(value, 1);
+  value = other > value ? other : value;
+  const float others = shuffle_xor(value, 2);
+  return others > value ? others : value;
+}
+
+/// sums = factor(half) * row(half), this lane's numbers of rows in global memory.
+template <int d, class Factor, class Row>
+__device__ inline void start_from_rows(FragmentC (&sums)[d / 8], Factor&& factor, Row&& row) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float scale = factor(half);
+    const bfloat16* from = row(half);
+#pragma unroll
+    for (int n = 0; n < d / 8; ++n) {
+      const auto pair = load_vec<2>(from + fragment_column(n));
+      sums[n].at[2 * half] = scale * static_cast<float>(pair.at[0]);
+      sums[n].at[2 * half + 1] = scale * static_cast<float>(pair.at[1]);
+    }
+  }
+}
+
+/// The warp's sums, rounded, go through its rows of `tile`, which no other warp may be using, and then in pieces of 16
+/// bytes to f(row of the block, channel, 8 values).
+template <int d, class F>
+__device__ inline void store_rows(const FragmentC (&sums)[d / 8], const RowTile<d>& tile, F&& f) {
+  sync_warp();
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+#pragma unroll
+    for (int n = 0; n < d / 8; ++n)
+      tile.data().store(
+          tile.at(fragment_row(half), fragment_column(n)),
+          Vec<bfloat16, 2>{{round_to_bf16(sums[n].at[2 * half]), round_to_bf16(sums[n].at[2 * half + 1])}});
+  sync_warp();
+  constexpr int kPieces = d / 8;
+  for (int i = lane_index(); i < 16 * kPieces; i += kWarp) {
+    const int r = warp_index() * 16 + i / kPieces, channel = i % kPieces * 8;
+    f(r, channel, tile.data().template load<8>(tile.at(r, channel)));
+  }
+}
+
+}  // namespace ratel::cuda

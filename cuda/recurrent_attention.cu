@@ -1,0 +1,188 @@
+// The fused core of a RAT+ layer on a GPU, from the kernels of its parts (recurrent_attention_stages.h, attention.h):
+//
+//   forward    q rotated; k and v through the recurrence, k rotated; attention, whose epilogue multiplies by
+//              sigmoid(o) and keeps the attention itself beside it
+//   backward   the same again up to attention, with the recurrence's carries; the output gate (below); attention's
+//              backward; q's gradient turned back in place, k's and v's through the recurrence
+//
+// Output gate, with s = sigmoid(o): da = grad s, do = grad a s (1 - s); a block has a token, its threads 16 bytes of
+// channels at a time where rows allow it. 10 bytes a token and channel in bf16; bound by memory.
+// Working memory: forward 3 T C, backward 6 T C numbers of the op's dtype and the carries.
+
+#include "ops/recurrent_attention.h"
+
+#include <cmath>
+
+#include "cuda/attention.h"
+#include "cuda/device.h"
+#include "cuda/recurrent_attention_stages.h"
+#include "cuda/scratch.h"
+
+namespace ratel::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+enum class Part { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
+
+/// The sizes of a layer, and where its parts are in the projection.
+struct Layer {
+  int64_t B, T, C, H, d, width;
+  DType dtype;
+  Recurrence recurrence;
+
+  template <class Args>
+  explicit Layer(const Args& args)
+      : B(args.B),
+        T(args.T),
+        C(args.C),
+        H(args.H),
+        d(args.C / args.H),
+        width(args.C * (args.recurrence == Recurrence::gated ? 5 : 4)),
+        dtype(args.dtype),
+        recurrence(args.recurrence) {}
+
+  [[nodiscard]] int64_t bytes() const { return B * T * C * static_cast<int64_t>(size_of(dtype)); }
+  [[nodiscard]] int64_t offset_bytes(Part part) const {
+    return static_cast<int64_t>(part) * C * static_cast<int64_t>(size_of(dtype));
+  }
+  /// A part of a projection as operand or result.
+  [[nodiscard]] AttentionOperand in(const void* projection, Part part) const {
+    return {static_cast<const unsigned char*>(projection) + offset_bytes(part), T * width, d, width};
+  }
+  [[nodiscard]] AttentionRows in(void* projection, Part part) const {
+    return {static_cast<unsigned char*>(projection) + offset_bytes(part), T * width, d, width};
+  }
+  /// A (B, T, C) tensor.
+  [[nodiscard]] AttentionRows by_token(void* data) const { return rows_by_token(data, H, T, d); }
+  [[nodiscard]] AttentionOperand by_token(const void* data) const { return {data, T * C, d, C}; }
+
+  void rotate(const RopeTable& table, const AttentionOperand& x, const AttentionRows& y, Rotation rotation,
+              Stream stream) const {
+    rotate_heads({B, T, H, d, dtype, table.data(), x.data, x.batch, x.time, y.data, y.batch, y.time, rotation}, stream);
+  }
+};
+
+/// What attention reads: queries and keys rotated, values; and, for backward, the recurrence's carries.
+enum class Carries { none, kept };
+
+class Operands {
+ public:
+  Operands(const Layer& layer, const void* projection, const RopeTable& table, Carries carries, Stream stream)
+      : gated_(layer.recurrence == Recurrence::gated),
+        queries_(layer.bytes(), stream),
+        keys_(layer.bytes(), stream),
+        values_(gated_ ? layer.bytes() : 0, stream),
+        carries_(gated_ && carries == Carries::kept
+                     ? static_cast<int64_t>(recurrence_carries(layer.B, layer.T, layer.C, layer.dtype))
+                     : 0,
+                 stream),
+        q(layer.by_token(static_cast<const void*>(queries_.get()))),
+        k(layer.by_token(static_cast<const void*>(keys_.get()))),
+        v(gated_ ? layer.by_token(static_cast<const void*>(values_.get())) : layer.in(projection, Part::value)) {
+    layer.rotate(table, layer.in(projection, Part::query), layer.by_token(queries_.get()), Rotation::forward, stream);
+    if (gated_)
+      recurrence_stage_forward({layer.B, layer.T, layer.C, layer.H, layer.dtype, projection, table.data(), keys_.get(),
+                                values_.get(), carries == Carries::kept ? carries_.get() : nullptr},
+                               stream);
+    else
+      layer.rotate(table, layer.in(projection, Part::key), layer.by_token(keys_.get()), Rotation::forward, stream);
+  }
+  [[nodiscard]] const void* carries() const { return carries_.get(); }
+
+ private:
+  bool gated_;
+  Scratch<unsigned char> queries_, keys_, values_, carries_;
+
+ public:
+  AttentionOperand q, k, v;
+};
+
+/// grad_attention (B, T, C) = grad sigmoid(o), and o's part of grad_projection.
+template <class T, int N>
+__global__ __launch_bounds__(kThreads) void ungate(RecurrentAttentionBackwardArgs args, int64_t width,
+                                                   void* grad_attention) {
+  using A = accumulate_t<T>;
+  const int64_t token = block_index().x, C = args.C;
+  const T *o = static_cast<const T*>(args.projection) + token * width,
+          *a = static_cast<const T*>(args.attention) + token * C, *grad = static_cast<const T*>(args.grad) + token * C;
+  T *grad_o = static_cast<T*>(args.grad_projection) + token * width,
+    *grad_a = static_cast<T*>(grad_attention) + token * C;
+  for (int64_t c = int64_t{thread_index().x} * N; c < C; c += int64_t{kThreads} * N) {
+    const auto o_c = load_vec<N>(o + c), a_c = load_vec<N>(a + c), grad_c = load_vec<N>(grad + c);
+    Vec<T, N> da, d_o;
+    for (int i = 0; i < N; ++i) {
+      const A s = 1 / (1 + std::exp(-convert_element<A>(o_c.at[i]))), slope = convert_element<A>(grad_c.at[i]) * s;
+      da.at[i] = round_to<T>(slope);
+      d_o.at[i] = round_to<T>(slope * convert_element<A>(a_c.at[i]) * (1 - s));
+    }
+    store_vec(grad_a + c, da);
+    store_vec(grad_o + c, d_o);
+  }
+}
+
+void run_ungate(const RecurrentAttentionBackwardArgs& args, const Layer& layer, void* grad_attention, Stream stream) {
+  visit_float(args.dtype, "recurrent_attention", [&]<class T>() {
+    const Launch how{"recurrent_attention_ungate", layer.B * layer.T, kThreads, 0, stream};
+    if (is_vectorisable<T>(layer.C, args.projection, args.attention, args.grad, args.grad_projection))
+      launch(how, ungate<T, kPerVec<T>>, args, layer.width, grad_attention);
+    else
+      launch(how, ungate<T, 1>, args, layer.width, grad_attention);
+  });
+}
+
+}  // namespace
+
+void recurrent_attention_forward(const RecurrentAttentionArgs& args, Stream stream) {
+  const Layer layer(args);
+  if (layer.B == 0) return;
+  const RopeTable table(layer.dtype, 0, layer.T, layer.d, args.rope_base, stream);
+  const Operands operands(layer, args.projection, table, Carries::none, stream);
+  attention_forward({.shape = {layer.B, layer.H, layer.T, layer.d, layer.dtype, args.patterns},
+                     .q = operands.q,
+                     .k = operands.k,
+                     .v = operands.v,
+                     .out = layer.by_token(args.attention),
+                     .lse = args.lse,
+                     .gate = layer.in(args.projection, Part::output_gate),
+                     .gated = layer.by_token(args.out)},
+                    stream);
+}
+
+void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args, Stream stream) {
+  const Layer layer(args);
+  if (layer.B == 0) return;
+  const bool gated = layer.recurrence == Recurrence::gated;
+  const RopeTable table(layer.dtype, 0, layer.T, layer.d, args.rope_base, stream);
+  const Operands operands(layer, args.projection, table, Carries::kept, stream);
+  const Scratch<unsigned char> grad_attention(layer.bytes(), stream);
+  run_ungate(args, layer, grad_attention.get(), stream);
+
+  // Gradients of rotated queries, and without recurrence of rotated keys, are turned back where they are to lie.
+  const Scratch<unsigned char> grad_keys(gated ? layer.bytes() : 0, stream),
+      grad_values(gated ? layer.bytes() : 0, stream);
+  const AttentionRows grad_q = layer.in(args.grad_projection, Part::query),
+                      grad_k = gated ? layer.by_token(grad_keys.get()) : layer.in(args.grad_projection, Part::key),
+                      grad_v = gated ? layer.by_token(grad_values.get()) : layer.in(args.grad_projection, Part::value);
+  attention_backward({.shape = {layer.B, layer.H, layer.T, layer.d, layer.dtype, args.patterns},
+                      .q = operands.q,
+                      .k = operands.k,
+                      .v = operands.v,
+                      .out = layer.by_token(args.attention),
+                      .grad_out = layer.by_token(static_cast<const void*>(grad_attention.get())),
+                      .lse = args.lse,
+                      .grad_lse = nullptr,
+                      .grad_q = grad_q,
+                      .grad_k = grad_k,
+                      .grad_v = grad_v},
+                     stream);
+  layer.rotate(table, operand_of(grad_q), grad_q, Rotation::backward, stream);
+  if (gated)
+    recurrence_stage_backward({layer.B, layer.T, layer.C, layer.H, layer.dtype, args.projection, table.data(),
+                               operands.carries(), grad_keys.get(), grad_values.get(), args.grad_projection},
+                              stream);
+  else
+    layer.rotate(table, operand_of(grad_k), grad_k, Rotation::backward, stream);
+}
+
+}  // namespace ratel::cuda
