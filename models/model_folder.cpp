@@ -90,7 +90,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   io::write_file_atomically(config_path(folder), config.dump(2) + '\n');
 }
 
-LoadedModel load_model(const std::string& folder, DType dtype) {
+LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
   const Config config = read_config(config_path(folder));
   const auto file = io::SafetensorsFile::open(weights_path(folder));
@@ -101,7 +101,7 @@ LoadedModel load_model(const std::string& folder, DType dtype) {
     if (entry.dtype != config.dtype)
       fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
 
-  nn::ParamStore store(dtype, 0, nn::Start::empty);
+  nn::ParamStore store(dtype, 0, nn::Start::empty, device);
   RatPlus model(nn::Scope(store), config.description.config);
   std::vector<nn::NamedTensor> tensors;
   for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});

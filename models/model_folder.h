@@ -26,10 +26,10 @@ struct LoadedModel {
   RatPlus model;
 };
 
-/// Reads a folder; the parameters are converted to `dtype`, in which the model then computes. Nothing is allocated for
-/// them before the files are known to agree. Throws Error (input) naming the file: one that is missing or damaged; in
-/// config.json what is missing, unknown, of a wrong type or not supported; in model.safetensors ALL tensors that are
-/// missing, unexpected or misshaped, in one error.
-LoadedModel load_model(const std::string& folder, DType dtype = DType::f32);
+/// Reads a folder; the parameters are converted to `dtype`, in which the model then computes, on `device`. Nothing is
+/// allocated for them before the files are known to agree. Throws Error (input) naming the file: one that is missing or
+/// damaged; in config.json what is missing, unknown, of a wrong type or not supported; in model.safetensors ALL tensors
+/// that are missing, unexpected or misshaped, in one error.
+LoadedModel load_model(const std::string& folder, DType dtype = DType::f32, Device device = kCpu);
 
 }  // namespace ratel

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "core/text.h"
@@ -96,6 +97,12 @@ ModelPattern TrainConfig::pattern() const {
   return parse_model_pattern(train.dilation, train.window, train.initial, model.layers);
 }
 
+Device TrainConfig::device() const {
+  const std::optional<Device> named = device_named(train.device);
+  check(named.has_value(), "train.device: expected cpu, cuda or cuda:N, found ", io::in_quotes(train.device));
+  return *named;
+}
+
 ModelDescription TrainConfig::description() const {
   ModelDescription result{model, data.tokenizer, {}};
   if (train.joint == Joint::off) result.adapted = pattern();
@@ -106,6 +113,7 @@ void TrainConfig::validate() const {
   TrainConfig copy = *this;
   for (const Field& field : fields_of(copy))
     if (const Problem problem = assign(field, value_of(field))) fail(field.key, ": ", *problem);
+  (void)device();
   description().validate();
   pattern().check_fits(model);
   check(data.batch_size % data.accumulate == 0, "data.accumulate: expected a divisor of data.batch_size ",

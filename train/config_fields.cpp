@@ -20,7 +20,8 @@ constexpr std::pair<Recurrence, std::string_view> kRecurrence[] = {{Recurrence::
                                                                    {Recurrence::none, "none"}};
 constexpr std::pair<Tokenizer, std::string_view> kTokenizer[] = {{Tokenizer::bytes, "bytes"},
                                                                  {Tokenizer::none, "none"}};
-constexpr std::pair<DType, std::string_view> kDType[] = {{DType::f32, "f32"}, {DType::f64, "f64"}};
+constexpr std::pair<DType, std::string_view> kDType[] = {
+    {DType::f32, "f32"}, {DType::bf16, "bf16"}, {DType::f64, "f64"}};
 constexpr std::span<const std::pair<Joint, std::string_view>> names_of(const Joint*) { return kJoint; }
 constexpr std::span<const std::pair<Recurrence, std::string_view>> names_of(const Recurrence*) { return kRecurrence; }
 constexpr std::span<const std::pair<Tokenizer, std::string_view>> names_of(const Tokenizer*) { return kTokenizer; }
@@ -102,7 +103,9 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.checkpoint_every", &c.train.checkpoint_every, free, 1, kMost, "steps between checkpoints"},
       {"train.keep_checkpoints", &c.train.keep_checkpoints, free, 1, kMost, "checkpoints that stay"},
       {"train.seed", &c.train.seed, fixed, 0, kMost, "of the weights"},
-      {"train.dtype", &c.train.dtype, fixed, 0, 0, "f32 or f64"},
+      {"train.device", &c.train.device, fixed, 0, 0, "cpu, cuda or cuda:N: where the model is"},
+      {"train.dtype", &c.train.dtype, fixed, 0, 0,
+       "what the model computes in: f32, f64, or bf16 with f32 master weights and moments"},
       {"train.threads", &c.train.threads, free, 0, 4096, "CPU threads; 0: all cores"},
       {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
   };
