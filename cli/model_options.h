@@ -15,11 +15,11 @@ struct OpenedModel {
   int64_t seq_len;  ///< of its training, or 256 where the folder does not tell
 };
 
-/// --model, --threads and --dtype.
+/// --model, --threads, --dtype and --device.
 struct ModelOptions {
   std::string path;
   int64_t threads = 0;
-  std::string dtype = "f32";
+  std::string dtype = "f32", device = "cpu";
 
   void add_to(Options& options);
   /// Sets the threads and reads the model: a model folder, a checkpoint, or the newest valid checkpoint of a run.

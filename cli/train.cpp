@@ -19,13 +19,14 @@ std::vector<std::string> as_texts(const std::vector<Override>& overrides) {
 
 /// The options that train and adapt share.
 struct RunArguments {
-  std::string data, out;
+  std::string data, out, device;
   std::vector<Override> overrides;
   bool resume = false, allow_changes = false, print_config = false, json = false;
 
   void add_to(Options& options) {
     options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it");
     options.text("--out", "RUN", out, "Folder of the run: config, metrics.jsonl, checkpoints");
+    options.text("--device", "DEVICE", device, "Where: cpu, cuda or cuda:N; short for --train.device [cpu]");
     options.flag("--resume", resume, "Go on from the newest checkpoint of RUN");
     options.flag("--allow-changes", allow_changes, "Resume although configuration or data are not those of the start");
     options.flag("--print-config", print_config, "Print the configuration that would be used, and exit");
@@ -39,6 +40,7 @@ struct RunArguments {
     target.data = data;
     target.out = out;
     target.overrides = as_texts(overrides);
+    if (!device.empty()) target.overrides.push_back("train.device=" + device);
     target.start = resume ? train::Start::resume : train::Start::fresh;
     target.changes = allow_changes ? train::Changes::allow : train::Changes::refuse;
   }

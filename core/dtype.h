@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -109,7 +110,7 @@ constexpr To convert_element(From value) {
     return bfloat16(static_cast<float>(value));
   else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     using Range = std::numeric_limits<To>;
-    if (!(value < 0 || value >= 0)) return 0;  // NaN
+    if (std::isnan(value)) return 0;
     // The upper end may round up to one past it, which is out of range as well.
     if (value <= static_cast<From>(Range::min())) return Range::min();
     if (value >= static_cast<From>(Range::max())) return Range::max();

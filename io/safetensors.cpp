@@ -291,8 +291,6 @@ void check_savable(const std::string& path, const std::vector<std::pair<std::str
     check(name != kMetadataKey, path, ": the tensor name ", in_quotes(name), " is taken by the format");
     check(names.insert(name).second, path, ": the tensor name ", in_quotes(name), " appears twice");
     check(tensor.defined(), path, ": tensor ", in_quotes(name), " is undefined");
-    check(!tensor.device().is_cuda(), path, ": tensor ", in_quotes(name), "; expected it on cpu, found ",
-          tensor.device());
   }
 }
 
@@ -333,7 +331,7 @@ void save_safetensors(const std::string& path, const std::vector<std::pair<std::
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
-  for (size_t i : order) write_elements(file, tensors[i].second);
+  for (size_t i : order) write_elements(file, moved_to(tensors[i].second, kCpu));
   file.commit();
 }
 

@@ -63,10 +63,10 @@ class SafetensorsFile {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Writes CPU tensors of any layout, listed in this order, so that every one is aligned to its element size. The data
-/// is streamed; a tensor that is not contiguous is gathered a piece at a time. The file appears under its name only
-/// when it is complete and on the disk. Throws Error(usage) for a name that appears twice, is "__metadata__" or could
-/// not be read back, or a tensor not on the CPU; Error(disk).
+/// Writes tensors of any layout and device, listed in this order, so that every one is aligned to its element size. The
+/// data is streamed; a tensor that is not contiguous is gathered a piece at a time, one on a GPU copied to the CPU when
+/// its turn comes. The file appears under its name only when it is complete and on the disk. Throws Error(usage) for a
+/// name that appears twice, is "__metadata__" or could not be read back; Error(disk).
 void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                       const Metadata& metadata = {});
 

@@ -9,7 +9,7 @@ namespace {
 /// The logits of the token after `text`.
 std::vector<double> next_logits(const RatPlus& model, const std::vector<int64_t>& text, const ModelPattern& pattern) {
   const auto T = static_cast<int64_t>(text.size());
-  const Tensor hidden = model.hidden(from_vector(text, {1, T}), pattern);  // (1, T, C)
+  const Tensor hidden = model.hidden(from_vector(text, {1, T}, DType::i64, model.device()), pattern);  // (1, T, C)
   return to_vector<double>(model.embedding.as_head(slice(hidden, 1, T - 1, T)));
 }
 

@@ -84,7 +84,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   io::write_file_atomically(concat_text(folder, '/', kConfigFile), config.dump(2) + '\n');
 }
 
-LoadedModel load_model(const std::string& folder, DType dtype) {
+LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
   const Config config = read_config(io::path_inside(folder, kConfigFile));
   const auto file = io::SafetensorsFile::open(io::path_inside(folder, kWeightsFile));
@@ -96,9 +96,10 @@ LoadedModel load_model(const std::string& folder, DType dtype) {
       fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
 
   const int64_t parameters = config.description.config.parameter_count();
-  require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
-                 concat_text(folder, ": weights of ", parameters, " parameters"));
-  nn::ParamStore store(dtype, 0, nn::Start::empty);
+  if (!device.is_cuda())
+    require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
+                   concat_text(folder, ": weights of ", parameters, " parameters"));
+  nn::ParamStore store(dtype, 0, nn::Start::empty, device);
   RatPlus model(nn::Scope(store), config.description.config);
   std::vector<nn::NamedTensor> tensors;
   for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});

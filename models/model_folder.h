@@ -26,11 +26,11 @@ struct LoadedModel {
   RatPlus model;
 };
 
-/// Reads a folder; the parameters are converted to `dtype`, in which the model then computes. Nothing is allocated for
-/// them before the files are known to agree. Throws Error (input) naming the file: one that is missing or damaged, or a
-/// link that leads out of the folder; in config.json what is missing, unknown, of a wrong type or not supported; in
-/// model.safetensors ALL tensors that are missing, unexpected or misshaped, in one error. Throws Error(memory) where
-/// the parameters do not fit into what is free.
-LoadedModel load_model(const std::string& folder, DType dtype = DType::f32);
+/// Reads a folder; the parameters are converted to `dtype`, in which the model then computes, on `device`. Nothing is
+/// allocated for them before the files are known to agree. Throws Error (input) naming the file: one that is missing or
+/// damaged, or a link that leads out of the folder; in config.json what is missing, unknown, of a wrong type or not
+/// supported; in model.safetensors ALL tensors that are missing, unexpected or misshaped, in one error. Throws
+/// Error(memory) where the parameters do not fit into what is free.
+LoadedModel load_model(const std::string& folder, DType dtype = DType::f32, Device device = kCpu);
 
 }  // namespace ratel

@@ -69,6 +69,8 @@ struct RatPlus {
   /// Parameters below s: embedding.weight, layers.N.{mixer,feed_forward}..., norm.weight.
   /// Throws Error where the configuration is not valid.
   RatPlus(const nn::Scope& s, const RatPlusConfig& config);
+  /// Where the parameters are, and tokens and labels are expected.
+  [[nodiscard]] Device device() const { return embedding.weight.device(); }
   /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
   [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern,
                               Recompute recompute = Recompute::nothing) const;

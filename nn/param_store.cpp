@@ -53,7 +53,8 @@ Init constant(double value) {
   return [value](const Shape& shape, DType dtype, Rng&) { return full(shape, value, dtype); };
 }
 
-ParamStore::ParamStore(DType dtype, uint64_t seed, Start start) : dtype_(dtype), seed_(seed), start_(start) {
+ParamStore::ParamStore(DType dtype, uint64_t seed, Start start, Device device)
+    : dtype_(dtype), seed_(seed), start_(start), device_(device) {
   check(is_float(dtype), "ParamStore: expected a float dtype, found ", dtype);
 }
 
@@ -64,12 +65,12 @@ Tensor ParamStore::add(const std::string& path, const Shape& shape, const Init& 
   switch (start_) {
     case Start::init: {
       Rng rng(seed_, stream_of(path));
-      value = init(shape, dtype_, rng);
+      value = moved_to(init(shape, dtype_, rng), device_);
       break;
     }
-    case Start::empty: value = ratel::empty(shape, dtype_); break;
+    case Start::empty: value = ratel::empty(shape, dtype_, device_); break;
     case Start::shapes_only:
-      value = view_of(zeros({}, dtype_), Layout::contiguous({}).broadcast_to(shape, "ParamStore"));
+      value = view_of(zeros({}, dtype_, device_), Layout::contiguous({}).broadcast_to(shape, "ParamStore"));
       break;
   }
   check(value.shape() == shape && value.dtype() == dtype_, "ParamStore: the start of \"", path, "\" is ", value.dtype(),

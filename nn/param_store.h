@@ -36,10 +36,11 @@ enum class Start {
 
 /// All parameters of a model by their paths ("layers.0.mixer.in_proj.weight"), in the order they were made: it IS the
 /// state dict. Layers hold handles on the same tensors, so that load() and an optimizer change them everywhere.
-/// A parameter's start depends on (seed, its path, its shape) alone.
+/// A parameter's start depends on (seed, its path, its shape) alone: the numbers are drawn on the CPU, and a store on a
+/// GPU holds the same bits.
 class ParamStore {
  public:
-  explicit ParamStore(DType dtype = DType::f32, uint64_t seed = 0, Start start = Start::init);
+  explicit ParamStore(DType dtype = DType::f32, uint64_t seed = 0, Start start = Start::init, Device device = kCpu);
 
   /// Makes a leaf that wants a gradient. Throws Error where the path is taken or has an empty part.
   Tensor add(const std::string& path, const Shape& shape, const Init& init);
@@ -49,11 +50,12 @@ class ParamStore {
   [[nodiscard]] const std::vector<NamedTensor>& parameters() const { return parameters_; }
   [[nodiscard]] int64_t numel() const;  ///< elements of all parameters
   [[nodiscard]] DType dtype() const { return dtype_; }
+  [[nodiscard]] Device device() const { return device_; }
 
   /// Throws ONE Error (input) "source: ..." that lists ALL missing, unexpected, misshaped and repeated paths.
   void check_shapes(const std::vector<NamedShape>& shapes, std::string_view source) const;
-  /// Copies values in by path, converting float dtypes. Throws as check_shapes does, and for tensors that are not of a
-  /// float dtype; nothing is changed then.
+  /// Copies values in by path, from any device, converting float dtypes. Throws as check_shapes does, and for tensors
+  /// that are not of a float dtype; nothing is changed then.
   void load(const std::vector<NamedTensor>& tensors, std::string_view source) const;
   void zero_grad() const;
 
@@ -63,6 +65,7 @@ class ParamStore {
   DType dtype_;
   uint64_t seed_;
   Start start_;
+  Device device_;
   std::vector<NamedTensor> parameters_;
   std::unordered_map<std::string, size_t> index_;  // path -> place in parameters_
 };

@@ -86,6 +86,12 @@ ModelPattern TrainConfig::pattern() const {
   return parse_model_pattern(train.dilation, train.window, train.initial, model.layers);
 }
 
+Device TrainConfig::device() const {
+  const std::optional<Device> named = device_named(train.device);
+  check(named.has_value(), "train.device: expected cpu, cuda or cuda:N, found ", io::in_quotes(train.device));
+  return *named;
+}
+
 ModelDescription TrainConfig::description() const {
   ModelDescription result{model, data.tokenizer, {}};
   if (train.joint == Joint::off) result.adapted = pattern();
@@ -96,6 +102,7 @@ void TrainConfig::validate() const {
   TrainConfig copy = *this;
   for (const Field& field : fields_of(copy))
     if (const Problem problem = assign(field, value_of(field))) fail(field.key, ": ", *problem);
+  (void)device();
   description().validate();
   pattern().check_fits(model);
   check(data.batch_size % data.accumulate == 0, "data.accumulate: expected a divisor of data.batch_size ",

@@ -49,16 +49,19 @@ struct TrainConfig {
     std::vector<int64_t> dilation{1}, window{0}, initial{0};  ///< the run's own pattern: one value, or one a layer
     int64_t checkpoint_every = 100;                           ///< steps; the last step always makes one
     int64_t keep_checkpoints = 2;
-    int64_t seed = 0;  ///< of the weights
-    DType dtype = DType::f32;
-    int64_t threads = 0;     ///< 0: all cores
-    bool recompute = false;  ///< forget what blocks computed and compute it again in backward: slower, less memory
+    int64_t seed = 0;            ///< of the weights
+    std::string device = "cpu";  ///< cpu, cuda or cuda:N
+    DType dtype = DType::f32;    ///< what the model computes in; bf16 has f32 master weights and moments
+    int64_t threads = 0;         ///< 0: all cores
+    bool recompute = false;      ///< forget what blocks computed and compute it again in backward: slower, less memory
     friend bool operator==(const Run&, const Run&) = default;
   } train;
 
   /// The run's own pattern. Throws Error where a list fits neither one value nor one a layer, or a value is wrong.
   [[nodiscard]] ModelPattern pattern() const;
   [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
+  /// train.device. Throws Error where it names none.
+  [[nodiscard]] Device device() const;
   /// What goes next to the weights. With joint training off they know one pattern, which is recorded as adapted to.
   [[nodiscard]] ModelDescription description() const;
   /// Throws Error naming the first field that is out of range or does not fit the others.

@@ -15,7 +15,8 @@ constexpr double kTiny = std::numeric_limits<double>::min();
 
 constexpr std::pair<Joint, std::string_view> kJoints[] = {
     {Joint::alternate, "alternate"}, {Joint::sum, "sum"}, {Joint::off, "off"}};
-constexpr std::pair<DType, std::string_view> kDTypes[] = {{DType::f32, "f32"}, {DType::f64, "f64"}};  // to train in
+constexpr std::pair<DType, std::string_view> kDTypes[] = {
+    {DType::f32, "f32"}, {DType::bf16, "bf16"}, {DType::f64, "f64"}};  // to train in
 
 EnumNames<Joint> names_of(Joint) { return kJoints; }
 EnumNames<DType> names_of(DType) { return kDTypes; }
@@ -90,7 +91,9 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.checkpoint_every", &c.train.checkpoint_every, free, 1, kMost, "steps between checkpoints"},
       {"train.keep_checkpoints", &c.train.keep_checkpoints, free, 1, kMost, "checkpoints that stay"},
       {"train.seed", &c.train.seed, fixed, 0, kMost, "of the weights"},
-      {"train.dtype", &c.train.dtype, fixed, 0, 0, "f32 or f64"},
+      {"train.device", &c.train.device, fixed, 0, 0, "cpu, cuda or cuda:N: where the model is"},
+      {"train.dtype", &c.train.dtype, fixed, 0, 0,
+       "what the model computes in: f32, f64, or bf16 with f32 master weights and moments"},
       {"train.threads", &c.train.threads, free, 0, 4096, "CPU threads; 0: all cores"},
       {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
   };

@@ -28,6 +28,10 @@ Batch empty_batch(int64_t B, int64_t T) { return {empty({B, T}, DType::i64), emp
 
 }  // namespace
 
+Batch moved_to(const Batch& batch, Device device) {
+  return {ratel::moved_to(batch.tokens, device), ratel::moved_to(batch.labels, device), batch.counted};
+}
+
 int64_t permuted(int64_t index, int64_t size, uint64_t seed, uint64_t epoch) {
   check(index >= 0 && index < size, "permuted: expected an index below ", size, ", found ", index);
   if (size == 1) return 0;

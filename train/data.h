@@ -18,6 +18,7 @@ struct Batch {
   Tensor tokens, labels;
   int64_t counted = 0;  ///< labels that are not kIgnoreIndex
 };
+Batch moved_to(const Batch& batch, Device device);
 
 /// Training windows of a token file. Window w holds tokens [w T, w T + T]: T inputs, each with the token after it as
 /// its label, so that neighbouring windows share one token; a tail shorter than T + 1 is not trained on. A label is

@@ -15,7 +15,8 @@ struct Total {
   int64_t tokens = 0;
 };
 
-void add_batch(const RatPlus& model, const Batch& batch, const ModelPattern& pattern, Total& total) {
+void add_batch(const RatPlus& model, const Batch& windows, const ModelPattern& pattern, Total& total) {
+  const Batch batch = moved_to(windows, model.device());
   for (const double loss : to_vector<double>(token_losses(model(batch.tokens, pattern), batch.labels)))
     total.loss += loss;  // ignored positions are zeros
   total.tokens += batch.counted;

@@ -6,6 +6,7 @@
 
 #include "autograd/gradient.h"
 #include "ops/adamw.h"
+#include "ops/copy.h"
 #include "ops/reduce.h"
 
 namespace ratel::train {
@@ -15,8 +16,16 @@ constexpr double kClipEps = 1e-6;  // of torch.nn.utils.clip_grad_norm_
 
 }  // namespace
 
-Optimizer::Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options)
-    : parameters_(parameters.parameters()), moments_(accumulate_dtype(parameters.dtype())), options_(options) {
+Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies,
+                     const TrainConfig::Optimizer& options)
+    : parameters_(parameters.parameters()),
+      moments_(accumulate_dtype(parameters.dtype()), 0, nn::Start::init, parameters.device()),
+      options_(options) {
+  for (const auto& [path, parameter] : parameters_) {
+    copies_.push_back({path, copies.at(path)});
+    check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
+          ", its copy ", copies.at(path).shape());
+  }
   for (const char* moment : {"m.", "v."})
     for (const auto& [path, parameter] : parameters_)
       requires_grad(moments_.add(moment + path, parameter.shape(), nn::constant(0)), false);
@@ -24,7 +33,7 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimi
 
 UpdateResult Optimizer::step(double rate) {
   std::vector<Tensor> grads;
-  for (const auto& [path, parameter] : parameters_) grads.push_back(grad(parameter));
+  for (const auto& [path, copy] : copies_) grads.push_back(grad(copy));
   const double norm = global_norm(grads);
   if (!std::isfinite(norm)) return {norm, false};
   const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (norm + kClipEps)) : 1.0;
@@ -34,11 +43,17 @@ UpdateResult Optimizer::step(double rate) {
   for (size_t i = 0; i < parameters_.size(); ++i)
     if (grads[i].defined())
       adamw(parameters_[i].tensor, grads[i], moments[i].tensor, moments[parameters_.size() + i].tensor, update);
+  update_copies();
   return {norm, true};
 }
 
+void Optimizer::update_copies() const {
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    if (!is_same_tensor(copies_[i].tensor, parameters_[i].tensor)) copy_into(copies_[i].tensor, parameters_[i].tensor);
+}
+
 void Optimizer::zero_grad() const {
-  for (const auto& parameter : parameters_) ratel::zero_grad(parameter.tensor);
+  for (const auto& copy : copies_) ratel::zero_grad(copy.tensor);
 }
 
 void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {

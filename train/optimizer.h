@@ -15,16 +15,27 @@ struct UpdateResult {
   bool applied = false;  ///< false where the norm is not finite: nothing changed then
 };
 
+/// What a model of that dtype is trained in: weights and moments in f32, or f64 for f64.
+inline DType master_dtype(DType compute) { return accumulate_dtype(compute); }
+
 /// AdamW over all parameters of a store, after clipping the norm of their gradients together as
 /// torch.nn.utils.clip_grad_norm_ does: by clip / (norm + 1e-6), where that is below 1. Parameters without a gradient
 /// keep their values and moments. Deterministic.
 class Optimizer {
  public:
-  /// Moments start as zeros, in f32 (f64 for f64 parameters). Handles are kept, so that the store may go.
-  Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options);
+  /// Moments start as zeros, in f32 (f64 for f64 parameters) on the parameters' device. Handles are kept, so that the
+  /// store may go.
+  Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options)
+      : Optimizer(parameters, parameters, options) {}
+  /// The model computes with `copies`, bf16 parameters of the same paths, which hold the gradients; `parameters` are
+  /// their f32 masters, which are trained and saved. Every step rounds the masters into the copies. Throws Error where
+  /// the two do not match.
+  Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies, const TrainConfig::Optimizer& options);
 
   /// One step with the gradients the parameters hold; they stay.
   UpdateResult step(double rate);
+  /// Rounds the parameters into the copies: after the parameters were changed by others than step().
+  void update_copies() const;
   /// Forgets the gradients of all parameters.
   void zero_grad() const;
   /// Steps applied so far, which the moments' bias correction needs.
@@ -37,6 +48,7 @@ class Optimizer {
 
  private:
   std::vector<nn::NamedTensor> parameters_;
+  std::vector<nn::NamedTensor> copies_;  // the parameters themselves where the model computes with them
   nn::ParamStore moments_;
   TrainConfig::Optimizer options_;
   int64_t steps_ = 0;

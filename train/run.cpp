@@ -67,6 +67,26 @@ class RunThreads {
   int before_ = num_threads();
 };
 
+/// The parameters of a run: the masters, which are trained and saved, and what the model computes with, which is the
+/// same or, in bf16, rounded from them.
+class Weights {
+ public:
+  explicit Weights(const TrainConfig& config)
+      : masters_(master_dtype(config.train.dtype), static_cast<uint64_t>(config.train.seed), nn::Start::init,
+                 config.device()) {
+    if (masters_.dtype() == config.train.dtype) return;
+    const RatPlus fills_the_masters(nn::Scope(masters_), config.model);
+    copies_.emplace(config.train.dtype, 0, nn::Start::empty, config.device());
+  }
+  /// The store the model is made from.
+  nn::ParamStore& computed() { return copies_ ? *copies_ : masters_; }
+  nn::ParamStore& masters() { return masters_; }
+
+ private:
+  nn::ParamStore masters_;
+  std::optional<nn::ParamStore> copies_;
+};
+
 /// One run from the first step of this session to its last.
 class Session {
  public:
@@ -75,9 +95,9 @@ class Session {
         options_(options),
         data_(std::move(data)),
         identity_{data_.file().fingerprint(), data_.file().size()},
-        parameters_(config.train.dtype, static_cast<uint64_t>(config.train.seed)),
-        model_(nn::Scope(parameters_), config.model),
-        optimizer_(parameters_, config.optimizer),
+        weights_(config),
+        model_(nn::Scope(weights_.computed()), config.model),
+        optimizer_(weights_.masters(), weights_.computed(), config.optimizer),
         trainer_(config_, model_, optimizer_,
                  [this](int64_t first, int64_t count) { return data_.batch(first, count); }) {}
 
@@ -88,18 +108,19 @@ class Session {
     if (checkpoint) {
       const CheckpointState state = read_checkpoint_state(checkpoint->path);
       check_unchanged(state, config_, identity_, options_);
-      load_checkpoint(checkpoint->path, state, parameters_, optimizer_);
+      load_checkpoint(checkpoint->path, state, weights_.masters(), optimizer_);
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
     } else {
       // In an empty folder there is nothing to miss: such a command starts a run and takes it up again.
       if (options_.start == Start::resume && options_.observer.warn && !is_empty_run(options_.out))
         options_.observer.warn(options_.out + ": no checkpoint to resume from; starting from the beginning");
-      if (initialize) initialize(parameters_);
+      if (initialize) initialize(weights_.masters());
     }
+    optimizer_.update_copies();
     io::write_file_atomically(config_path(options_.out), to_toml(config_));
     io::truncate_after(metrics_path(options_.out), step());
-    if (options_.observer.start) options_.observer.start(config_, parameters_.numel(), step());
+    if (options_.observer.start) options_.observer.start(config_, weights_.masters().numel(), step());
   }
 
   RunResult train() {
@@ -136,7 +157,7 @@ class Session {
     state.optimizer_steps = optimizer_.steps();
     state.data = identity_;
     state.config = config_;
-    saved_ = save_checkpoint(options_.out, state, parameters_, optimizer_);
+    saved_ = save_checkpoint(options_.out, state, weights_.masters(), optimizer_);
     if (options_.observer.checkpoint) options_.observer.checkpoint(saved_);
   }
 
@@ -153,7 +174,7 @@ class Session {
   const RunOptions& options_;
   TrainData data_;
   DataIdentity identity_;
-  nn::ParamStore parameters_;
+  Weights weights_;
   RatPlus model_;
   Optimizer optimizer_;
   Trainer trainer_;
@@ -162,6 +183,7 @@ class Session {
 
 /// Throws Error(memory) where what training keeps of every parameter does not fit into what is free.
 void require_memory_for(const TrainConfig& config) {
+  if (config.device().is_cuda()) return;  // whose pool says so itself
   const int64_t parameters = config.model.parameter_count();
   const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
   require_memory(parameters * static_cast<int64_t>(weight + 3 * wide),  // the gradient and both moments are wide
@@ -169,6 +191,7 @@ void require_memory_for(const TrainConfig& config) {
 }
 
 RunResult run(const TrainConfig& config, const RunOptions& options, const Initialize& initialize) {
+  check_present(config.device());
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
@@ -230,7 +253,7 @@ RunResult adapt_run(const AdaptOptions& options) {
   return run(config, options, [&](const nn::ParamStore& parameters) {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
     const std::string source = resolve_model_dir(options.from, options.observer.warn);
-    parameters.load(load_model(source, config.train.dtype).store.parameters(), source);
+    parameters.load(load_model(source, master_dtype(config.train.dtype)).store.parameters(), source);
   });
 }
 

@@ -58,7 +58,7 @@ double Trainer::accumulate_gradient(const std::vector<Batch>& parts, const Model
     const Tensor loss = model_->loss(part.tokens, part.labels, pattern,
                                      config_->train.recompute ? Recompute::blocks : Recompute::nothing);
     total += share * loss.item();
-    backward(loss, full({}, share, loss.dtype()));
+    backward(loss, full({}, share, loss.dtype(), loss.device()));
   }
   return total;
 }
@@ -85,7 +85,7 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   const auto& o = config_->optimizer;
   std::vector<Batch> parts;
   for (int64_t part = 0; part < parts_count; ++part)
-    parts.push_back(batches_(progress_.samples + part * part_size, part_size));
+    parts.push_back(moved_to(batches_(progress_.samples + part * part_size, part_size), model_->device()));
 
   StepReport report;
   report.step = progress_.step + 1;
