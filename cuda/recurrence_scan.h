@@ -16,8 +16,9 @@
 // Bytes of a bf16 element (token and channel), and at 3.0 TB/s 8 x 4096 x 2048 of them:
 //   gated_recurrence  forward 6, 134 us;   backward 10, and 4 to note the states: 313 us
 //   recurrence stage  forward 10, 224 us;  backward 16, and 0.5 for the noted states: 369 us; 0.5 more forward
-// where time is cut, 4, 6 or 10 more. Bound by memory: a thread's token costs about 25 instructions forward and 55
-// backward, a quarter of what a multiprocessor issues in that time.
+// where time is cut, each scan reads its gate and streams (backward: their gradients) once more, 4 or 6. Bound by
+// memory: at that rate 128 channels of a token take an H100's multiprocessor 98 cycles forward and 157 backward, in
+// which a thread issues about 40 and 75 instructions.
 
 #include <numbers>
 
@@ -133,7 +134,8 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStr
         A h = state[s];
         if constexpr (kSlots == Slots::pairs)
           if (s == 0) h = turned(h, ring.turn(stage, i), Rotation::forward);
-        if (i < written[s]) out[s][i * shape.C] = round_to<T>(h);
+        if (i < written[s]) *out[s] = round_to<T>(h);
+        out[s] += shape.C;
       }
     }
   });
@@ -210,7 +212,7 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward(ScanBackward<T, kS
     T* grads[1 + kStreams];
     int written[1 + kStreams];
     for (int p = 0; p <= kStreams; ++p) {
-      grads[p] = args.grads[p].at(place.b, first) + c;
+      grads[p] = args.grads[p].at(place.b, first + kTile - 1) + c;
       written[p] = mine && args.grads[p].data != nullptr ? tokens : 0;
     }
 #pragma unroll
@@ -225,10 +227,12 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward(ScanBackward<T, kS
         const A e = grad + carried[s];
         grad_gate += e * (before[s][i] - ring.value(stage, 1 + s, i));
         carried[s] = g * e;
-        if (i < written[1 + s]) grads[1 + s][i * args.grads[1 + s].time] = round_to<T>((1 - g) * e);
+        if (i < written[1 + s]) *grads[1 + s] = round_to<T>((1 - g) * e);
+        grads[1 + s] -= args.grads[1 + s].time;
       }
       if constexpr (kStreams == 2) grad_gate *= g * (1 - g);
-      if (i < written[0]) grads[0][i * args.grads[0].time] = round_to<T>(grad_gate);
+      if (i < written[0]) *grads[0] = round_to<T>(grad_gate);
+      grads[0] -= args.grads[0].time;
     }
   });
   if (args.grad_initial != nullptr && mine && place.begin == 0) args.grad_initial[channel] = carried[0];
