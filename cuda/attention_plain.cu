@@ -158,8 +158,8 @@ template <class A>
 constexpr size_t kForwardShared = 3 * shared_size<A>(kTile* kPitch) + 2 * shared_size<A>(kTile);
 
 template <class T>
-__global__ __launch_bounds__(kThreads) void forward_kernel(AttentionForwardArgs args, HeadGroup group, int64_t tiles,
-                                                           int64_t chunks) {
+__global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardArgs args, HeadGroup group, int64_t tiles,
+                                                              int64_t chunks) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Shared<A> left = take_tile<A>(arena), right = take_tile<A>(arena), scores = take_tile<A>(arena);
@@ -247,8 +247,8 @@ template <class A>
 constexpr size_t kQueryShared = 3 * shared_size<A>(kTile* kPitch);
 
 template <class T>
-__global__ __launch_bounds__(kThreads) void query_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
-                                                         HeadGroup group, int64_t tiles, int64_t chunks) {
+__global__ __launch_bounds__(kThreads, 2) void query_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
+                                                            HeadGroup group, int64_t tiles, int64_t chunks) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Shared<A> left = take_tile<A>(arena), right = take_tile<A>(arena), slopes = take_tile<A>(arena);

@@ -36,8 +36,8 @@ __device__ void scale_row(A factor, const T* from, T* to, int64_t d) {
 }
 
 template <class T, int N>
-__global__ __launch_bounds__(kThreads) void own_terms(AttentionBackwardArgs args, AttentionStatistics statistics,
-                                                      HeadGroup group, int64_t pieces) {
+__global__ __launch_bounds__(kThreads, 4) void own_terms(AttentionBackwardArgs args, AttentionStatistics statistics,
+                                                         HeadGroup group, int64_t pieces) {
   using A = accumulate_t<T>;
   const BlockOfHead block(group, args.shape, pieces);
   const int64_t d = args.shape.d, i = block.piece * (kThreads / kWarp) + warp_index();

@@ -7,6 +7,7 @@
 #include "ops/backward.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
+#include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
@@ -103,11 +104,48 @@ BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_vers
            {"two slices of queries", 1, 600, 64, {16, 0, 0}},
            {"window tiles less the dilated keys, initial tokens", 2, 150, 64, {4, 70, 3}},
            {"initial tokens over tiles, no dilated keys", 1, 150, 64, {-1, 5, 100}},
-           {"d = 128, whole tiles", 1, 150, 128, {1, 0, 0}},
+           {"d = 128, whole tiles", 1, 130, 128, {1, 0, 0}},
            {"d = 128, all kinds of tiles", 1, 150, 128, {3, 40, 70}},
        })
     test::check_against_reference(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
                                   name_of(c.path, c.pattern));
+}
+
+BOOST_AUTO_TEST_CASE(tensor_cores_leave_rows_at_odd_addresses_to_the_plain_ones) {
+  const Tensor base = test::randn({1, 40, 2, 195}, 1, DType::bf16);  // (B, T, H, 3d + 3)
+  for (const ratel::Device device : test::devices()) {
+    const auto parts = [&](const Tensor& from) {
+      std::vector<Tensor> views;
+      for (int64_t part = 0; part < 3; ++part)
+        views.push_back(transpose(slice(from, 3, 65 * part, 65 * part + 64), 1, 2));
+      return views;
+    };
+    const Tensor plain = reference({{4, 5, 3}})(parts(base)),
+                 exact = reference({{4, 5, 3}})(parts(to(base, DType::f64)));
+    const Tensor ours = op({{4, 5, 3}})(parts(ratel::moved_to(base, device)));
+    test::check_within_twice(ratel::moved_to(ours, ratel::kCpu), plain, exact, ratel::concat_text("on ", device));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_token_that_sees_itself_alone_passes_its_value_on) {
+  for (const ratel::Device device : test::devices())
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int64_t d : {5, 64, 128}) {
+        const ratel::Shape shape{1, 2, 70, d};
+        const std::vector<Tensor> x{test::randn(shape, 1, dtype), test::randn(shape, 2, dtype),
+                                    test::randn(shape, 3, dtype)};
+        const Tensor grad = test::randn(shape, 4, dtype), zeros = zeros_like(x[0]);
+        const auto ours = test::gradients(
+            [](const auto& in) {
+              return dilated_attention(in[0], in[1], in[2], {{-1, 0, 0}}).out;
+            },
+            x, grad, device);
+        const std::string what = ratel::concat_text("d = ", d, ' ', dtype, " on ", device);
+        test::check_identical(ours.out, x[2], what);
+        test::check_close(to(ours.grads[0], dtype), zeros, 0, what + " gradient of q");
+        test::check_close(to(ours.grads[1], dtype), zeros, 0, what + " gradient of k");
+        test::check_close(to(ours.grads[2], dtype), grad, 1e-6, what + " gradient of v");
+      }
 }
 
 BOOST_AUTO_TEST_CASE(goldens) {
@@ -156,6 +194,21 @@ BOOST_AUTO_TEST_CASE(heads_keep_their_own_patterns) {
     const auto one = [&](const Tensor& t) { return slice(t, 1, h, h + 1); };
     const auto alone = dilated_attention(one(x[0]), one(x[1]), one(x[2]), {patterns[static_cast<size_t>(h)]});
     test::check_identical(contiguous(one(together.out)), alone.out, "head " + std::to_string(h));
+  }
+}
+
+// The patterns of 32 heads travel with one launch.
+BOOST_AUTO_TEST_CASE(many_heads_keep_their_own_patterns) {
+  HeadPatterns patterns;
+  for (int64_t h = 0; h < 67; ++h) patterns.push_back({h % 5 == 0 ? ratel::kNoDilatedKeys : h % 5, h % 3, h % 4});
+  const auto x = inputs_of({"", 2, 67, 9, 2});
+  const auto exact = test::gradients(reference(patterns), x);
+  for (const ratel::Device device : test::devices()) {
+    const auto ours = test::gradients(op(patterns), x, {}, device);
+    const std::string what = ratel::concat_text("67 heads on ", device);
+    test::check_close(ours.out, exact.out, 1e-12, what);
+    for (size_t i = 0; i < 3; ++i)
+      test::check_close(ours.grads[i], exact.grads[i], 1e-11, what + " gradient " + std::to_string(i));
   }
 }
 
