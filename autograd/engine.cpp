@@ -20,6 +20,8 @@ class Engine {
     check(needs_grad(root), "backward: the tensor of shape ", root.shape(), " needs no gradient");
     check(grad.shape() == root.shape() && grad.dtype() == root.dtype(), "backward: expected a gradient of ",
           root.dtype(), ' ', root.shape(), ", found ", grad.dtype(), ' ', grad.shape());
+    check(grad.device() == root.device(), "backward: expected a gradient on ", root.device(), ", found one on ",
+          grad.device());
     const auto& meta = root.impl().autograd;
     if (meta->node == nullptr)
       add_to_leaf(*meta, root.dtype(), grad);

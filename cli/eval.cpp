@@ -76,7 +76,7 @@ int run_eval(Arguments args) {
   how.batch_size = batch_size;
   how.eos = eos;
   const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);
-  file.validate();
+  file.validate(stop_requested);
 
   catch_signals();
   how.stop = stop_requested;

@@ -11,7 +11,7 @@ namespace ratel {
 struct DeviceMemoryUse {
   int64_t live = 0;       ///< now
   int64_t peak = 0;       ///< most since the start or the last reset_peak_memory(device)
-  int64_t requested = 0;  ///< all that was ever asked for
+  int64_t requested = 0;  ///< all that was ever asked for; of the CPU, what is live
 };
 DeviceMemoryUse memory_use(Device device);
 void reset_peak_memory(Device device);

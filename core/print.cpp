@@ -7,22 +7,24 @@ namespace {
 
 constexpr int64_t kPrintedWhole = 12, kPrintedEnds = 5;  // elements of an axis
 
-std::string text_of(double value, DType dtype) {
+std::string text_of(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, is_float(dtype) ? "%.4g" : "%.0f", value);
+  std::snprintf(text, sizeof text, "%.4g", value);
   return text;
 }
+std::string text_of(int64_t value) { return std::to_string(value); }
 
 /// The elements of `axis` and the axes below it. `next` counts the elements before them in row-major order.
-void print(std::ostream& out, const std::vector<double>& values, const Tensor& x, int axis, int64_t& next) {
-  if (axis == x.rank()) {
-    out << text_of(values[static_cast<size_t>(next++)], x.dtype());
+template <class T>
+void print(std::ostream& out, const std::vector<T>& values, const Shape& shape, int axis, int64_t& next) {
+  if (axis == shape.rank()) {
+    out << text_of(values[static_cast<size_t>(next++)]);
     return;
   }
   int64_t below = 1;
-  for (int inner = axis + 1; inner < x.rank(); ++inner) below *= x.dim(inner);
-  const int64_t n = x.dim(axis);
-  const bool rows = axis + 1 < x.rank();
+  for (int inner = axis + 1; inner < shape.rank(); ++inner) below *= shape[inner];
+  const int64_t n = shape[axis];
+  const bool rows = axis + 1 < shape.rank();
   const std::string separator = rows ? ",\n" + std::string(static_cast<size_t>(axis) + 1, ' ') : ", ";
   out << '[';
   for (int64_t i = 0; i < n; ++i) {
@@ -32,7 +34,7 @@ void print(std::ostream& out, const std::vector<double>& values, const Tensor& x
       i = n - kPrintedEnds;
     }
     if (i > 0) out << separator;
-    print(out, values, x, axis + 1, next);
+    print(out, values, shape, axis + 1, next);
   }
   out << ']';
 }
@@ -42,7 +44,10 @@ void print(std::ostream& out, const std::vector<double>& values, const Tensor& x
 std::ostream& operator<<(std::ostream& out, const Tensor& x) {
   if (!x.defined()) return out << "undefined";
   int64_t next = 0;
-  print(out, to_vector<double>(x), x, 0, next);
+  if (is_float(x.dtype()))
+    print(out, to_vector<double>(x), x.shape(), 0, next);
+  else
+    print(out, to_vector<int64_t>(x), x.shape(), 0, next);
   return out;
 }
 

@@ -14,7 +14,9 @@ struct Stream {
 /// Where this thread's kernels and allocations on `device` go: its default stream outside any StreamGuard.
 Stream current_stream(Device device);
 
-/// Makes `stream` the current one of its device in this thread, for a scope.
+/// Makes `stream` the current one of its device in this thread, for a scope. Memory goes back in the order of the
+/// stream it came from: what was made outside the scope and is used in it must live until that work is done, and what
+/// was made in it must be gone before its stream is.
 class StreamGuard {
  public:
   explicit StreamGuard(Stream stream);

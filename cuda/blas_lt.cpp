@@ -24,7 +24,7 @@ namespace {
 constexpr size_t kWorkspace = size_t{32} << 20;  // what Hopper's kernels are advised to have
 constexpr int kCandidates = 8, kRepeats = 3;
 
-std::atomic<GemmChoice> choice{GemmChoice::timed};
+std::atomic<GemmChoice> choice{GemmChoice::heuristic};
 
 void require(cublasStatus_t status, const char* call) {
   check(status == CUBLAS_STATUS_SUCCESS, call, ": ", cublasLtGetStatusString(status));
@@ -175,6 +175,17 @@ size_t quickest(const Product& product, const MatmulArgs& args, const std::vecto
   return best;
 }
 
+size_t choose(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
+              cublasLtHandle_t handle, void* workspace, Stream stream) {
+  if (choice == GemmChoice::heuristic || candidates.size() == 1) return 0;
+  try {
+    return quickest(product, args, candidates, handle, workspace, stream);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::memory) throw;
+    return 0;  // there is no room for a second result
+  }
+}
+
 using Key = std::array<int64_t, 19>;
 
 Key key_of(const MatmulArgs& args, int device) {
@@ -217,8 +228,7 @@ void gemm(const MatmulArgs& args, Stream stream) {
     const auto candidates = product.candidates(handle);
     check(!candidates.empty(), "matmul: cuBLASLt has no algorithm for ", args.dtype, ' ', args.M, " x ", args.K,
           " times ", args.K, " x ", args.N);
-    const bool try_all = choice == GemmChoice::timed && candidates.size() > 1;
-    const size_t best = try_all ? quickest(product, args, candidates, handle, workspace.get(), stream) : 0;
+    const size_t best = choose(product, args, candidates, handle, workspace.get(), stream);
     found = chosen.emplace(key, candidates[best]).first;
   }
   require(product.run(handle, found->second, args.c, workspace.get(), stream), "cublasLtMatmul");

@@ -169,7 +169,7 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Stream stream) {
          places.get());
   launch({"embedding_count", chunks, kThreads, window, stream}, count_ids, args.n, args.V, chunk, args.ids,
          places.get());
-  launch({"embedding_add_chunks", blocks_for(args.V, kThreads), kThreads, 0, stream}, add_chunks, chunks, args.V,
+  launch({"embedding_add_chunks", (args.V + kThreads - 1) / kThreads, kThreads, 0, stream}, add_chunks, chunks, args.V,
          places.get(), totals.get());
   launch({"embedding_begins", 1, kThreads, window, stream}, begin_ids, args.V, totals.get(), begins.get());
   launch({"embedding_order", chunks, kThreads, window, stream}, order_positions, args.n, args.V, chunk, args.ids,

@@ -146,7 +146,7 @@ void column_sum(const ColumnSumArgs& args, Stream stream) {
     const auto sum = [&](auto* from, int64_t rows, int64_t piece, auto* into) {
       using From = std::remove_cvref_t<decltype(*from)>;
       using Into = std::remove_cvref_t<decltype(*into)>;
-      launch({"sum", blocks_for(args.n, kThreads), kThreads, 0, stream, (rows + piece - 1) / piece},
+      launch({"sum", (args.n + kThreads - 1) / kThreads, kThreads, 0, stream, (rows + piece - 1) / piece},
              sum_columns<A, From, Into>, rows, args.n, piece, from, into);
     };
     constexpr int64_t kFewRows = 64, kPieces = 64;

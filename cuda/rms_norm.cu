@@ -9,6 +9,7 @@
 
 #include "ops/rms_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "cuda/device.h"
@@ -53,7 +54,7 @@ __global__ __launch_bounds__(kThreads) void forward(RmsNormArgs args) {
 /// Rows a block takes: one where nothing is summed over rows, else so many that few sums are left to add.
 int64_t rows_per_piece(const RmsNormBackwardArgs& args) {
   constexpr int64_t kPieces = 512;
-  return args.grad_weight == nullptr ? 1 : (args.rows + kPieces - 1) / kPieces;
+  return args.grad_weight == nullptr ? 1 : std::max<int64_t>(1, (args.rows + kPieces - 1) / kPieces);
 }
 
 enum class Sums { none, shared, global };
@@ -137,7 +138,7 @@ void run_backward(const RmsNormBackwardArgs& args, Stream stream) {
   else
     launch({"rms_norm_backward", pieces, kThreads, scratch, stream}, backward<T, N, Sums::global>, args, rows,
            sums.get());
-  launch({"rms_norm_add_pieces", blocks_for(args.C, kThreads), kThreads, 0, stream}, add_pieces<A>, pieces, args.C,
+  launch({"rms_norm_add_pieces", (args.C + kThreads - 1) / kThreads, kThreads, 0, stream}, add_pieces<A>, pieces, args.C,
          sums.get(), static_cast<A*>(args.grad_weight));
 }
 

@@ -57,6 +57,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
 
 void raw_release(void* pointer, Stream stream) noexcept {
   // Where this fails the device is lost or the program is ending: the next call that can throw says so.
+  cudaSetDevice(stream.device);  // whose default stream the null handle means
   cudaFreeAsync(pointer, native(stream));
 }
 
@@ -85,6 +86,8 @@ void copy_to_host(void* into, const void* from, size_t bytes, Stream stream) {
 }
 
 void copy_on_device(void* into, int into_device, const void* from, size_t bytes, Stream stream) {
+  // The target may have been taken from what earlier work on its device still uses.
+  synchronize(current_stream({DeviceType::cuda, into_device}));
   use_device(stream.device);
   require(cudaMemcpyPeerAsync(into, into_device, from, stream.device, bytes, native(stream)), "cudaMemcpyPeerAsync");
   synchronize(stream);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,8 +31,9 @@ class TokenFile {
   /// "path:offset: ..." for an id that is not below the vocabulary size.
   void read(int64_t begin, int64_t count, int64_t* out) const;
   [[nodiscard]] int64_t token(int64_t position) const;
-  /// Reads the whole file. Throws Error(input) at the first id that is not below the vocabulary size.
-  void validate() const;
+  /// Reads the whole file, or up to where `stop`, polled every few MB, is true. Throws Error(input) at the first id that
+  /// is not below the vocabulary size.
+  void validate(const std::function<bool()>& stop = {}) const;
 
   /// 64 hexadecimal digits that tell this data from other data when a run resumes: SHA-256 of the size and of 64 blocks
   /// of 64 KiB spread evenly from the first byte to the last, so of everything up to 4 MiB. Takes milliseconds for any

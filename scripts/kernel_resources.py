@@ -27,8 +27,8 @@ def kernels_of(text):
 def readable(names):
     try:
         text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return names
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"kernel_resources: c++filt: {error}")
     short = [re.sub(r"ratel::(cuda::)?|\(anonymous namespace\)::|^void ", "", name) for name in text.splitlines()]
     return [name[:name.rindex(">(") + 1] if ">(" in name else name.split("(")[0] for name in short]
 
@@ -42,7 +42,7 @@ def main():
     if not rows:
         sys.exit(f"kernel_resources: {args.build}: no report of ptxas; build preset cuda first")
     rows = [(name, *row[1:]) for name, row in zip(readable([row[0] for row in rows]), rows)]
-    spilling = [row for row in rows if row[4] and "double" not in row[0]]
+    spilling = [row for row in rows if row[4] and not ("double" in row[0] and "float" not in row[0])]
     if args.check:
         for name, architecture, _, _, spilled in spilling:
             print(f"kernel_resources: {name} for {architecture} spills {spilled} bytes", file=sys.stderr)

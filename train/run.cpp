@@ -126,7 +126,7 @@ class Session {
   RunResult train() {
     io::MetricsFile metrics(metrics_path(options_.out));
     const Observer& observer = options_.observer;
-    bool stopped = false;
+    bool stopped = options_.stop && options_.stop();
     while (!stopped && !trainer_.finished()) {
       const StepReport report = trainer_.step([&](const SkippedUpdate& skipped) {
         last_skipped_ = describe(skipped);
@@ -196,7 +196,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
   require_memory_for(config);
-  data.file().validate();  // an id out of range is to end the run before its first step, not in the middle
+  data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);

@@ -67,7 +67,7 @@ std::shared_ptr<const RopeTable<A>> rope_table(int64_t first, int64_t T, int64_t
   }
   // Without the lock: a thread that waits for the pieces of this loop may take up work that asks for a table itself.
   const auto span = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(T, 256))));
-  auto made = std::make_shared<const RopeTable<A>>(first - first % span, 2 * span, d, base);
+  auto made = std::make_shared<const RopeTable<A>>(first - (first % span + span) % span, 2 * span, d, base);
   const std::lock_guard lock(mutex);
   last = made;
   return made;

@@ -99,6 +99,8 @@ BOOST_AUTO_TEST_CASE(a_token_is_turned_alike_whatever_positions_were_asked_for_b
       const Tensor part = slice(x, 0, first, first + count);
       test::check_identical(rope(part, first), contiguous(slice(all, 0, first, first + count)), "a part");
     }
+  // Positions may begin before 0; what counts for attention is their difference.
+  test::check_close(rope(x, -5), rope_reference(x, -5), 1e-13, "negative positions");
 }
 
 BOOST_AUTO_TEST_CASE(the_number_of_threads_changes_no_bit) {

@@ -62,10 +62,11 @@ void RoundingErrors::add(const Tensor& fast, const Tensor& plain, const Tensor& 
   BOOST_REQUIRE_MESSAGE(fast.dtype() == plain.dtype() || accumulate_dtype(plain.dtype()) == fast.dtype(),
                         "dtypes " << fast.dtype() << " and " << plain.dtype());
   const auto f = to_vector<double>(fast), p = to_vector<double>(plain), e = to_vector<double>(exact);
-  const double ulp = half_ulp(computed), size = largest(e, 0, e.size());
+  ulp_ = half_ulp(computed);
+  const double size = largest(e, 0, e.size());
   if (e.size() >= 16 && size > 0) {
     ours_.worst = std::max(ours_.worst, largest_difference(f, e, 0, e.size()) / size);
-    theirs_.worst = std::max({theirs_.worst, largest_difference(p, e, 0, e.size()) / size, ulp});
+    theirs_.worst = std::max({theirs_.worst, largest_difference(p, e, 0, e.size()) / size, ulp_});
   }
   const size_t width = exact.rank() == 0 || exact.dim(-1) == 0 ? 1 : static_cast<size_t>(exact.dim(-1));
   for (size_t begin = 0; begin < e.size(); begin += width) {
@@ -75,7 +76,7 @@ void RoundingErrors::add(const Tensor& fast, const Tensor& plain, const Tensor& 
     theirs_so_far_ = std::max(theirs_so_far_, largest_difference(p, e, begin, begin + width));
     if (width_ < 16) continue;
     ours_.rows.push_back(ours_so_far_ / size_);
-    theirs_.rows.push_back(std::max(theirs_so_far_ / size_, ulp));
+    theirs_.rows.push_back(std::max(theirs_so_far_ / size_, ulp_));
     width_ = 0;
     size_ = ours_so_far_ = theirs_so_far_ = 0;
   }
@@ -88,6 +89,10 @@ void RoundingErrors::check(const std::string& what) const {
   };
   report(ours_.worst, theirs_.worst, "worst element");
   std::vector<double> ours = ours_.rows, theirs = theirs_.rows;
+  if (width_ > 0) {  // a last row that is not full
+    ours.push_back(ours_so_far_ / size_);
+    theirs.push_back(std::max(theirs_so_far_ / size_, ulp_));
+  }
   std::sort(ours.begin(), ours.end());
   std::sort(theirs.begin(), theirs.end());
   for (const size_t percent : {50U, 90U, 99U})

@@ -42,7 +42,7 @@ class RoundingErrors {
   Side ours_, theirs_;
   /// Rows that do not have 16 numbers yet: how many, their largest magnitude, the errors.
   size_t width_ = 0;
-  double size_ = 0, ours_so_far_ = 0, theirs_so_far_ = 0;
+  double size_ = 0, ours_so_far_ = 0, theirs_so_far_ = 0, ulp_ = 0;
 };
 
 /// The rule on a single draw, for tensors of many rows.

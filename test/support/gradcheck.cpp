@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "autograd/grad_mode.h"
 #include "autograd/gradient.h"
@@ -140,6 +141,8 @@ void check_on(Device device, const TensorFunction& op, const TensorFunction& ref
       check_close(ours.grads[i], exact.grads[i], tolerance, what + " f64 gradient " + std::to_string(i));
       draws = std::max(draws, draws_for(exact.grads[i]));
     }
+  // The order of a block's threads shows in what is computed, not in how it is rounded.
+  if (device.is_cuda() && std::getenv("RATEL_TWIN_ORDER") != nullptr) return;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     RoundingErrors out;
     std::vector<RoundingErrors> grads(inputs.size());
