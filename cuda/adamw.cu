@@ -1,16 +1,81 @@
-// AdamW on a GPU: one pass over parameter, gradient and moments, a thread an element; 16 B read and 12 B written an f32
-// element, bound by memory.
+// AdamW on a GPU, all parameters at once: a launch takes up to 32 tensors by value, and a block 2^15 elements of one of
+// them at 16 bytes a thread. The norm of all gradients is summed first, a block's squares in f64 and then the blocks'
+// in order; the step reads it from device memory, so that nothing waits for the host. Bytes a parameter in f32: 4 for
+// the norm, 16 read and 12 written, and 2 for a bf16 copy; bound by memory.
 
 #include "ops/adamw.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cuda/device.h"
+#include "cuda/scratch.h"
 
 namespace ratel::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int64_t kBlockElements = 1 << 15;
+constexpr int kMostItems = 32;
+
+template <class T>
+struct Item {
+  int64_t n, first_block;
+  const T* grad;
+  T *m, *v, *parameter;
+  bfloat16* copy;
+};
+
+template <class T>
+struct Items {
+  int count = 0;
+  int64_t blocks = 0;
+  Item<T> at[kMostItems];
+};
+
+/// The elements [begin, end) of an item that are a block's.
+struct Stretch {
+  int item;
+  int64_t begin, end;
+};
+template <class T>
+__device__ Stretch stretch_of(const Items<T>& items, int64_t block) {
+  int item = items.count - 1;
+  while (items.at[item].first_block > block) --item;
+  const int64_t begin = (block - items.at[item].first_block) * kBlockElements, n = items.at[item].n;
+  return {item, begin, begin + kBlockElements < n ? begin + kBlockElements : n};
+}
+
+template <class T>
+__global__ __launch_bounds__(kThreads) void square_sums(Items<T> items, double* sums) {
+  SharedArena arena;
+  const Shared<double> scratch = arena.take<double>(kWarps);
+  const auto [item, begin, end] = stretch_of(items, block_index().x);
+  const T* grad = items.at[item].grad;
+  double total = 0;
+  for (int64_t i = begin + thread_index().x; i < end; i += kThreads) {
+    const auto g = static_cast<double>(grad[i]);
+    total += g * g;
+  }
+  total = block_sum(total, scratch);
+  if (thread_index().x == 0) sums[block_index().x] = total;
+}
+
+struct Clip {
+  double norm, scale;
+};
+
+__global__ __launch_bounds__(kThreads) void find_clip(int64_t n, const double* sums, double largest, Clip* clip) {
+  SharedArena arena;
+  const Shared<double> scratch = arena.take<double>(kWarps);
+  double total = 0;
+  for (int64_t i = thread_index().x; i < n; i += kThreads) total += sums[i];
+  const double norm = std::sqrt(block_sum(total, scratch));
+  const double scale = largest / (norm + kClipEps);
+  if (thread_index().x == 0) *clip = {norm, largest > 0 && scale < 1 ? scale : 1.0};
+}
 
 /// The step's numbers, computed once on the host.
 template <class T>
@@ -18,43 +83,124 @@ struct Factors {
   T keep, scale, beta1, rest1, beta2, rest2, size, root, eps;
 };
 
+/// `clip` is null where there is none. A norm that is not finite changes nothing.
+template <class T, int N>
+__global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, const Clip* clip) {
+  if (clip != nullptr) {
+    if (!(clip->norm < std::numeric_limits<double>::infinity())) return;
+    f.scale *= static_cast<T>(clip->scale);
+  }
+  const auto [item, begin, end] = stretch_of(items, block_index().x);
+  const Item<T> of = items.at[item];
+  const auto update = [&]<int K>(int64_t i) {
+    const auto grads = load_vec<K>(of.grad + i);
+    auto firsts = load_vec<K>(of.m + i), seconds = load_vec<K>(of.v + i), values = load_vec<K>(of.parameter + i);
+    Vec<bfloat16, K> rounded;
+    for (int k = 0; k < K; ++k) {
+      const T g = f.scale * grads.at[k];
+      const T first = f.beta1 * firsts.at[k] + f.rest1 * g, second = f.beta2 * seconds.at[k] + f.rest2 * g * g;
+      firsts.at[k] = first;
+      seconds.at[k] = second;
+      values.at[k] = f.keep * values.at[k] - f.size * first / (std::sqrt(second) / f.root + f.eps);
+      rounded.at[k] = convert_element<bfloat16>(values.at[k]);
+    }
+    store_vec(of.m + i, firsts);
+    store_vec(of.v + i, seconds);
+    store_vec(of.parameter + i, values);
+    if (of.copy != nullptr) store_vec(of.copy + i, rounded);
+  };
+  const int64_t whole = begin + (end - begin) / N * N;
+  for (int64_t i = begin + static_cast<int64_t>(thread_index().x) * N; i < whole; i += kThreads * N)
+    update.template operator()<N>(i);
+  if (const int64_t i = whole + thread_index().x; N > 1 && i < end) update.template operator()<1>(i);
+}
+
 template <class T>
-__global__ __launch_bounds__(kThreads) void step(int64_t n, Factors<T> f, const T* grad, T* m, T* v, T* parameter) {
-  for (int64_t i = global_thread(); i < n; i += global_threads()) {
-    const T g = f.scale * grad[i];
-    const T first = f.beta1 * m[i] + f.rest1 * g, second = f.beta2 * v[i] + f.rest2 * g * g;
-    m[i] = first;
-    v[i] = second;
-    parameter[i] = f.keep * parameter[i] - f.size * first / (std::sqrt(second) / f.root + f.eps);
+Factors<T> factors_of(const AdamWStep& s) {
+  const auto count = static_cast<double>(s.step);
+  const auto as = [](double value) { return static_cast<T>(value); };
+  return {as(1 - s.rate * s.decay),
+          as(s.grad_scale),
+          as(s.beta1),
+          as(1 - s.beta1),
+          as(s.beta2),
+          as(1 - s.beta2),
+          as(s.rate / (1 - std::pow(s.beta1, count))),
+          as(std::sqrt(1 - std::pow(s.beta2, count))),
+          as(s.eps)};
+}
+
+/// Calls f(items) for as many items at a time as a launch takes.
+template <class T, class F>
+void for_launches(std::span<const AdamWItem> all, F&& f) {
+  Items<T> items;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const AdamWItem& item = all[i];
+    if (item.n > 0) {
+      items.at[items.count++] = {item.n,
+                                 items.blocks,
+                                 static_cast<const T*>(item.grad),
+                                 static_cast<T*>(item.m),
+                                 static_cast<T*>(item.v),
+                                 static_cast<T*>(item.parameter),
+                                 static_cast<bfloat16*>(item.copy)};
+      items.blocks += blocks_for(item.n, kBlockElements, std::numeric_limits<int64_t>::max());
+    }
+    if (items.count == 0 || (items.count < kMostItems && i + 1 < all.size())) continue;
+    f(items);
+    items = {};
   }
 }
 
 template <class T>
-void run(const AdamWArgs& args, Stream stream) {
-  const AdamWStep& s = args.step;
-  const auto count = static_cast<double>(s.step);
-  const auto as = [](double value) { return static_cast<T>(value); };
-  const Factors<T> factors{as(1 - s.rate * s.decay),
-                           as(s.grad_scale),
-                           as(s.beta1),
-                           as(1 - s.beta1),
-                           as(s.beta2),
-                           as(1 - s.beta2),
-                           as(s.rate / (1 - std::pow(s.beta1, count))),
-                           as(std::sqrt(1 - std::pow(s.beta2, count))),
-                           as(s.eps)};
-  launch({"adamw", blocks_for(args.n, kThreads), kThreads, 0, stream}, step<T>, args.n, factors,
-         static_cast<const T*>(args.grad), static_cast<T*>(args.m), static_cast<T*>(args.v),
-         static_cast<T*>(args.parameter));
+void run_steps(const AdamWArgs& args, const Clip* clip, Stream stream) {
+  const Factors<T> factors = factors_of<T>(args.step);
+  const bool aligned = std::ranges::all_of(args.items, [](const AdamWItem& item) {
+    return is_vectorisable<T>(0, item.grad, item.m, item.v, item.parameter, item.copy);
+  });
+  for_launches<T>(args.items, [&](const Items<T>& items) {
+    const Launch how{"adamw", items.blocks, kThreads, 0, stream};
+    if (aligned)
+      launch(how, step<T, kPerVec<T>>, items, factors, clip);
+    else
+      launch(how, step<T, 1>, items, factors, clip);
+  });
+}
+
+template <class F>
+void with_type(DType dtype, F&& f) {
+  if (dtype == DType::f64)
+    f.template operator()<double>();
+  else
+    f.template operator()<float>();
 }
 
 }  // namespace
 
 void adamw(const AdamWArgs& args, Stream stream) {
-  if (args.dtype == DType::f64)
-    run<double>(args, stream);
-  else
-    run<float>(args, stream);
+  with_type(args.dtype, [&]<class T>() { run_steps<T>(args, nullptr, stream); });
+}
+
+double clipped_adamw(const AdamWArgs& args, double clip, Stream stream) {
+  int64_t blocks = 0;
+  for (const AdamWItem& item : args.items)
+    blocks += blocks_for(item.n, kBlockElements, std::numeric_limits<int64_t>::max());
+  const Scratch<double> sums(std::max<int64_t>(blocks, 1), stream);
+  const Scratch<Clip> found(1, stream);
+  with_type(args.dtype, [&]<class T>() {
+    int64_t first = 0;
+    for_launches<T>(args.items, [&](const Items<T>& items) {
+      launch({"gradient_norm", items.blocks, kThreads, shared_size<double>(kWarps), stream}, square_sums<T>, items,
+             sums.get() + first);
+      first += items.blocks;
+    });
+    launch({"gradient_clip", 1, kThreads, shared_size<double>(kWarps), stream}, find_clip, blocks, sums.get(), clip,
+           found.get());
+    run_steps<T>(args, found.get(), stream);
+  });
+  Clip result{};
+  copy_to_host(&result, found.get(), sizeof(result), stream);
+  return result.norm;
 }
 
 }  // namespace ratel::cuda

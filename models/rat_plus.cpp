@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "autograd/checkpoint.h"
-#include "ops/cross_entropy.h"
 
 namespace ratel {
 namespace {
@@ -152,7 +151,7 @@ Tensor RatPlus::operator()(const Tensor& tokens, const ModelPattern& pattern) co
 
 Tensor RatPlus::loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern,
                      Recompute recompute) const {
-  return cross_entropy(embedding.as_head(hidden(tokens, pattern, recompute)), labels);
+  return embedding.head_loss(hidden(tokens, pattern, recompute), labels);
 }
 
 }  // namespace ratel

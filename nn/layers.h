@@ -2,6 +2,7 @@
 
 #include "nn/param_store.h"
 #include "ops/embedding.h"
+#include "ops/head_loss.h"
 #include "ops/matmul.h"
 #include "ops/recurrent_attention.h"
 #include "ops/rms_norm.h"
@@ -26,6 +27,10 @@ struct Embedding {
       : weight(s.param("weight", {vocab_size, channels}, normal(kInitStd))) {}
   Tensor operator()(const Tensor& ids) const { return embedding(weight, ids); }
   [[nodiscard]] Tensor as_head(const Tensor& x) const { return matmul_nt(x, weight); }
+  /// Mean cross-entropy of those logits: ops/head_loss.h.
+  [[nodiscard]] Tensor head_loss(const Tensor& x, const Tensor& labels) const {
+    return ratel::head_loss(x, weight, labels);
+  }
 };
 
 /// (..., C) -> (..., C); the weight starts as 1.

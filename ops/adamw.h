@@ -1,5 +1,9 @@
 #pragma once
 
+#include <span>
+#include <vector>
+
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace ratel {
@@ -22,11 +26,28 @@ struct AdamWStep {
 };
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step);
 
-struct AdamWArgs {
+/// A parameter of clipped_adamw: as adamw's, and a bf16 leaf of its shape that receives the rounded parameter, or an
+/// undefined tensor.
+struct AdamWParameter {
+  Tensor parameter, grad, m, v, copy;
+};
+/// The same step on many parameters of one dtype on one device, after clipping the norm of all gradients together as
+/// torch.nn.utils.clip_grad_norm_ does: each is multiplied by clip / (norm + 1e-6) where that is below 1; 0 clips
+/// nothing. Returns the norm, summed in f64. Where it is not finite, nothing was changed. On a GPU the update does not
+/// wait for the norm to reach the host; the function does. Not on the tape. Deterministic. Throws as adamw does.
+double clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip);
+
+inline constexpr double kClipEps = 1e-6;  // of torch.nn.utils.clip_grad_norm_
+
+struct AdamWItem {
   int64_t n;
-  DType dtype;
   void *parameter, *m, *v;
   const void* grad;
+  void* copy;  // bf16, or null
+};
+struct AdamWArgs {
+  DType dtype;
+  std::span<const AdamWItem> items;
   AdamWStep step;
 };
 namespace cpu {
@@ -34,6 +55,8 @@ void adamw(const AdamWArgs& args);
 }  // namespace cpu
 namespace cuda {
 void adamw(const AdamWArgs& args, Stream stream);
+/// Waits for the norm, which it returns.
+double clipped_adamw(const AdamWArgs& args, double clip, Stream stream);
 }  // namespace cuda
 
 }  // namespace ratel

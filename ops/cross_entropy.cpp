@@ -28,9 +28,9 @@ void run_backward(const CrossEntropyBackwardArgs& args, Device device) {
 
 /// Row-major arguments of the kernels, off the tape.
 struct Checked {
-  Tensor logits, labels;  // labels i64
+  Tensor logits;
+  CountedLabels labels;
   int64_t rows = 0, V = 0;
-  int64_t counted = 0;  // labels that are not ignored
   DType wide = DType::f32;
 };
 
@@ -46,25 +46,14 @@ Shape index_of(int64_t position, const Shape& shape) {
 
 Checked checked(const char* name, const Tensor& logits, const Tensor& labels) {
   check(is_float(logits.dtype()), name, ": expected logits of a float dtype, found ", logits.dtype());
-  check(labels.dtype() == DType::i64 || labels.dtype() == DType::i32, name, ": expected labels i64 or i32, found ",
-        labels.dtype());
   check(logits.rank() >= 1 && logits.dim(-1) >= 1 &&
             std::ranges::equal(logits.shape().dims().first(static_cast<size_t>(logits.rank() - 1)),
                                labels.shape().dims()),
         name, ": expected logits (..., V) and labels (...), found ", logits.shape(), " and ", labels.shape());
   check(logits.device() == labels.device(), name, ": logits on ", logits.device(), ", labels on ", labels.device());
-  Checked result{
-      contiguous(detach(logits)),      contiguous(to(detach(labels), DType::i64)), labels.numel(), logits.dim(-1), 0,
-      accumulate_dtype(logits.dtype())};
-  const Tensor host = to(result.labels, kCpu);
-  const auto* label = host.data<int64_t>();
-  for (int64_t row = 0; row < result.rows; ++row) {
-    if (label[row] == kIgnoreIndex) continue;
-    check(label[row] >= 0 && label[row] < result.V, name, ": label ", label[row], " at ", index_of(row, labels.shape()),
-          " is neither in [0, ", result.V, ") nor ", kIgnoreIndex, " (ignored)");
-    ++result.counted;
-  }
-  return result;
+  const int64_t V = logits.dim(-1);
+  return {contiguous(detach(logits)), count_labels(name, labels, V, logits.device()), labels.numel(), V,
+          accumulate_dtype(logits.dtype())};
 }
 
 /// Losses of all rows, and what backward needs.
@@ -72,24 +61,53 @@ struct Losses {
   Tensor loss, kept;
 };
 
-Losses losses_of(const Checked& in) {
+Losses losses_of(const Tensor& logits, const Tensor& labels) {
   const OpScope scope("cross_entropy");
-  Losses out{empty({in.rows}, in.wide, in.logits.device()), empty({in.rows, 2}, in.wide, in.logits.device())};
-  run_forward({in.rows, in.V, in.logits.dtype(), in.logits.data(), static_cast<const int64_t*>(in.labels.data()),
-               out.loss.data(), out.kept.data()},
-              in.logits.device());
+  const int64_t rows = labels.numel(), V = logits.dim(-1);
+  const DType wide = accumulate_dtype(logits.dtype());
+  Losses out{empty({rows}, wide, logits.device()), empty({rows, 2}, wide, logits.device())};
+  run_forward({rows, V, logits.dtype(), logits.data(), static_cast<const int64_t*>(labels.data()), out.loss.data(),
+               out.kept.data()},
+              logits.device());
   return out;
 }
 
 }  // namespace
 
+CountedLabels count_labels(const char* op, const Tensor& labels, int64_t V, Device device) {
+  check(labels.dtype() == DType::i64 || labels.dtype() == DType::i32, op, ": expected labels i64 or i32, found ",
+        labels.dtype());
+  check(labels.device() == device, op, ": logits on ", device, ", labels on ", labels.device());
+  CountedLabels result{reshape(contiguous(to(detach(labels), DType::i64)), {labels.numel()})};
+  const Tensor host = to(result.labels, kCpu);
+  const auto* label = host.data<int64_t>();
+  for (int64_t row = 0; row < labels.numel(); ++row) {
+    if (label[row] == kIgnoreIndex) continue;
+    check(label[row] >= 0 && label[row] < V, op, ": label ", label[row], " at ", index_of(row, labels.shape()),
+          " is neither in [0, ", V, ") nor ", kIgnoreIndex, " (ignored)");
+    ++result.counted;
+  }
+  return result;
+}
+
+Tensor take_losses(const Tensor& logits, const Tensor& labels, double share, LogitsBecome what) {
+  const Losses losses = losses_of(logits, labels);
+  if (what == LogitsBecome::nothing) return losses.loss;
+  const Tensor one = ones({}, losses.loss.dtype(), logits.device());
+  run_backward({labels.numel(), logits.dim(-1), logits.dtype(), logits.data(),
+                static_cast<const int64_t*>(labels.data()), losses.kept.data(), logits.data(), one.data(), share},
+               logits.device());
+  logits.storage()->bump_version();
+  return losses.loss;
+}
+
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
   const Checked in = checked("cross_entropy", logits, labels);
-  const Losses losses = losses_of(in);
-  const double share = in.counted == 0 ? 0.0 : 1.0 / static_cast<double>(in.counted);
+  const Losses losses = losses_of(in.logits, in.labels.labels);
+  const double share = in.labels.share();
   return record(to(mul(sum(to(losses.loss, DType::f64)), share), in.wide), "cross_entropy", {logits},
                 [rows = in.rows, V = in.V, share, shape = logits.shape(), logits = Saved(in.logits),
-                 labels = Saved(in.labels), kept = losses.kept](const Tensor& grad, const Needs&) -> Grads {
+                 labels = Saved(in.labels.labels), kept = losses.kept](const Tensor& grad, const Needs&) -> Grads {
                   Tensor grad_logits = empty(shape, logits->dtype(), logits->device());
                   run_backward({rows, V, logits->dtype(), logits->data(), static_cast<const int64_t*>(labels->data()),
                                 kept.data(), grad_logits.data(), grad.data(), share},
@@ -103,15 +121,16 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels) {
   const Tensor one_hot = zeros({in.rows, in.V}, in.wide);
   visit_float(in.wide, "cross_entropy", [&]<class T>() {
     for (int64_t row = 0; row < in.rows; ++row)
-      if (const int64_t label = in.labels.data<int64_t>()[row]; label != kIgnoreIndex)
+      if (const int64_t label = in.labels.labels.data<int64_t>()[row]; label != kIgnoreIndex)
         one_hot.data<T>()[row * in.V + label] = convert_element<T>(1.0F);
   });
   const Tensor logs = to(reshape(log_softmax_reference(logits), {in.rows, in.V}), in.wide);
-  return sum(logs * one_hot) * (in.counted == 0 ? 0.0 : -1.0 / static_cast<double>(in.counted));
+  return sum(logs * one_hot) * -in.labels.share();
 }
 
 Tensor token_losses(const Tensor& logits, const Tensor& labels) {
-  return reshape(losses_of(checked("token_losses", logits, labels)).loss, labels.shape());
+  const Checked in = checked("token_losses", logits, labels);
+  return reshape(losses_of(in.logits, in.labels.labels).loss, labels.shape());
 }
 
 }  // namespace ratel

@@ -25,6 +25,20 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels);
 /// Loss of every position on its own, (...) f32 (f64 for f64), 0 where the label is ignored. Not differentiable.
 Tensor token_losses(const Tensor& logits, const Tensor& labels);
 
+/// For ops that end in a cross-entropy. Labels as contiguous (n) i64 on `device`, checked to be in [0, V) or ignored,
+/// and how many are not ignored.
+struct CountedLabels {
+  Tensor labels;
+  int64_t counted = 0;
+  /// What a label weighs in the mean; 0 where none counts.
+  [[nodiscard]] double share() const { return counted == 0 ? 0.0 : 1.0 / static_cast<double>(counted); }
+};
+CountedLabels count_labels(const char* op, const Tensor& labels, int64_t V, Device device);
+/// The losses (n) of contiguous logits (n, V), off the tape. With `gradient`, the logits become share times the
+/// gradient of the losses' sum.
+enum class LogitsBecome { nothing, gradient };
+Tensor take_losses(const Tensor& logits, const Tensor& labels, double share, LogitsBecome what);
+
 /// loss (rows) per position; kept (rows, 2) for backward: the row's maximum m, and sum_v exp(logits[v] - m). Apart,
 /// because m + log of the sum, rounded, would cost large logits their gradient. Both f32 (f64 for f64).
 struct CrossEntropyArgs {

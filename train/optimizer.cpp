@@ -1,21 +1,12 @@
 #include "train/optimizer.h"
 
-#include <algorithm>
 #include <cmath>
-#include <string>
 
 #include "autograd/gradient.h"
 #include "ops/adamw.h"
 #include "ops/copy.h"
-#include "ops/reduce.h"
 
 namespace ratel::train {
-namespace {
-
-constexpr double kClipEps = 1e-6;  // of torch.nn.utils.clip_grad_norm_
-
-}  // namespace
-
 Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies,
                      const TrainConfig::Optimizer& options)
     : parameters_(parameters.parameters()),
@@ -32,19 +23,19 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
 }
 
 UpdateResult Optimizer::step(double rate) {
-  std::vector<Tensor> grads;
-  for (const auto& [path, copy] : copies_) grads.push_back(grad(copy));
-  const double norm = global_norm(grads);
-  if (!std::isfinite(norm)) return {norm, false};
-  const double scale = options_.clip > 0 ? std::min(1.0, options_.clip / (norm + kClipEps)) : 1.0;
-  ++steps_;
-  const AdamWStep update{rate, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_, scale};
+  const AdamWStep update{rate, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_ + 1};
   const auto& moments = moments_.parameters();  // all m, then all v
-  for (size_t i = 0; i < parameters_.size(); ++i)
-    if (grads[i].defined())
-      adamw(parameters_[i].tensor, grads[i], moments[i].tensor, moments[parameters_.size() + i].tensor, update);
-  update_copies();
-  return {norm, true};
+  std::vector<AdamWParameter> all;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor &parameter = parameters_[i].tensor, &computed = copies_[i].tensor;
+    if (grad(computed).defined())
+      all.push_back({parameter, grad(computed), moments[i].tensor, moments[parameters_.size() + i].tensor,
+                     is_same_tensor(computed, parameter) ? Tensor() : computed});
+  }
+  const double norm = clipped_adamw(all, update, options_.clip);
+  const bool applied = std::isfinite(norm);
+  if (applied) ++steps_;
+  return {norm, applied};
 }
 
 void Optimizer::update_copies() const {

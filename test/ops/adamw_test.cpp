@@ -2,12 +2,15 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "autograd/gradient.h"
+#include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 
 using ratel::AdamWStep;
 using ratel::DType;
@@ -102,6 +105,58 @@ BOOST_AUTO_TEST_CASE(it_counts_as_a_change_and_is_deterministic) {
         return t.parameter;
       },
       "adamw");
+}
+
+BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
+  // On a GPU: more tensors than the 32 of a launch, one of two blocks of 2^15 elements and a rest, none at all.
+  std::vector<int64_t> sizes(34, 5);
+  sizes[3] = (1 << 15) + 7;
+  sizes[4] = 0;
+  const auto run = [&](ratel::Device device, DType dtype, int64_t offset, double clip) {
+    std::vector<ratel::AdamWParameter> all;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      // Those with an offset do not begin at multiples of 16 bytes.
+      const auto placed = [&](uint64_t seed, DType in) {
+        const Tensor whole = moved_to(test::randn({sizes[i] + offset}, seed, in), device);
+        return ratel::detach(ratel::slice(whole, 0, offset, sizes[i] + offset));
+      };
+      all.push_back({placed(i, dtype), placed(100 + i, dtype), placed(200 + i, dtype),
+                     placed(300 + i, dtype) * 0.0 + 1.0, i % 2 == 0 ? placed(0, DType::bf16) : Tensor()});
+    }
+    const AdamWStep step{1e-2, 0.9, 0.95, 1e-8, 0.1, 3};
+    double squares = 0;
+    std::vector<std::vector<double>> expected;
+    for (const auto& p : all)
+      for (const double g : ratel::to_vector<double>(p.grad)) squares += g * g;
+    AdamWStep scaled = step;
+    scaled.grad_scale = clip > 0 ? std::min(1.0, clip / (std::sqrt(squares) + 1e-6)) : 1;
+    for (const auto& p : all) {
+      auto value = ratel::to_vector<double>(p.parameter), m = ratel::to_vector<double>(p.m);
+      auto v = ratel::to_vector<double>(p.v);
+      plain_step(value, ratel::to_vector<double>(p.grad), m, v, scaled);
+      expected.push_back(value);
+    }
+    const double norm = clipped_adamw(all, step, clip);
+    BOOST_TEST(norm == std::sqrt(squares), boost::test_tools::tolerance(1e-12));
+    for (size_t i = 0; i < all.size(); ++i) {
+      const Tensor& p = all[i].parameter;
+      test::check_close(p, ratel::from_vector(expected[i], p.shape()), dtype == DType::f64 ? 1e-13 : 1e-6, "parameter");
+      if (all[i].copy.defined()) test::check_identical(all[i].copy, moved_to(to(p, DType::bf16), device), "copy");
+    }
+    // A norm that is not finite changes nothing.
+    const Tensor before = clone(all[3].parameter), moment = clone(all[3].m);
+    all[33].grad = all[33].grad * std::numeric_limits<double>::infinity();
+    BOOST_TEST(!std::isfinite(clipped_adamw(all, step, clip)));
+    test::check_identical(all[3].parameter, before, "parameter after infinity");
+    test::check_identical(all[3].m, moment, "moment after infinity");
+  };
+  const auto on = [&](ratel::Device device) {
+    for (const double clip : {1.0, 0.0, 1e6}) run(device, DType::f32, 0, clip);
+    run(device, DType::f32, 1, 1);
+    run(device, DType::f64, 0, 1);
+  };
+  on(ratel::kCpu);
+  test::on_gpus(on);
 }
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
