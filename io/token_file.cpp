@@ -79,7 +79,7 @@ int64_t TokenFile::token(int64_t position) const {
 void TokenFile::validate(const std::function<bool()>& stop) const {
   if (vocab_size_ == int64_t{1} << 8 * token_bytes(vocab_size_)) return;  // every id there can be
   std::vector<int64_t> ids(kPieceBytes / sizeof(int64_t));
-  for (int64_t begin = 0; begin < size_ && !(stop && stop()); begin += static_cast<int64_t>(ids.size()))
+  for (int64_t begin = 0; begin < size_ && !(begin > 0 && stop && stop()); begin += static_cast<int64_t>(ids.size()))
     read(begin, std::min(static_cast<int64_t>(ids.size()), size_ - begin), ids.data());
 }
 

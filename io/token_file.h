@@ -31,7 +31,7 @@ class TokenFile {
   /// "path:offset: ..." for an id that is not below the vocabulary size.
   void read(int64_t begin, int64_t count, int64_t* out) const;
   [[nodiscard]] int64_t token(int64_t position) const;
-  /// Reads the whole file, or up to where `stop`, polled every few MB, is true. Throws Error(input) at the first id that
+  /// Reads the whole file, or up to where `stop`, polled between pieces, is true. Throws Error(input) at the first id that
   /// is not below the vocabulary size.
   void validate(const std::function<bool()>& stop = {}) const;
 

@@ -126,7 +126,7 @@ class Session {
   RunResult train() {
     io::MetricsFile metrics(metrics_path(options_.out));
     const Observer& observer = options_.observer;
-    bool stopped = options_.stop && options_.stop();
+    bool stopped = false;
     while (!stopped && !trainer_.finished()) {
       const StepReport report = trainer_.step([&](const SkippedUpdate& skipped) {
         last_skipped_ = describe(skipped);
