@@ -16,13 +16,15 @@
 // Bytes of a bf16 element (token and channel), and at 3.0 TB/s 8 x 4096 x 2048 of them:
 //   gated_recurrence  forward 6, 134 us;   backward 10, and 4 to note the states: 313 us
 //   recurrence stage  forward 10, 224 us;  backward 16, and 0.5 for the noted states: 369 us; 0.5 more forward
-// where time is cut, 4, 6 or 10 more. Bound by memory: a thread's token costs about 25 instructions forward and 55
-// backward, a quarter of what a multiprocessor issues in that time.
+// where time is cut, each scan reads its gate and streams (backward: their gradients) once more, 4 or 6. Bound by
+// memory: at that rate 128 channels of a token take an H100's multiprocessor 98 cycles forward and 157 backward, in
+// which a thread issues about 40 and 75 instructions.
 
 #include <numbers>
 
 #include "cuda/scan_tiles.h"
 #include "cuda/scratch.h"
+#include "ops/rope.h"
 
 namespace ratel::cuda {
 
@@ -38,12 +40,21 @@ __device__ inline accumulate_t<T> scan_gate(accumulate_t<T> g) {
   }
 }
 
-/// The thread's channel of a pair turned by the pair's angle, and back: c = x cos -/+ partner sin.
+/// The same; 1 for a token behind the end, which passes on what it is given in both directions.
+template <class T, int kStreams>
+__device__ inline accumulate_t<T> gate_or_hold(accumulate_t<T> g, bool is_token) {
+  const accumulate_t<T> gate = scan_gate<T, kStreams>(g);
+  return is_token ? gate : 1;
+}
+
+/// The thread's channel of a pair, turned: the left one x cos - partner sin, the right one x cos + partner sin, and the
+/// other way around to turn back.
 template <class A>
-__device__ inline A turned(A x, const Vec<A, 2>& turn, bool back) {
+__device__ inline A turned(A x, const Vec<A, 2>& turn, Rotation rotation) {
   const A partner = shuffle_xor(x, 16);
   const bool is_left = lane_index() < 16;
-  return std::fma(x, turn.at[0], partner * (is_left != back ? -turn.at[1] : turn.at[1]));
+  const A sine = is_left == (rotation == Rotation::forward) ? -turn.at[1] : turn.at[1];
+  return std::fma(x, turn.at[0], partner * sine);
 }
 
 /// Per segment, (segments, 1 + kStreams, B, C): the product of the gates, and what each stream has at its end
@@ -92,7 +103,7 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStr
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots> place(shape);
-  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place);
+  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place, args.parts);
   const int c = place.channel(shape, thread_index().x);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
@@ -104,22 +115,27 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStr
       for (int s = 0; s < kStreams; ++s) state[s] = sums[0] * state[s] + sums[(1 + s) * channels];
     }
   }
-  ring.template for_each_tile<false>(args.parts, [&](int64_t first, int stage) {
+  ring.template for_each_tile<false>([&](int64_t first, int tokens, int stage) {
     if (args.carries != nullptr && mine)
       for (int s = 0; s < kStreams; ++s)
         args.carries[(first / kScanTile<T> * kStreams + s) * channels + channel] = state[s];
+    T* out[kStreams];
+    int written[kStreams];
+    for (int s = 0; s < kStreams; ++s) {
+      out[s] = args.out[s] + (place.b * shape.T + first) * shape.C + c;
+      written[s] = mine && args.out[s] != nullptr ? tokens : 0;
+    }
 #pragma unroll
     for (int i = 0; i < kScanTile<T>; ++i) {
-      const bool inside = first + i < place.end;
-      const A g = inside ? scan_gate<T, kStreams>(ring.value(stage, 0, i)) : A{1};
+      const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
         state[s] = g * state[s] + (1 - g) * ring.value(stage, 1 + s, i);
         A h = state[s];
         if constexpr (kSlots == Slots::pairs)
-          if (s == 0) h = turned(h, ring.turn(stage, i), false);
-        if (args.out[s] != nullptr && mine && inside)
-          args.out[s][(place.b * shape.T + first + i) * shape.C + c] = round_to<T>(h);
+          if (s == 0) h = turned(h, ring.turn(stage, i), Rotation::forward);
+        if (i < written[s]) *out[s] = round_to<T>(h);
+        out[s] += shape.C;
       }
     }
   });
@@ -133,11 +149,11 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward_sums(ScanForward<T,
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<Slots::plain> place(shape);
-  TileRing<T, 1 + kStreams, N, Slots::plain> ring(arena, shape, place);
+  TileRing<T, 1 + kStreams, N, Slots::plain> ring(arena, shape, place, args.parts);
   const int c = place.channel(shape, thread_index().x);
   A product = 1, state[kStreams] = {};
   // Every segment before the last is of whole tiles.
-  ring.template for_each_tile<false>(args.parts, [&](int64_t, int stage) {
+  ring.template for_each_tile<false>([&](int64_t, int, int stage) {
 #pragma unroll
     for (int i = 0; i < kScanTile<T>; ++i) {
       const A g = scan_gate<T, kStreams>(ring.value(stage, 0, i));
@@ -160,7 +176,7 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward(ScanBackward<T, kS
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots> place(shape);
-  TileRing<T, 1 + 2 * kStreams, N, kSlots> ring(arena, shape, place);
+  TileRing<T, 1 + 2 * kStreams, N, kSlots> ring(arena, shape, place, args.parts);
   const int c = place.channel(shape, thread_index().x);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
@@ -180,38 +196,43 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward(ScanBackward<T, kS
   };
   A next_state[kStreams];
   load_state((place.end - 1) / kTile * kTile, next_state);
-  ring.template for_each_tile<true>(args.parts, [&](int64_t first, int stage) {
+  ring.template for_each_tile<true>([&](int64_t first, int tokens, int stage) {
     A gate[kTile], before[kStreams][kTile], state[kStreams];
     for (int s = 0; s < kStreams; ++s) state[s] = next_state[s];
     load_state(first - kTile, next_state);
 #pragma unroll
     for (int i = 0; i < kTile; ++i) {
-      // A gate of one passes on what comes from behind the end.
-      gate[i] = first + i < place.end ? scan_gate<T, kStreams>(ring.value(stage, 0, i)) : A{1};
+      gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
         before[s][i] = state[s];
         state[s] = gate[i] * state[s] + (1 - gate[i]) * ring.value(stage, 1 + s, i);
       }
     }
+    T* grads[1 + kStreams];
+    int written[1 + kStreams];
+    for (int p = 0; p <= kStreams; ++p) {
+      grads[p] = args.grads[p].at(place.b, first + kTile - 1) + c;
+      written[p] = mine && args.grads[p].data != nullptr ? tokens : 0;
+    }
 #pragma unroll
     for (int i = kTile - 1; i >= 0; --i) {
-      const bool written = mine && first + i < place.end;
       const A g = gate[i];
       A grad_gate = 0;
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
         A grad = ring.value(stage, 1 + kStreams + s, i);
         if constexpr (kSlots == Slots::pairs)
-          if (s == 0) grad = turned(grad, ring.turn(stage, i), true);
+          if (s == 0) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
         const A e = grad + carried[s];
         grad_gate += e * (before[s][i] - ring.value(stage, 1 + s, i));
         carried[s] = g * e;
-        if (written && args.grads[1 + s].data != nullptr)
-          args.grads[1 + s].at(place.b, first + i)[c] = round_to<T>((1 - g) * e);
+        if (i < written[1 + s]) *grads[1 + s] = round_to<T>((1 - g) * e);
+        grads[1 + s] -= args.grads[1 + s].time;
       }
       if constexpr (kStreams == 2) grad_gate *= g * (1 - g);
-      if (written && args.grads[0].data != nullptr) args.grads[0].at(place.b, first + i)[c] = round_to<T>(grad_gate);
+      if (i < written[0]) *grads[0] = round_to<T>(grad_gate);
+      grads[0] -= args.grads[0].time;
     }
   });
   if (args.grad_initial != nullptr && mine && place.begin == 0) args.grad_initial[channel] = carried[0];
@@ -225,22 +246,22 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward_sums(ScanBackward<
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots> place(shape, 1);
-  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place);
-  TokenRows<const T> parts[1 + kStreams];
+  TokenRows<const T> parts[1 + kStreams];  // without the streams themselves
   parts[0] = args.parts[0];
   for (int s = 0; s < kStreams; ++s) parts[1 + s] = args.parts[1 + kStreams + s];
+  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place, parts);
   const int c = place.channel(shape, thread_index().x);
   A product = 1, carried[kStreams] = {};
-  ring.template for_each_tile<true>(parts, [&](int64_t first, int stage) {
+  ring.template for_each_tile<true>([&](int64_t, int tokens, int stage) {
 #pragma unroll
     for (int i = kScanTile<T> - 1; i >= 0; --i) {
-      const A g = first + i < place.end ? scan_gate<T, kStreams>(ring.value(stage, 0, i)) : A{1};
+      const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
       product *= g;
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
         A grad = ring.value(stage, 1 + s, i);
         if constexpr (kSlots == Slots::pairs)
-          if (s == 0) grad = turned(grad, ring.turn(stage, i), true);
+          if (s == 0) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
         carried[s] = g * (grad + carried[s]);
       }
     }

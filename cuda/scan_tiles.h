@@ -37,7 +37,7 @@ struct ScanShape {
 
 /// Cuts time only where the channels alone leave most of a GPU idle: its cost is a second reading.
 inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
-  constexpr int64_t kEnough = 64, kWanted = 256, kShortest = 256;  // blocks, blocks, tokens
+  constexpr int64_t kEnough = 64, kWanted = 256, kShortest = 128;  // blocks, blocks, tokens
   const auto parts = [](int64_t n, int64_t size) { return (n + size - 1) / size; };
   const int64_t blocks = parts(C, kScanThreads), busy = blocks * B;
   if (busy == 0 || busy >= kEnough || T < 2 * kShortest) return {B, T, C, blocks, 1, T};
@@ -88,29 +88,36 @@ class TileRing {
            (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTile * kRow) : 0);
   }
 
-  __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots>& place)
+  __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots>& place,
+                      const TokenRows<const T> (&parts)[kParts])
       : shape_(shape),
         place_(place),
+        parts_(parts),
         values_(arena.take<T>(kScanStages * kParts * kTile * kRow)),
-        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)) {}
+        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)) {
+    const int channel = place.channel(shape, copied_slot());
+    for (int part = 0; part < kParts; ++part)
+      from_[part] = channel < shape.C && parts[part].data != nullptr ? parts[part].at(place.b, 0) + channel : nullptr;
+  }
 
-  /// Calls body(first token, stage) for the tiles of the place, in falling order where `reverse`; the tile may be read
-  /// from the ring in that stage. A part without data reads as zeros, as do tokens and channels that there are not.
+  /// Calls body(first token, tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may
+  /// be read from the ring in that stage. A part without data reads as zeros, as do tokens and channels that there are
+  /// not.
   template <bool reverse, class F>
-  __device__ void for_each_tile(const TokenRows<const T> (&parts)[kParts], F&& body) {
+  __device__ void for_each_tile(F&& body) {
     const int tiles = static_cast<int>((place_.end - place_.begin + kTile - 1) / kTile);
     const auto first = [&](int n) { return place_.begin + static_cast<int64_t>(reverse ? tiles - 1 - n : n) * kTile; };
     for (int n = 0; n < kScanStages - 1; ++n) {
-      if (n < tiles) fetch(parts, first(n), n);
+      if (n < tiles) fetch(first(n), n);
       commit_copies();
     }
     for (int n = 0; n < tiles; ++n) {
       wait_copies<kScanStages - 2>();
       sync_block();
       // Into the stage of the tile before this one, which all have read.
-      if (const int next = n + kScanStages - 1; next < tiles) fetch(parts, first(next), next % kScanStages);
+      if (const int next = n + kScanStages - 1; next < tiles) fetch(first(next), next % kScanStages);
       commit_copies();
-      body(first(n), n % kScanStages);
+      body(first(n), tokens_from(first(n)), n % kScanStages);
     }
   }
 
@@ -125,6 +132,11 @@ class TileRing {
 
  private:
   __device__ static int row(int stage, int part, int token) { return ((stage * kParts + part) * kTile + token) * kRow; }
+  /// Of the values that this thread copies: the first slot.
+  __device__ static int copied_slot() { return thread_index().x % (kRow / N) * N; }
+  __device__ int tokens_from(int64_t first) const {
+    return place_.end - first < kTile ? static_cast<int>(place_.end - first) : kTile;
+  }
 
   template <int kVec, class E>
   __device__ static void copy(Shared<E> into, int index, const E* from, bool valid) {
@@ -134,33 +146,37 @@ class TileRing {
       copy_async_16(into, index, from, valid);
   }
 
-  __device__ void fetch(const TokenRows<const T> (&parts)[kParts], int64_t first, int stage) {
-    const int slot = thread_index().x % (kRow / N) * N, channel = place_.channel(shape_, slot);
-    const bool has_channel = channel < shape_.C;
+  /// A row of 128 takes 128 / kVec threads, so that a step of all threads brings kVec rows.
+  __device__ void fetch(int64_t first, int stage) {
+    const int tokens = tokens_from(first);
 #pragma unroll
     for (int part = 0; part < kParts; ++part)
 #pragma unroll
-      for (int token = thread_index().x / (kRow / N); token < kTile; token += N) {
-        const bool valid = has_channel && first + token < place_.end && parts[part].data != nullptr;
-        const T* from = valid ? parts[part].at(place_.b, first + token) + channel : parts[0].data;
-        copy<N>(values_, row(stage, part, token) + slot, from, valid);
+      for (int step = 0; step < kTile / N; ++step) {
+        const int token = step * N + thread_index().x / (kRow / N);
+        const bool valid = token < tokens && from_[part] != nullptr;
+        const T* from = valid ? from_[part] + (first + token) * parts_[part].time : parts_[0].data;
+        copy<N>(values_, row(stage, part, token) + copied_slot(), from, valid);
       }
     if constexpr (kSlots == Slots::pairs) {
       const int at = thread_index().x % (kRow / kTurnVec) * kTurnVec, half = static_cast<int>(shape_.half);
       const int pair = place_.pair(at / 2);
       const bool has_pair = 2 * static_cast<int64_t>(pair) < shape_.C;
       const A* const table = static_cast<const A*>(shape_.table);
+      const A* const rows = table + (first * half + pair % half) * 2 + at % 2;
 #pragma unroll
-      for (int token = thread_index().x / (kRow / kTurnVec); token < kTile; token += kTurnVec) {
-        const bool valid = has_pair && first + token < place_.end;
-        const A* from = valid ? table + ((first + token) * half + pair % half) * 2 + at % 2 : table;
-        copy<kTurnVec>(turns_, (stage * kTile + token) * kRow + at, from, valid);
+      for (int step = 0; step < kTile / kTurnVec; ++step) {
+        const int token = step * kTurnVec + thread_index().x / (kRow / kTurnVec);
+        const bool valid = has_pair && token < tokens;
+        copy<kTurnVec>(turns_, (stage * kTile + token) * kRow + at, valid ? rows + token * 2 * half : table, valid);
       }
     }
   }
 
   const ScanShape& shape_;
   const ScanPlace<kSlots>& place_;
+  const TokenRows<const T> (&parts_)[kParts];
+  const T* from_[kParts];  // of the copied slot at token 0; null where there is nothing
   Shared<T> values_;
   Shared<A> turns_;
 };

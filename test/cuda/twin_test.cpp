@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -114,6 +115,10 @@ __global__ void multiply(const bfloat16* a, const bfloat16* b, float* c, bool b_
     load_matrix_x2_transposed(fb.at, right, lane % 16 * 8);
   multiply_16x8x16(fc, fa, fb);
   for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = fc.at[i];
+}
+
+__global__ void round_each(const float* from, bfloat16* to) {
+  to[thread_index().x] = round_to<bfloat16>(from[thread_index().x]);
 }
 
 std::vector<float> counted(int n) {
@@ -230,6 +235,25 @@ BOOST_AUTO_TEST_CASE(fragments_multiply_as_matrices_do) {
            static_cast<const bfloat16*>(gpu_b.data()), static_cast<float*>(c.data()), transposed);
     test::check_close(c, from_vector(product, {16, 8}), 1e-6, transposed ? "b transposed" : "b");
   }
+}
+
+BOOST_AUTO_TEST_CASE(bf16_rounds_to_nearest_even) {
+  std::vector<float> values(kWarp, 1);
+  // Halfway cases fall to the even neighbour, others to the nearer one.
+  values[0] = 1 + 0x1p-8F;
+  values[1] = 1 + 0x3p-8F;
+  values[2] = 1 + 0x1.01p-8F;
+  values[3] = -3e38F;
+  values[4] = std::bit_cast<float>(0xffffffffu);
+  const Tensor from = on_gpu(values), to = empty({kWarp}, DType::bf16, kGpu);
+  launch({"round", 1, kWarp}, round_each, static_cast<const float*>(from.data()), static_cast<bfloat16*>(to.data()));
+  const auto rounded = to_vector<double>(to);
+  BOOST_TEST(rounded[0] == 1);
+  BOOST_TEST(rounded[1] == 1 + 0x4p-8);
+  BOOST_TEST(rounded[2] == 1 + 0x2p-8);
+  BOOST_TEST(rounded[3] == static_cast<double>(static_cast<float>(bfloat16(-3e38F))));
+  BOOST_TEST(std::isnan(rounded[4]));
+  BOOST_TEST(rounded[5] == 1);
 }
 
 }  // namespace ratel::cuda
