@@ -46,13 +46,10 @@ void attention_backward(const AttentionBackwardArgs& args, Stream stream);
 
 // The parts of these, each for any sizes (plain) or for what tensor_cores_take() (tensor_core).
 
-/// (B, H, T) each, of the type sums are kept in: delta = grad_out . out - grad_lse, and each query's own key:
-/// p = exp(s_ii - lse), ds = p (grad_out . v_i - delta) / sqrt d, which is exactly 0 where a query sees itself alone.
+/// (B, H, T) each, of the type sums are kept in: the terms of the queries' own keys, see attention_own.h.
 struct AttentionStatistics {
   void *delta, *p, *ds;
 };
-/// Writes the statistics, and the key gradients of keys that none but their own query sees.
-void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 
 namespace plain {
 void forward(const AttentionForwardArgs& args, Stream stream);
@@ -65,6 +62,7 @@ namespace tensor_core {
 bool takes(const AttentionForwardArgs& args);
 bool takes(const AttentionBackwardArgs& args);
 void forward(const AttentionForwardArgs& args, Stream stream);
+/// Also writes the statistics, and the gradients of keys that none but their own query sees.
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 }  // namespace tensor_core

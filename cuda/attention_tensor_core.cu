@@ -4,14 +4,18 @@
 // are rows D apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients
 // are rounded to bf16 for the second product, whose left operand they already lie in registers as.
 //
-// Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i). Flops a pair that meet: forward 4 d,
-// query gradients 6 d, key gradients 8 d. Bytes a token and channel: forward 8 (q, own k and v, out; 12 with a gate),
-// and 4/D for the other keys from the L2 cache; backward 26: 14 of the own terms, 8 of the query kernel, 4 and a share
-// of the key gradients of the key kernel. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
+// Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i). Backward: the query kernel begins with
+// the terms of the own keys, and writes the gradients of keys that no other query sees.
+//
+// Flops a pair that meet: forward 4 d, query gradients 6 d, key gradients 8 d. Bytes a token and channel: forward 8 (q,
+// own k and v, out; 12 with a gate), and the other keys, 4/D, from the L2 cache; backward 20 where W = 0: 10 read and 6
+// written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
+// for the first time. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
 
 #include <cmath>
 #include <limits>
 
+#include "cuda/attention_own.h"
 #include "cuda/attention_slices.h"
 #include "cuda/attention_tile.h"
 
@@ -172,15 +176,34 @@ __global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardAr
 
   const float scale = 1 / std::sqrt(static_cast<float>(d));
   const auto token = [&](int half) { return begin + smaller(fragment_row(half), rows - 1); };
-  float lse[2], delta[2];
-  for (int half = 0; half < 2; ++half) {
-    lse[half] = kLog2e * static_cast<const float*>(args.lse)[block.row + token(half)];
-    delta[half] = static_cast<const float*>(statistics.delta)[block.row + token(half)];
+  const auto out = head_rows<bfloat16>(args.out, block.b, block.h);
+  const KeyLists<int> lists(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T));
+  const bool near_are_alone = block.pattern.window == 0;
+  float lse[2], delta[2], own_ds[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {  // the four lanes that share a row
+    const int i = token(half);
+    const int64_t at = block.row + i;
+    const float lse_i = static_cast<const float*>(args.lse)[at];
+    const auto term = own_term<4, 8>(d, q[i], k[i], v[i], out[i], grad[i], lse_i,
+                                     args.grad_lse == nullptr ? 0.0f : static_cast<const float*>(args.grad_lse)[at]);
+    lse[half] = kLog2e * lse_i;
+    delta[half] = term.delta;
+    own_ds[half] = term.ds;
+    if (fragment_row(half) >= rows) continue;
+    if (lane_index() % 4 == 0) {
+      static_cast<float*>(statistics.delta)[at] = term.delta;
+      static_cast<float*>(statistics.p)[at] = term.p;
+      static_cast<float*>(statistics.ds)[at] = term.ds;
+    }
+    if (near_are_alone && lists.is_near(i)) {
+      scale_row<4, 8>(d, term.ds, q[i], head_rows<bfloat16>(args.grad_k, block.b, block.h)[i]);
+      scale_row<4, 8>(d, term.p, grad[i], head_rows<bfloat16>(args.grad_v, block.b, block.h)[i]);
+    }
   }
   FragmentC grad_q[d / 8];
   start_from_rows<d>(
-      grad_q, [&](int half) { return static_cast<const float*>(statistics.ds)[block.row + token(half)]; },
-      [&](int half) { return k[token(half)]; });
+      grad_q, [&](int half) { return own_ds[half]; }, [&](int half) { return k[token(half)]; });
 
   for (int n = 0; n < keys.count(); ++n) {
     wait_copies<0>();
@@ -351,8 +374,8 @@ bool takes(const AttentionForwardArgs& args) {
 }
 bool takes(const AttentionBackwardArgs& args) {
   return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
-         rows_are_aligned(args.grad_out) && rows_are_aligned(args.grad_q) && rows_are_aligned(args.grad_k) &&
-         rows_are_aligned(args.grad_v);
+         rows_are_aligned(args.out) && rows_are_aligned(args.grad_out) && rows_are_aligned(args.grad_q) &&
+         rows_are_aligned(args.grad_k) && rows_are_aligned(args.grad_v);
 }
 
 void forward(const AttentionForwardArgs& args, Stream stream) {

@@ -71,6 +71,7 @@ __device__ inline bfloat16 round_to_bf16(float x) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
   return y;
 }
+
 /// Two floats as the two bf16 of a register, the first in the low half, rounded to nearest even.
 __device__ inline uint32_t pack_bf16(float low, float high) {
   uint32_t pair;

@@ -2,21 +2,20 @@
 //
 //   forward    one kernel: a tile of queries begins its softmax with the queries' own keys and walks the tiles of the
 //              others (attention_keys.h)
-//   backward   own terms (below), a query-stationary kernel for grad_q, a key-stationary one for grad_k and grad_v of
-//              keys that other queries see; no atomics
+//   backward   a query-stationary kernel for grad_q, then a key-stationary one for grad_k and grad_v of keys that other
+//              queries see; no atomics. The terms of each query's own key come first (attention_own.h), in a kernel of
+//              their own (below) or as the query-stationary one's beginning
 //
 // The kernels themselves are in attention_tensor_core.cu (bf16, d = 64 and 128) and attention_plain.cu (anything else).
 //
 // Own terms: a warp takes a row and reads q, k, v, grad_out and out of it, 16 bytes a lane at a time where rows allow
 // it. Where a pattern has no window, a key that is neither dilated nor initial is seen by its own query alone, and its
-// gradients are written here. Bytes a token and channel in bf16: 10 read, 4 written; bound by memory.
+// gradients are written here. Bytes a token and channel: 20 read and 8 written in f32; bound by memory.
 
 #include "ops/dilated_attention.h"
 
-#include <cmath>
-
 #include "cuda/attention.h"
-#include "cuda/attention_keys.h"
+#include "cuda/attention_own.h"
 #include "cuda/scratch.h"
 
 namespace ratel::cuda {
@@ -24,20 +23,10 @@ namespace {
 
 constexpr int kThreads = 128;
 
-/// to = factor * from, N channels a lane at a time.
-template <int N, class T, class A>
-__device__ void scale_row(A factor, const T* from, T* to, int64_t d) {
-  for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
-    const auto values = load_vec<N>(from + c);
-    Vec<T, N> scaled;
-    for (int i = 0; i < N; ++i) scaled.at[i] = round_to<T>(factor * convert_element<A>(values.at[i]));
-    store_vec(to + c, scaled);
-  }
-}
-
 template <class T, int N>
-__global__ __launch_bounds__(kThreads, 4) void own_terms(AttentionBackwardArgs args, AttentionStatistics statistics,
-                                                         HeadGroup group, int64_t pieces) {
+__global__ __launch_bounds__(kThreads, 4) void own_terms_kernel(AttentionBackwardArgs args,
+                                                                AttentionStatistics statistics, HeadGroup group,
+                                                                int64_t pieces) {
   using A = accumulate_t<T>;
   const BlockOfHead block(group, args.shape, pieces);
   const int64_t d = args.shape.d, i = block.piece * (kThreads / kWarp) + warp_index();
@@ -45,32 +34,17 @@ __global__ __launch_bounds__(kThreads, 4) void own_terms(AttentionBackwardArgs a
   const T *q = head_rows<T>(args.q, block.b, block.h)[i], *k = head_rows<T>(args.k, block.b, block.h)[i],
           *v = head_rows<T>(args.v, block.b, block.h)[i], *out = head_rows<T>(args.out, block.b, block.h)[i],
           *grad = head_rows<T>(args.grad_out, block.b, block.h)[i];
-  // grad . v and grad . out in one order: of a query that sees itself alone both are the same bits.
-  A score = 0, grad_v = 0, grad_out = 0;
-  for (int64_t c = lane_index() * N; c < d; c += kWarp * N) {
-    const auto q_c = load_vec<N>(q + c), k_c = load_vec<N>(k + c), v_c = load_vec<N>(v + c),
-               out_c = load_vec<N>(out + c), grad_c = load_vec<N>(grad + c);
-    for (int n = 0; n < N; ++n) {
-      const A slope = convert_element<A>(grad_c.at[n]);
-      score += convert_element<A>(q_c.at[n]) * convert_element<A>(k_c.at[n]);
-      grad_v += slope * convert_element<A>(v_c.at[n]);
-      grad_out += slope * convert_element<A>(out_c.at[n]);
-    }
-  }
   const int64_t at = block.row + i;
-  const A scale = 1 / std::sqrt(static_cast<A>(d));
-  const A from_lse = args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at];
-  const A delta = warp_sum(grad_out) - from_lse;
-  const A p = std::exp(scale * warp_sum(score) - static_cast<const A*>(args.lse)[at]);
-  const A ds = scale * p * (warp_sum(grad_v) - delta);
+  const auto term = own_term<kWarp, N>(d, q, k, v, out, grad, static_cast<const A*>(args.lse)[at],
+                                       args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at]);
   if (lane_index() == 0) {
-    static_cast<A*>(statistics.delta)[at] = delta;
-    static_cast<A*>(statistics.p)[at] = p;
-    static_cast<A*>(statistics.ds)[at] = ds;
+    static_cast<A*>(statistics.delta)[at] = term.delta;
+    static_cast<A*>(statistics.p)[at] = term.p;
+    static_cast<A*>(statistics.ds)[at] = term.ds;
   }
   if (block.pattern.window == 0 && KeyLists(PatternOf<int64_t>(block.pattern), args.shape.T).is_near(i)) {
-    scale_row<N>(ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i], d);
-    scale_row<N>(p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i], d);
+    scale_row<kWarp, N>(d, term.ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i]);
+    scale_row<kWarp, N>(d, term.p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i]);
   }
 }
 
@@ -80,9 +54,7 @@ bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
          x.time % kPerVec<T> == 0;
 }
 
-}  // namespace
-
-void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
+void own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   visit_float(args.shape.dtype, "attention", [&]<class T>() {
     bool vectors = true;
     for (const AttentionOperand& rows :
@@ -92,12 +64,14 @@ void attention_own_terms(const AttentionBackwardArgs& args, const AttentionStati
     for_each_head_group(args.shape, [&](const HeadGroup& group) {
       const Launch how{"attention_own_terms", args.shape.B * group.count * pieces, kThreads, 0, stream};
       if (vectors)
-        launch(how, own_terms<T, kPerVec<T>>, args, statistics, group, pieces);
+        launch(how, own_terms_kernel<T, kPerVec<T>>, args, statistics, group, pieces);
       else
-        launch(how, own_terms<T, 1>, args, statistics, group, pieces);
+        launch(how, own_terms_kernel<T, 1>, args, statistics, group, pieces);
     });
   });
 }
+
+}  // namespace
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
@@ -111,11 +85,11 @@ void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   const auto bytes = static_cast<int64_t>(size_of(accumulate_dtype(args.shape.dtype)));
   const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);
   const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
-  attention_own_terms(args, statistics, stream);
   if (tensor_core::takes(args)) {
     tensor_core::query_gradients(args, statistics, stream);
     tensor_core::key_gradients(args, statistics, stream);
   } else {
+    own_terms(args, statistics, stream);
     plain::query_gradients(args, statistics, stream);
     plain::key_gradients(args, statistics, stream);
   }

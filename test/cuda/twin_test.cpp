@@ -121,6 +121,12 @@ __global__ void round_each(const float* from, bfloat16* to) {
   to[thread_index().x] = round_to<bfloat16>(from[thread_index().x]);
 }
 
+/// A lane's number and its negative as one register.
+__global__ void round_pairs(const float* from, uint32_t* to) {
+  const float value = from[thread_index().x];
+  to[thread_index().x] = pack_bf16(value, -value);
+}
+
 std::vector<float> counted(int n) {
   std::vector<float> values;
   for (int i = 0; i < n; ++i) values.push_back(static_cast<float>(i));
@@ -254,6 +260,15 @@ BOOST_AUTO_TEST_CASE(bf16_rounds_to_nearest_even) {
   BOOST_TEST(rounded[3] == static_cast<double>(static_cast<float>(bfloat16(-3e38F))));
   BOOST_TEST(std::isnan(rounded[4]));
   BOOST_TEST(rounded[5] == 1);
+
+  const Tensor pairs = empty({kWarp, 2}, DType::bf16, kGpu);
+  launch({"round_pairs", 1, kWarp}, round_pairs, static_cast<const float*>(from.data()),
+         static_cast<uint32_t*>(pairs.data()));
+  const auto both = to_vector<double>(pairs);
+  for (const size_t i : {0, 1, 2, 3, 5}) {
+    BOOST_TEST(both[2 * i] == rounded[i]);
+    BOOST_TEST(both[2 * i + 1] == -rounded[i]);
+  }
 }
 
 }  // namespace ratel::cuda
