@@ -1,6 +1,7 @@
 // Runs from config to checkpoint on every device and in bf16.
 
 #include "io/metrics_file.h"
+#include "ops/concat.h"
 #include "test/support/devices.h"
 #include "test/train/tiny_run.h"
 
@@ -15,12 +16,12 @@ struct Fixture {
   test::TemporaryFolder folder;
   Fixture() { test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1)); }
 
-  /// Six joint steps of a micro model into a folder of this name.
+  /// Four joint steps of a micro model into a folder of this name.
   train::TrainOptions options(const std::string& name, std::vector<std::string> overrides) {
     train::TrainConfig config = test::tiny_config();
     config.model.channels = 16;
     config.data.seq_len = 16;
-    config.train.steps = 6;
+    config.train.steps = 4;
     config.train.checkpoint_every = 2;
     train::TrainOptions result;
     result.config = test::write_config(folder / (name + ".toml"), config);
@@ -53,7 +54,7 @@ struct Fixture {
     auto second = options(name, overrides);
     second.start = train::Start::resume;
     train::train_run(second);
-    test::check_same_run(folder / (name + "_whole"), folder / name, 6, name);
+    test::check_same_run(folder / (name + "_whole"), folder / name, 4, name);
   }
 };
 
@@ -64,7 +65,7 @@ std::string on(ratel::Device device) { return ratel::concat_text("train.device="
 BOOST_FIXTURE_TEST_CASE(bf16_trains_like_f32_with_f32_masters, Fixture) {
   const Tensor f32 = losses("f32", {}), bf16 = losses("bf16", {"train.dtype=bf16"});
   test::check_close(bf16, f32, 0x1p-7, "losses");
-  const std::string checkpoint = train::checkpoint_path(folder / "bf16", 6);
+  const std::string checkpoint = train::checkpoint_path(folder / "bf16", 4);
   for (const char* name : {"/model.safetensors", "/optimizer.safetensors"}) {
     const auto file = ratel::io::SafetensorsFile::open(checkpoint + name);
     for (const auto& entry : file.entries()) BOOST_TEST((entry.dtype == DType::f32));
@@ -76,16 +77,20 @@ BOOST_FIXTURE_TEST_CASE(a_gpu_trains_like_the_cpu, Fixture) {
   int runs = 0;
   test::on_gpus([&](ratel::Device device) {
     for (const char* dtype : {"f32", "bf16"}) {
-      test::RoundingErrors errors;
-      for (const char* seed : {"1", "2", "3"}) {
+      // The 2x rule on the worst of all losses: they are too few for its rows.
+      std::vector<Tensor> fast, plain, exact;
+      for (const char* seed : {"1", "2"}) {
         const auto run = [&](const std::string& place, const std::string& in) {
           return losses("run" + std::to_string(++runs),
                         {place, "train.dtype=" + in, std::string("train.seed=") + seed});
         };
-        const Tensor fast = run(on(device), dtype), exact = run("train.device=cpu", "f64");
-        errors.add(fast, run("train.device=cpu", dtype), exact);
+        fast.push_back(run(on(device), dtype));
+        plain.push_back(run("train.device=cpu", dtype));
+        exact.push_back(run("train.device=cpu", "f64"));
       }
-      errors.check(std::string("losses in ") + dtype);
+      const double ours = test::relative_error(concat(fast, 0), concat(exact, 0));
+      const double theirs = test::relative_error(concat(plain, 0), concat(exact, 0));
+      BOOST_TEST(ours <= 2 * theirs, dtype << ": " << ours << " on the GPU, " << theirs << " on the CPU");
       check_resumes(std::string("resumed_") + dtype, {on(device), std::string("train.dtype=") + dtype});
     }
   });
