@@ -14,8 +14,7 @@ std::vector<Device> devices();
 /// Counts a case that could not run on a GPU, and why; the reasons and their counts are printed as the program ends.
 void note_skipped(const std::string& reason);
 
-/// Calls f for every GPU. Where there is none in a build with CUDA, or an op says that it has no CUDA kernel, the case
-/// is counted as skipped.
+/// Calls f for every GPU. Where there is none in a build with CUDA, the case is counted as skipped.
 void on_gpus(const std::function<void(Device)>& f);
 
 }  // namespace ratel::test
