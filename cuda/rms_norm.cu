@@ -138,8 +138,8 @@ void run_backward(const RmsNormBackwardArgs& args, Stream stream) {
   else
     launch({"rms_norm_backward", pieces, kThreads, scratch, stream}, backward<T, N, Sums::global>, args, rows,
            sums.get());
-  launch({"rms_norm_add_pieces", (args.C + kThreads - 1) / kThreads, kThreads, 0, stream}, add_pieces<A>, pieces, args.C,
-         sums.get(), static_cast<A*>(args.grad_weight));
+  launch({"rms_norm_add_pieces", (args.C + kThreads - 1) / kThreads, kThreads, 0, stream}, add_pieces<A>, pieces,
+         args.C, sums.get(), static_cast<A*>(args.grad_weight));
 }
 
 }  // namespace

@@ -31,8 +31,8 @@ class TokenFile {
   /// "path:offset: ..." for an id that is not below the vocabulary size.
   void read(int64_t begin, int64_t count, int64_t* out) const;
   [[nodiscard]] int64_t token(int64_t position) const;
-  /// Reads the whole file, or up to where `stop`, polled between pieces, is true. Throws Error(input) at the first id that
-  /// is not below the vocabulary size.
+  /// Reads the whole file, or up to where `stop`, polled between pieces, is true. Throws Error(input) at the first id
+  /// that is not below the vocabulary size.
   void validate(const std::function<bool()>& stop = {}) const;
 
   /// 64 hexadecimal digits that tell this data from other data when a run resumes: SHA-256 of the size and of 64 blocks
