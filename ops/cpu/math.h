@@ -157,11 +157,11 @@ struct Lanewise {
     return f(x...);
   }
   template <class Packet>
-  Packet packetOp(const Packet& x) const {
+  [[nodiscard]] Packet packetOp(const Packet& x) const {
     return f(x);
   }
   template <class Packet>
-  Packet packetOp(const Packet& x, const Packet& y) const {
+  [[nodiscard]] Packet packetOp(const Packet& x, const Packet& y) const {
     return f(x, y);
   }
 };
