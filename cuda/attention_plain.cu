@@ -13,6 +13,7 @@
 
 #include "cuda/attention_keys.h"
 #include "cuda/attention_slices.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda::plain {
 namespace {
@@ -150,9 +151,6 @@ template <class A>
 int64_t chunks_of(int64_t d) {
   return tiles_of(d, kChannels<A>);
 }
-
-__device__ float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
-__device__ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 template <class A>
 constexpr size_t kForwardShared = 3 * shared_size<A>(kTile* kPitch) + 2 * shared_size<A>(kTile);

@@ -18,6 +18,7 @@
 #include "cuda/attention_own.h"
 #include "cuda/attention_slices.h"
 #include "cuda/attention_tile.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda::tensor_core {
 namespace {
@@ -142,8 +143,7 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
     if (gated.data == nullptr) return;
     const auto gates = load_vec<8>(gate[begin + r] + channel);
     for (int i = 0; i < 8; ++i)
-      values.at[i] =
-          bfloat16(static_cast<float>(values.at[i]) / (1 + fast_exp2(-kLog2e * static_cast<float>(gates.at[i]))));
+      values.at[i] = bfloat16(static_cast<float>(values.at[i]) * fast_sigmoid(static_cast<float>(gates.at[i])));
     store_vec(gated[begin + r] + channel, values);
   });
 }

@@ -11,12 +11,11 @@
 
 #include "ops/recurrent_attention.h"
 
-#include <cmath>
-
 #include "cuda/attention.h"
 #include "cuda/device.h"
 #include "cuda/recurrent_attention_stages.h"
 #include "cuda/scratch.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
 namespace {
@@ -112,7 +111,7 @@ __global__ __launch_bounds__(kThreads) void ungate(RecurrentAttentionBackwardArg
     const auto o_c = load_vec<N>(o + c), a_c = load_vec<N>(a + c), grad_c = load_vec<N>(grad + c);
     Vec<T, N> da, d_o;
     for (int i = 0; i < N; ++i) {
-      const A s = 1 / (1 + std::exp(-convert_element<A>(o_c.at[i]))), slope = convert_element<A>(grad_c.at[i]) * s;
+      const A s = sigmoid(convert_element<A>(o_c.at[i])), slope = convert_element<A>(grad_c.at[i]) * s;
       da.at[i] = round_to<T>(slope);
       d_o.at[i] = round_to<T>(slope * convert_element<A>(a_c.at[i]) * (1 - s));
     }

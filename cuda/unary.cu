@@ -7,15 +7,11 @@
 #include <numbers>
 
 #include "cuda/elementwise.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
 namespace {
 
-template <class A>
-__device__ A logistic(A x) {
-  const A e = std::exp(-std::abs(x));  // never overflows
-  return x < 0 ? e / (1 + e) : 1 / (1 + e);
-}
 /// (1 + erf(x / sqrt 2)) / 2, by erfc, which keeps its digits where the sum would cancel.
 template <class A>
 __device__ A normal_share(A x) {
@@ -37,7 +33,7 @@ struct Log {
 struct Sigmoid {
   template <class A>
   __device__ A operator()(A x) const {
-    return logistic(x);
+    return sigmoid(x);
   }
 };
 struct Relu {
@@ -49,7 +45,7 @@ struct Relu {
 struct Silu {
   template <class A>
   __device__ A operator()(A x) const {
-    return x * logistic(x);
+    return x * sigmoid(x);
   }
 };
 struct Gelu {
@@ -75,7 +71,7 @@ struct LogGradient {
 struct SigmoidGradient {
   template <class A>
   __device__ A operator()(A x, A grad) const {
-    return grad * (logistic(x) * logistic(-x));
+    return grad * (sigmoid(x) * sigmoid(-x));
   }
 };
 struct ReluGradient {
@@ -87,7 +83,7 @@ struct ReluGradient {
 struct SiluGradient {
   template <class A>
   __device__ A operator()(A x, A grad) const {
-    return grad * (logistic(x) * (1 + x * logistic(-x)));
+    return grad * (sigmoid(x) * (1 + x * sigmoid(-x)));
   }
 };
 struct GeluGradient {
