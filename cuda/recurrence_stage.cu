@@ -3,13 +3,14 @@
 
 #include "cuda/recurrence_scan.h"
 #include "cuda/recurrent_attention_stages.h"
+#include "ops/recurrent_attention.h"
 
 namespace ratel::cuda {
 namespace {
 
 constexpr const char* kName = "recurrence_stage";
 
-enum class Part { key = 2, value = 3, gate = 4 };
+using Part = ProjectionPart;
 
 /// A part of (B, T, 5C).
 template <class T>

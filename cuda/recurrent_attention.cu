@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-enum class Part { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
+using Part = ProjectionPart;
 
 /// The sizes of a layer, and where its parts are in the projection.
 struct Layer {

@@ -31,6 +31,9 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
 Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
                                      Recurrence recurrence = Recurrence::gated, double rope_base = 10000.0);
 
+/// The C channels of a token's projection that begin at C times this.
+enum class ProjectionPart { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
+
 /// Kept for backward: attention (B, T, C), before the output gate, in dtype; lse (B, H, T) in f32 (f64 for f64).
 struct RecurrentAttentionArgs {
   int64_t B, T, C, H;

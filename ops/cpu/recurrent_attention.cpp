@@ -18,7 +18,7 @@
 namespace ratel::cpu {
 namespace {
 
-enum class Part { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
+using Part = ProjectionPart;
 
 /// The projection's rows by part, and the layer's sizes.
 template <class T>
