@@ -269,35 +269,30 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward_sums(ScanBackward<
   for (int s = 0; s < kStreams; ++s) sums[(1 + s) * shape.B * shape.C] = carried[s];
 }
 
-/// Runs the one or two launches of a scan.
-template <class T, int kStreams, int N>
-void run_scan(const char* name, ScanForward<T, kStreams> args, Stream stream) {
-  using A = accumulate_t<T>;
+/// The launches of a scan: where time is cut, the sums of all segments but one, and then the scan itself.
+template <int kStreams, class Args>
+void launch_scan(const char* name, Args args, void (*sum)(Args), size_t sum_bytes, void (*scan)(Args), size_t bytes,
+                 Stream stream) {
   const ScanShape& shape = args.shape;
+  const int64_t step = shape.B * shape.C;
   const bool is_cut = shape.segments > 1;
-  const Scratch<A> sums(is_cut ? shape.segments * (1 + kStreams) * shape.B * shape.C : 0, stream);
-  args.sums = {sums.get(), shape.B * shape.C};
-  if (is_cut)
-    launch({name, shape.grid() - shape.blocks * shape.B, kScanThreads,
-            TileRing<T, 1 + kStreams, N, Slots::plain>::bytes(), stream},
-           scan_forward_sums<T, kStreams, N>, args);
-  launch({name, shape.grid(), kScanThreads, TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream},
-         scan_forward<T, kStreams, N>, args);
+  const Scratch<typename Args::A> sums(is_cut ? shape.segments * (1 + kStreams) * step : 0, stream);
+  args.sums = {sums.get(), step};
+  if (is_cut) launch({name, shape.grid() - shape.blocks * shape.B, kScanThreads, sum_bytes, stream}, sum, args);
+  launch({name, shape.grid(), kScanThreads, bytes, stream}, scan, args);
 }
 
 template <class T, int kStreams, int N>
-void run_scan(const char* name, ScanBackward<T, kStreams> args, Stream stream) {
-  using A = accumulate_t<T>;
-  const ScanShape& shape = args.shape;
-  const bool is_cut = shape.segments > 1;
-  const Scratch<A> sums(is_cut ? shape.segments * (1 + kStreams) * shape.B * shape.C : 0, stream);
-  args.sums = {sums.get(), shape.B * shape.C};
-  if (is_cut)
-    launch({name, shape.grid() - shape.blocks * shape.B, kScanThreads,
-            TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream},
-           scan_backward_sums<T, kStreams, N>, args);
-  launch({name, shape.grid(), kScanThreads, TileRing<T, 1 + 2 * kStreams, N, kScanSlots<kStreams>>::bytes(), stream},
-         scan_backward<T, kStreams, N>, args);
+void run_scan(const char* name, const ScanForward<T, kStreams>& args, Stream stream) {
+  launch_scan<kStreams>(name, args, scan_forward_sums<T, kStreams, N>,
+                        TileRing<T, 1 + kStreams, N, Slots::plain>::bytes(), scan_forward<T, kStreams, N>,
+                        TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
+}
+template <class T, int kStreams, int N>
+void run_scan(const char* name, const ScanBackward<T, kStreams>& args, Stream stream) {
+  launch_scan<kStreams>(name, args, scan_backward_sums<T, kStreams, N>,
+                        TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), scan_backward<T, kStreams, N>,
+                        TileRing<T, 1 + 2 * kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
 }
 
 /// States noted for backward, in numbers of A.
