@@ -30,11 +30,10 @@ namespace ratel::cuda {
 /// The gate of a scan of kStreams tensors: with two it comes before its sigmoid, and the first stream rotates.
 template <class T, int kStreams>
 __device__ inline accumulate_t<T> scan_gate(accumulate_t<T> g) {
-  if constexpr (kStreams == 1) return g;
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return fast_sigmoid(g);
+  if constexpr (kStreams == 1)
+    return g;
   else
-    return sigmoid(g);
+    return sigmoid_for<T>(g);
 }
 
 /// The same; 1 for a token behind the end, which passes on what it is given in both directions.
