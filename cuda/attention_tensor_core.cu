@@ -17,6 +17,7 @@
 
 #include "cuda/attention_own.h"
 #include "cuda/attention_slices.h"
+#include "cuda/attention_sources.h"
 #include "cuda/attention_tile.h"
 #include "cuda/sigmoid.h"
 
@@ -37,8 +38,8 @@ constexpr size_t rows_size(int rows) {
 }
 
 /// Scores of the keys that their queries, from `begin` on, do not see become -inf.
-template <int N>
-__device__ void hide_unseen(FragmentC (&scores)[N / 8], const KeyTile<int>& tile, int begin) {
+template <int N, class Tile>
+__device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int begin) {
   if (tile.is_seen_whole_by(begin, N)) return;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -52,22 +53,37 @@ __device__ void hide_unseen(FragmentC (&scores)[N / 8], const KeyTile<int>& tile
   }
 }
 
+/// The block's rows of a result from the r-th on become zeros.
 template <int d>
+__device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
+  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
+    const int r = i / (d / 8), channel = i % (d / 8) * 8;
+    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
+  }
+}
+
+template <int d, class Source>
 __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardArgs args, HeadGroup group,
-                                                               int64_t tiles) {
+                                                               int64_t tiles, Source source) {
   SharedArena arena;
   const RowTile<d> queries(arena, kTileRows), key_tiles(arena, 2 * kKeys), value_tiles(arena, 2 * kKeys);
   const BlockOfHead block(group, args.shape, tiles);
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
-  const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
+  const int rows = static_cast<int>(smaller(kTileRows, source.tokens(args.shape, block.b) - begin));
+  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
+             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
+  if constexpr (!std::is_same_v<Source, CallKeys>) {
+    clear_rows<d>(gated, begin, rows, args.shape.T);
+    if (rows <= 0) return;
+  }
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
              v = head_rows<bfloat16>(args.v, block.b, block.h);
-  const KeyTiles<kKeys, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
+  const typename Source::template Tiles<kKeys, int, bfloat16> keys(source, group, block, begin, begin + rows, k, v);
   const auto begin_load = [&](int n) {
-    const KeyTile<int> tile = keys[n];
+    const auto from = keys.with_rows(n);
     const int into = n % 2 * kKeys;
-    key_tiles.behind(into).begin_load(kKeys, tile.count, k[tile.first], k.step * tile.step);
-    value_tiles.behind(into).begin_load(kKeys, tile.count, v[tile.first], v.step * tile.step);
+    key_tiles.behind(into).begin_load(kKeys, from.tile.count, from.keys.data, from.keys.step);
+    value_tiles.behind(into).begin_load(kKeys, from.tile.count, from.values.data, from.values.step);
     commit_copies();
   };
   queries.begin_load(kTileRows, rows, q[begin], q.step);
@@ -134,8 +150,6 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
   }
   wait_copies<0>();
   sync_block();
-  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
-             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
   const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
   store_rows<d>(out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
     if (r >= rows) return;
@@ -366,11 +380,25 @@ void visit_width(int64_t d, F&& f) {
     f.template operator()<128>();
 }
 
+template <class Source>
+void launch_forward(const char* name, const AttentionForwardArgs& args, const HeadGroup& group, const Source& source,
+                    Stream stream) {
+  const int64_t tiles = tiles_of(args.shape.T, kTileRows);
+  visit_width(args.shape.d, [&]<int d>() {
+    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kKeys);
+    launch({name, args.shape.B * group.count * tiles, kTileThreads, kShared, stream}, forward_kernel<d, Source>, args,
+           group, tiles, source);
+  });
+}
+
 }  // namespace
 
 bool takes(const AttentionForwardArgs& args) {
   return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
          rows_are_aligned(args.out) && rows_are_aligned(args.gate) && rows_are_aligned(args.gated);
+}
+bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
+  return takes(args) && cache.capacity < int64_t{1} << 29 && is_vectorisable<bfloat16>(0, cache.keys, cache.values);
 }
 bool takes(const AttentionBackwardArgs& args) {
   return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
@@ -379,13 +407,14 @@ bool takes(const AttentionBackwardArgs& args) {
 }
 
 void forward(const AttentionForwardArgs& args, Stream stream) {
-  const int64_t tiles = tiles_of(args.shape.T, kTileRows);
-  visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kKeys);
-    for_each_head_group(args.shape, [&](const HeadGroup& group) {
-      launch({"attention_forward_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
-             forward_kernel<d>, args, group, tiles);
-    });
+  for_each_head_group(args.shape, [&](const HeadGroup& group) {
+    launch_forward("attention_forward_tensor_core", args, group, CallKeys(), stream);
+  });
+}
+
+void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
+  for_each_cached_group(args.shape, cache, [&](const HeadGroup& group, const CachedKeys& keys) {
+    launch_forward("cached_attention_forward_tensor_core", args, group, keys, stream);
   });
 }
 

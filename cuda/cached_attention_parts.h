@@ -12,8 +12,8 @@
 
 namespace ratel::cuda {
 
-/// One new token a sequence, and several.
-void cached_decode(const CachedAttentionArgs& args, Stream stream);
+/// One new token a sequence, the one at row t, after those before it; and several.
+void cached_decode(const CachedAttentionArgs& args, int64_t t, Stream stream);
 void cached_prefill(const CachedAttentionArgs& args, Stream stream);
 
 /// The slots of so many heads travel with a launch.
@@ -28,17 +28,20 @@ struct CachedHeads {
   } heads[kCachedHeadsPerLaunch];
 };
 
+/// On the host: the heads from `first` on that fit a launch.
+inline CachedHeads cached_heads(const CachedAttentionArgs& args, int64_t first) {
+  CachedHeads group;
+  group.first = first;
+  group.count = static_cast<int>(std::min<int64_t>(kCachedHeadsPerLaunch, args.H - first));
+  for (int h = 0; h < group.count; ++h)
+    group.heads[h] = {CacheSlots(args.patterns[first + h], args.capacity), args.slots_before[first + h]};
+  return group;
+}
+
 /// On the host: calls f(heads) for every group of heads.
 template <class F>
 void for_each_cached_group(const CachedAttentionArgs& args, F&& f) {
-  for (int64_t first = 0; first < args.H; first += kCachedHeadsPerLaunch) {
-    CachedHeads group;
-    group.first = first;
-    group.count = static_cast<int>(std::min<int64_t>(kCachedHeadsPerLaunch, args.H - first));
-    for (int h = 0; h < group.count; ++h)
-      group.heads[h] = {CacheSlots(args.patterns[first + h], args.capacity), args.slots_before[first + h]};
-    f(group);
-  }
+  for (int64_t first = 0; first < args.H; first += kCachedHeadsPerLaunch) f(cached_heads(args, first));
 }
 
 /// Half turns a token for the channel pairs c of a head, base^(-2c/d) / pi, as products of two powers that the host

@@ -42,6 +42,7 @@ __device__ accumulate_t<T> exp2_of(accumulate_t<T> x) {
 /// What a launch is told beside the op's arguments.
 struct Decode {
   CachedAttentionArgs args;
+  int64_t t;      // of the new tokens
   int64_t width;  // of a projection
   int lanes;      // that share a key: a power of two
   int splits;
@@ -126,11 +127,12 @@ struct Token {
         d(static_cast<int>(decode.args.C / decode.args.H)),
         b(index / heads.count),
         h(heads.first + index % heads.count),
-        position(decode.args.lengths[b]),
+        position(decode.args.lengths[b] + decode.t),
         first_row(b * decode.slots_of_sequence + heads.heads[index % heads.count].before),
         slots(heads.heads[index % heads.count].slots),
-        is_there(decode.args.counts[b] > 0),
-        projection(static_cast<const T*>(decode.args.projection) + b * decode.width + h * d),
+        is_there(decode.t < decode.args.counts[b]),
+        projection(static_cast<const T*>(decode.args.projection) + (b * decode.args.n + decode.t) * decode.width +
+                   h * d),
         q(arena.take<A>(d)),
         key(arena.take<A>(d)),
         value(arena.take<A>(d)) {}
@@ -138,7 +140,7 @@ struct Token {
   __device__ A at(Part part, int channel) const {
     return convert_element<A>(projection[static_cast<int64_t>(part) * how.args.C + channel]);
   }
-  __device__ T* out() const { return static_cast<T*>(how.args.out) + b * how.args.C + h * d; }
+  __device__ T* out() const { return static_cast<T*>(how.args.out) + (b * how.args.n + how.t) * how.args.C + h * d; }
 
   /// Step 1, of it all or the query alone, which is scaled so that scores are powers of two.
   enum class Begin { all, query };
@@ -195,7 +197,7 @@ struct Token {
     if (how.args.state == nullptr) return x;
     A& state = static_cast<A*>(how.args.state)[(2 * b + state_of_sequence) * how.args.C + h * d + channel];
     const A g = sigmoid_for<T>(at(Part::gate, channel));
-    return state = (position == 0 ? A{0} : g * state) + (1 - g) * x;
+    return state = g * state + (1 - g) * x;
   }
   __device__ A step_key(int channel) const { return step(0, Part::key, channel); }
   __device__ A step_value(int channel) const { return step(1, Part::value, channel); }
@@ -216,8 +218,6 @@ class KeyGroup {
   /// Keys [begin, end) of the list are shared by all groups of the block.
   __device__ void attend(const VisibleSlots& visible, int64_t begin, int64_t end) {
     const int groups = kWarp / lanes_;  // of a warp, whose lanes take the same steps
-    const T *keys = static_cast<const T*>(token_.how.args.keys),
-            *values = static_cast<const T*>(token_.how.args.values);
     for (int64_t first = begin + warp_index() * groups * kKeys; first < end; first += kWarps * groups * kKeys) {
       int64_t row[kKeys];
       bool is_key[kKeys];
@@ -357,7 +357,7 @@ int64_t splits_for(const CachedAttentionArgs& args, const CachedHeads& heads) {
 }
 
 template <class T, int N, int kPieces>
-void run(const CachedAttentionArgs& args, Stream stream) {
+void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
   using A = accumulate_t<T>;
   const int64_t d = args.C / args.H;
   int lanes = 1;
@@ -367,6 +367,7 @@ void run(const CachedAttentionArgs& args, Stream stream) {
     const Scratch<A> statistics(splits == 1 ? 0 : blocks * splits * 2, stream),
         sums(splits == 1 ? 0 : blocks * splits * d, stream);
     const Decode how{args,
+                     t,
                      projection_width(args),
                      lanes,
                      static_cast<int>(splits),
@@ -387,16 +388,16 @@ void run(const CachedAttentionArgs& args, Stream stream) {
 
 }  // namespace
 
-void cached_decode(const CachedAttentionArgs& args, Stream stream) {
+void cached_decode(const CachedAttentionArgs& args, int64_t t, Stream stream) {
   visit_float(args.dtype, "cached_attention", [&]<class T>() {
     constexpr int N = kPerVec<T>, kMostPieces = 1024 / kWarp;
     const int64_t d = args.C / args.H;
     if (!is_vectorisable<T>(d, args.keys, args.values))
-      run<T, 1, kMostPieces>(args, stream);
+      run<T, 1, kMostPieces>(args, t, stream);
     else if (d <= kWarp * N)
-      run<T, N, 1>(args, stream);
+      run<T, N, 1>(args, t, stream);
     else
-      run<T, N, kMostPieces / N>(args, stream);
+      run<T, N, kMostPieces / N>(args, t, stream);
   });
 }
 

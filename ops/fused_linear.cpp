@@ -20,7 +20,7 @@ Shape check_arguments(const Tensor& x, const Tensor& weight, const LinearFusion&
         ": expected x (..., K) and a weight (N, K), found ", x.shape(), " and ", weight.shape());
   check(is_float(x.dtype()), kName, ": expected a float dtype, found ", x.dtype());
   Shape out = x.shape();
-  out[-1] = weight.dim(0);
+  out.set(-1, weight.dim(0));
   const auto check_like_x = [&](const char* name, const Tensor& of, const Shape& expected) {
     check(of.shape() == expected && of.dtype() == x.dtype() && of.device() == x.device(), kName, ": expected ", name,
           ' ', expected, " in ", x.dtype(), " on ", x.device(), ", found ", of.shape(), " in ", of.dtype(), " on ",
@@ -71,7 +71,7 @@ Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& f
 }
 
 Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
-  const Shape shape = check_arguments(x, weight, fusion);
+  check_arguments(x, weight, fusion);
   const Tensor in = fusion.norm_weight.defined() ? rms_norm(x, fusion.norm_weight, fusion.norm_eps) : x;
   const Tensor product = matmul_nt(in, weight);
   const Tensor active = fusion.activation == Activation::gelu ? gelu(product) : product;
