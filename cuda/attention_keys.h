@@ -51,6 +51,13 @@ struct BlockOfHead {
   }
 };
 
+/// On the host: may rows of d channels be read 16 bytes at a time?
+template <class T>
+bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
+  constexpr int64_t N = kPerVec<T>;
+  return is_vectorisable<T>(d, x.data) && x.batch % N == 0 && x.head % N == 0 && x.time % N == 0;
+}
+
 /// Rows of one head: row t begins at data + t * step.
 template <class T>
 struct HeadRows {
@@ -130,6 +137,10 @@ struct KeyTile {
   }
   __device__ bool leaves_out(int position) const {
     return position >= left_out && (position - left_out) % left_out_step == 0;
+  }
+  /// True where the key at that position is seen by a query that sees `seen`.
+  __device__ bool shows(int position, const Range& seen) const {
+    return position >= seen.low && position < seen.high && !leaves_out(position);
   }
   /// True where queries from i on see a whole tile of n keys.
   __device__ bool is_seen_whole_by(I i, int n) const {
