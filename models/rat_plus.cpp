@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/checkpoint.h"
+#include "ops/cached_attention.h"
 
 namespace ratel {
 namespace {
@@ -112,14 +113,12 @@ int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern,
   check(T >= 0 && element_bytes >= 1, "kv_cache_bytes: expected T >= 0 and element_bytes >= 1, found ", T, " and ",
         element_bytes);
   const int64_t d = config.channels / config.heads;
+  const int64_t exact_bytes = element_bytes == 8 ? 8 : 4;
   int64_t total = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const HeadPatterns& patterns = pattern.of_layer(layer, config.layers);
-    int64_t keys = 0;
-    for (int64_t head = 0; head < config.heads; ++head)
-      keys += visible_keys(patterns[patterns.size() == 1 ? 0 : static_cast<size_t>(head)], T);
-    total += 2 * keys * d * element_bytes;
-    if (config.recurrence == Recurrence::gated) total += 2 * config.channels * int64_t{sizeof(float)};
+    for (const Pattern& p : one_a_head(pattern.of_layer(layer, config.layers), config.heads))
+      total += 2 * cache_slots(p, T) * d * element_bytes + summary_rows(p, T) * d * exact_bytes;
+    if (config.recurrence == Recurrence::gated) total += 2 * config.channels * exact_bytes;
   }
   return total;
 }

@@ -51,8 +51,9 @@ ModelPattern parse_model_pattern(std::span<const int64_t> dilation, std::span<co
 /// "D=16 W=0 S=0"; layers are parted by " | ", heads by ", ".
 std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern);
 
-/// Bytes of the KV cache of one sequence of T tokens at `element_bytes` an element: keys and values of the visible keys
-/// of every layer and head, and the recurrent state in f32. Throws Error where the pattern does not fit the model.
+/// Bytes of the KV cache of one sequence of up to T tokens at `element_bytes` an element: in every layer and head a key
+/// and a value in each of cache_slots(pattern, T) slots, the recurrent state in f32 (f64 for elements of 8 bytes), and
+/// in the same what top-k blocks keep of a block. Throws Error where the pattern does not fit the model.
 int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes);
 
 /// What backward computes again instead of keeping: with `blocks`, a block's inside costs memory only while its

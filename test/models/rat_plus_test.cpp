@@ -154,8 +154,8 @@ BOOST_AUTO_TEST_CASE(cache_sizes) {
   const int64_t state = 2 * 2 * 16 * 4;
   BOOST_TEST(kv_cache_bytes(kSmall, {}, 100, 4) == 2 * 2 * 100 * 16 * 4 + state);
   BOOST_TEST(kv_cache_bytes(kSmall, ModelPattern::uniform({10, 0, 0}), 100, 2) == 2 * 2 * 10 * 16 * 2 + state);
-  // Head 0 sees the window's 4 keys and itself, head 1 all 100.
-  BOOST_TEST(kv_cache_bytes(kSmall, {{{{kNoDilatedKeys, 4, 0}, {}}}}, 100, 4) == 2 * 2 * (5 + 100) * 8 * 4 + state);
+  // Head 0 keeps the 4 keys that a next query sees in its window, head 1 all 100.
+  BOOST_TEST(kv_cache_bytes(kSmall, {{{{kNoDilatedKeys, 4, 0}, {}}}}, 100, 4) == 2 * 2 * (4 + 100) * 8 * 4 + state);
   RatPlusConfig baseline = kSmall;
   baseline.recurrence = Recurrence::none;
   BOOST_TEST(kv_cache_bytes(baseline, {}, 100, 4) == 2 * 2 * 100 * 16 * 4);

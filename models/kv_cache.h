@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "models/rat_plus.h"
+#include "ops/cached_attention.h"
+
+namespace ratel {
+
+/// What a model keeps of B sequences that grow: one AttentionCache a layer, allocated once for `capacity` tokens a
+/// sequence and one pattern. Sequences may differ in length.
+///
+///   KvCache cache(model, pattern, prompts.size(), 4096);
+///   Tensor logits = prefill(model, cache, prompts);   // (B, V)
+///   logits = next_logits(model, cache, tokens);       // decode: one token a sequence, (B, 1)
+class KvCache {
+ public:
+  /// Throws Error where the pattern does not fit the model, batch or capacity is below 1, and Error (memory).
+  KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity);
+
+  [[nodiscard]] int64_t batch() const { return static_cast<int64_t>(lengths_.size()); }
+  [[nodiscard]] int64_t capacity() const { return capacity_; }
+  [[nodiscard]] std::span<const int64_t> lengths() const { return lengths_; }  ///< tokens of every sequence
+  [[nodiscard]] const ModelPattern& pattern() const { return pattern_; }
+
+  /// Bytes of all its tensors: batch times kv_cache_bytes(config, pattern, capacity, size of the dtype).
+  [[nodiscard]] int64_t bytes() const;
+  /// The same for a dense pattern.
+  [[nodiscard]] int64_t dense_bytes() const { return dense_bytes_; }
+
+  /// Forgets all sequences, or one.
+  void reset();
+  void reset(int64_t sequence);
+  /// A cache that holds sequences[i] of this one as its i-th: several samples of one prompt, or some of a batch.
+  /// Throws Error for a sequence that there is not, and Error (memory).
+  [[nodiscard]] KvCache fork(std::span<const int64_t> sequences) const;
+
+ private:
+  KvCache() = default;
+  friend Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts);
+
+  ModelPattern pattern_;
+  int64_t capacity_ = 0, dense_bytes_ = 0;
+  std::vector<AttentionCache> layers_;
+  std::vector<int64_t> lengths_;
+  CachePositions positions_;
+};
+
+/// The model over new tokens, which the cache takes up. The first counts[b] of row b of `tokens` (B, n) follow the
+/// sequence b; without counts all of them do. Returns the final normed hidden states (B, n, C); those of rows without a
+/// token mean nothing. Equals RatPlus::hidden over whole sequences, up to rounding.
+/// Records nothing. Throws Error where a sequence would outgrow the capacity, naming it, its length and the capacity;
+/// the cache is as it was then.
+Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts = {});
+
+/// The same, and of each sequence the logits of the token after its last new one: (B, V). counts[b] may be 0; that row
+/// of the result means nothing.
+Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts = {});
+
+/// Feeds prompts of one token or more, `chunk` tokens of each at a time, which bounds the working memory and changes
+/// nothing else. Returns the logits (B, V) of the token after each.
+/// Throws Error as extend() does, for an empty prompt, and for a number of prompts that is not the batch.
+Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts,
+               int64_t chunk = 512);
+
+}  // namespace ratel
