@@ -1,6 +1,4 @@
 // The binary as people and scripts use it: what every command prints, and that it can be relied upon.
-#include <signal.h>
-
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
@@ -85,7 +83,7 @@ BOOST_AUTO_TEST_CASE(tokenizing_keeps_every_byte_and_ends_every_document) {
   BOOST_TEST(!fs::exists(scratch / "t.bin.tmp"));
   const Ended piped = shell("cat " + scratch / "a" + " | $RATEL tokenize - --output " + scratch / "p.bin");
   BOOST_TEST(piped.code == 0, piped.err);
-  BOOST_TEST((read(scratch / "p.bin") == expected.substr(0, 2 * 257)));
+  BOOST_TEST((read(scratch / "p.bin") == expected.substr(0, 2 * (first.size() + 1))));
 }
 
 BOOST_AUTO_TEST_CASE(an_interrupted_tokenizing_leaves_nothing_half_written) {

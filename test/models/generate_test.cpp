@@ -12,7 +12,6 @@ using ratel::ModelPattern;
 using ratel::Next;
 using ratel::RatPlus;
 using ratel::SamplingOptions;
-using ratel::Tensor;
 using ratel::nn::ParamStore;
 using ratel::nn::Scope;
 namespace test = ratel::test;
