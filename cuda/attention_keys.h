@@ -148,23 +148,25 @@ struct KeyTile {
   }
 };
 
-/// The keys that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial tokens.
+/// The keys from `origin` on that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial
+/// tokens.
 template <int N, class I>
 class KeyTiles {
  public:
-  __device__ KeyTiles(const PatternOf<I>& pattern, I begin, I end) : pattern_(pattern) {
-    dilated_ = pattern.dilated_below(end - 1);
+  __device__ KeyTiles(const PatternOf<I>& pattern, I begin, I end, I origin = 0) : pattern_(pattern), origin_(origin) {
+    dilated_before_ = pattern.dilated_below(origin);
+    dilated_ = pattern.dilated_below(end - 1) - dilated_before_;
     dilated_tiles_ = tiles_of(dilated_, N);
-    window_begin_ = larger(0, begin - pattern.window);
+    window_begin_ = larger(origin, begin - pattern.window);
     window_end_ = pattern.window > 0 && pattern.dilation != 1 ? end - 1 : window_begin_;
     window_tiles_ = tiles_of(larger(I{0}, window_end_ - window_begin_), N);
-    initial_ = pattern.dilation == 1 ? 0 : larger(0, smaller(pattern.initial, end - 1 - pattern.window));
+    initial_ = pattern.dilation == 1 ? 0 : larger(0, smaller(pattern.initial, end - 1 - pattern.window) - origin);
   }
   __device__ I count() const { return dilated_tiles_ + window_tiles_ + tiles_of(initial_, N); }
   __device__ KeyTile<I> operator[](I n) const {
     if (n < dilated_tiles_) {
       const I D = pattern_.dilation;
-      return {KeyKind::dilated, (n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
+      return {KeyKind::dilated, (dilated_before_ + n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
     }
     n -= dilated_tiles_;
     if (n < window_tiles_) {
@@ -172,12 +174,12 @@ class KeyTiles {
       return {KeyKind::window, first, 1, smaller(window_end_ - first, N), pattern_};
     }
     n -= window_tiles_;
-    return {KeyKind::initial, n * N, 1, smaller(initial_ - n * N, N), pattern_};
+    return {KeyKind::initial, origin_ + n * N, 1, smaller(initial_ - n * N, N), pattern_};
   }
 
  private:
   PatternOf<I> pattern_;
-  I dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
+  I origin_, dilated_before_, dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
 };
 
 /// The keys of a head by who sees them. Far keys, the initial and the dilated ones, are seen by every query behind

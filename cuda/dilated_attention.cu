@@ -67,6 +67,11 @@ void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   plain::forward(args, stream);
 }
 
+void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
+  if (tensor_core::takes(args, cache)) return tensor_core::cached_forward(args, cache, stream);
+  plain::cached_forward(args, cache, stream);
+}
+
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
   const int64_t rows = args.shape.B * args.shape.H * args.shape.T;

@@ -18,7 +18,8 @@ Tensor last_rows(const Tensor& hidden, std::span<const int64_t> counts) {
   const int64_t B = hidden.dim(0), n = hidden.dim(1), C = hidden.dim(2);
   std::vector<int64_t> rows;
   for (int64_t b = 0; b < B; ++b) rows.push_back(b * n + std::max<int64_t>(0, counts[static_cast<size_t>(b)] - 1));
-  return embedding(reshape(hidden, {B * n, C}), from_vector(rows, {B}, DType::i64, hidden.device()));
+  return embedding(reshape(hidden, {B * n, C}), from_vector(rows, {B}, DType::i64, hidden.device()),
+                   IdCheck::by_caller);
 }
 
 std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& tokens) {
@@ -93,29 +94,45 @@ KvCache KvCache::fork(std::span<const int64_t> sequences) const {
   return forked;
 }
 
+void KvCache::begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n) {
+  check(static_cast<int64_t>(layers_.size()) == model.config.layers, "kv_cache: made for ", layers_.size(),
+        " layers, the model has ", model.config.layers);
+  check(static_cast<int64_t>(counts.size()) == batch(), "kv_cache: expected a count for each of ", batch(),
+        " sequences, found ", counts.size());
+  for (size_t b = 0; b < counts.size(); ++b) {
+    check(counts[b] >= 0 && counts[b] <= n, "kv_cache: expected 0 to ", n, " new tokens of sequence ", b, ", found ",
+          counts[b]);
+    check(lengths_[b] + counts[b] <= capacity_, "kv_cache: sequence ", b, " is full: it has ", lengths_[b],
+          " tokens and cannot take ", counts[b], " more; the capacity is ", capacity_);
+  }
+  copy_into(positions_.lengths, from_vector(lengths_, {batch()}, DType::i64));
+  copy_into(positions_.counts, from_vector(std::vector<int64_t>(counts.begin(), counts.end()), {batch()}));
+}
+
+Tensor KvCache::hidden(const RatPlus& model, const Tensor& tokens) {
+  Tensor x = embedding(model.embedding.weight, tokens, IdCheck::by_caller);  // (B, n, C)
+  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, layers_[layer], positions_);
+  return model.norm(x);
+}
+
+Tensor KvCache::logits_of_one(const RatPlus& model, const Tensor& tokens) {
+  return model.embedding.as_head(reshape(hidden(model, tokens), {batch(), model.config.channels}));
+}
+
+void KvCache::end_step(std::span<const int64_t> counts) {
+  for (size_t b = 0; b < counts.size(); ++b) lengths_[b] += counts[b];
+}
+
 Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts_or_all) {
   const NoGrad no_grad;
-  const int64_t B = cache.batch();
-  check(tokens.rank() == 2 && tokens.dim(0) == B && tokens.dim(1) >= 1, "kv_cache: expected tokens (", B,
-        ", n) with n >= 1, found ", tokens.shape());
-  check(static_cast<int64_t>(cache.layers_.size()) == model.config.layers, "kv_cache: made for ", cache.layers_.size(),
-        " layers, the model has ", model.config.layers);
+  check(tokens.rank() == 2 && tokens.dim(0) == cache.batch() && tokens.dim(1) >= 1, "kv_cache: expected tokens (",
+        cache.batch(), ", n) with n >= 1, found ", tokens.shape());
+  check_ids(tokens, model.config.vocab_size);
   const std::vector<int64_t> counts = all_or(counts_or_all, tokens);
-  check(static_cast<int64_t>(counts.size()) == B, "kv_cache: expected a count for each of ", B, " sequences, found ",
-        counts.size());
-  for (size_t b = 0; b < counts.size(); ++b) {
-    check(counts[b] >= 0 && counts[b] <= tokens.dim(1), "kv_cache: expected 0 to ", tokens.dim(1),
-          " new tokens of sequence ", b, ", found ", counts[b]);
-    check(cache.lengths_[b] + counts[b] <= cache.capacity_, "kv_cache: sequence ", b, " is full: it has ",
-          cache.lengths_[b], " tokens and cannot take ", counts[b], " more; the capacity is ", cache.capacity_);
-  }
-  const CachePositions& at = cache.positions_;
-  copy_into(at.lengths, from_vector(cache.lengths_, {B}, DType::i64));
-  copy_into(at.counts, from_vector(counts, {B}, DType::i64));
-  Tensor x = model.embedding(tokens);  // (B, n, C)
-  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, cache.layers_[layer], at);
-  for (size_t b = 0; b < counts.size(); ++b) cache.lengths_[b] += counts[b];
-  return model.norm(x);
+  cache.begin_step(model, counts, tokens.dim(1));
+  Tensor hidden = cache.hidden(model, tokens);
+  cache.end_step(counts);
+  return hidden;
 }
 
 Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts) {

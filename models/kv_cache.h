@@ -40,6 +40,15 @@ class KvCache {
  private:
   KvCache() = default;
   friend Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts);
+  friend class Decoder;
+
+  /// Checks that each sequence can take its count of n new tokens, and tells the kernels where they stand.
+  void begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n);
+  /// What a step computes, from tokens that were checked: the final normed hidden states, or the logits of one token a
+  /// sequence. Nothing but kernels.
+  Tensor hidden(const RatPlus& model, const Tensor& tokens);
+  Tensor logits_of_one(const RatPlus& model, const Tensor& tokens);
+  void end_step(std::span<const int64_t> counts);
 
   ModelPattern pattern_;
   int64_t capacity_ = 0, dense_bytes_ = 0;
