@@ -54,14 +54,13 @@ Tensor fed_in(const std::vector<Piece>& pieces, const Tensor& projection, int64_
       copy_into(slice(slice(rows, 0, b, b + 1), 1, 0, count),
                 slice(slice(projection, 0, b, b + 1), 1, length, length + count));
     }
-    const Tensor y = to(cached_attention(to(rows, device), cache,
-                                         {positions(lengths, device), positions(counts, device)}),
-                        ratel::kCpu);
+    const Tensor y =
+        to(cached_attention(to(rows, device), cache, {positions(lengths, device), positions(counts, device)}),
+           ratel::kCpu);
     for (int64_t b = 0; b < B; ++b) {
       const int64_t length = lengths[static_cast<size_t>(b)], count = counts[static_cast<size_t>(b)];
       const Tensor row = slice(y, 0, b, b + 1);
-      if (count > 0)
-        copy_into(slice(slice(out, 0, b, b + 1), 1, length, length + count), slice(row, 1, 0, count));
+      if (count > 0) copy_into(slice(slice(out, 0, b, b + 1), 1, length, length + count), slice(row, 1, 0, count));
       if (count < n) test::check_identical(slice(row, 1, count, n), zeros_like(slice(row, 1, count, n)), "no token");
       lengths[static_cast<size_t>(b)] += count;
     }
@@ -171,7 +170,10 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const Tensor x = to(projection_of(2, 150, 32, Recurrence::gated), DType::f32);
   for (const int64_t piece : {1, 75})
     test::check_thread_independent(
-        [&] { return fed_in(pieces_of(2, 150, {piece}), x, 4, {{16, 8, 2}}, Recurrence::gated); }, "pieces");
+        [&] {
+          return fed_in(pieces_of(2, 150, {piece}), x, 4, {{16, 8, 2}}, Recurrence::gated);
+        },
+        "pieces");
 }
 
 BOOST_AUTO_TEST_CASE(a_cache_has_the_bytes_of_its_slots) {
