@@ -138,15 +138,17 @@ struct KeyTile {
   __device__ bool leaves_out(int position) const {
     return position >= left_out && (position - left_out) % left_out_step == 0;
   }
-  /// True where the key at that position is seen by a query that sees `seen`.
-  __device__ bool shows(int position, const Range& seen) const {
-    return position >= seen.low && position < seen.high && !leaves_out(position);
-  }
   /// True where queries from i on see a whole tile of n keys.
   __device__ bool is_seen_whole_by(I i, int n) const {
     return kind == KeyKind::dilated && count == n && first + (n - 1) * step < i;
   }
 };
+
+/// True where the key at that position of a tile is seen by a query that sees `seen` of it.
+template <class Tile, class Range>
+__device__ bool shows(const Tile& tile, int position, const Range& seen) {
+  return position >= seen.low && position < seen.high && !tile.leaves_out(position);
+}
 
 /// The keys from `origin` on that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial
 /// tokens.

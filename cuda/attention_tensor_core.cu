@@ -49,7 +49,7 @@ __device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int be
 #pragma unroll
     for (int at = 0; at < N / 4; ++at) {
       const int c = fragment_column(at / 2) + at % 2;
-      if (!tile.shows(c, seen)) scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
+      if (!shows(tile, c, seen)) scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
     }
   }
 }
