@@ -74,7 +74,7 @@ void forward(const BlockAttentionArgs& args) {
     } else {
       std::array<A, kQueryTile> lse;
       AttentionTile<A> tile(d);
-      tile.forward({keys, values, d, pattern}, queries, begin, end - begin, {out.get(), d}, lse.data());
+      tile.forward(Head<A>{keys, values, d, pattern}, queries, begin, end - begin, {out.get(), d}, lse.data());
     }
     store(out.get(), static_cast<T*>(args.out) + (head * N + begin) * d, (end - begin) * d);
   });
