@@ -66,11 +66,17 @@ template <class T>
 void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, int64_t lda, const T* b, T* c,
                      int64_t ldc, bool add) {
   // A panel of b stays in the first-level cache while the rows pass by; they stay in the second level.
+  constexpr int64_t kLine = 64 / sizeof(T);
   const int64_t height = panel_height(rows);
   for (int64_t j = 0; j < columns; j += kPanelColumns<T>) {
     const int64_t left = columns - j, width = panel_width<T>(left), kept = std::min(left, width);
+    // The next panel of b comes from far: each panel of a fetches its share of it.
+    const T* next = b + (j + width) * K;
+    const int64_t share = (K * width * height + rows - 1) / rows;
     for (int64_t i = 0; i < rows; i += height) {
       const int64_t h = std::min(height, rows - i);
+      for (int64_t at = 0; at < share; at += kLine) __builtin_prefetch(next + at, 0, 2);
+      next += share;
       multiply_panels(h, width, K, alpha, a + i * lda, lda, b + j * K, c + i * ldc + j, ldc, kept, add);
     }
   }

@@ -28,7 +28,7 @@ typename VectorOf<T, L>::Type load_lanes(const E* from) {
 
 /// One step of a transposition: exchanges the blocks of S lanes off the diagonal of a pair of rows that are S apart.
 template <int S, class Vector, size_t... I>
-void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
+[[gnu::always_inline]] inline void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
   constexpr size_t kLanes = sizeof...(I);
   const Vector low = __builtin_shufflevector(a, b, ((I & S) == 0 ? I : I - S + kLanes)...);
   const Vector high = __builtin_shufflevector(a, b, ((I & S) == 0 ? I + S : I + kLanes)...);
@@ -36,7 +36,7 @@ void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
 }
 
 template <int S, int L, class Vector>
-void exchange_all(Vector* rows) {
+[[gnu::always_inline]] inline void exchange_all(Vector* rows) {
 #pragma GCC unroll 8
   for (int i = 0; i < L; ++i)
     if ((i & S) == 0) exchange<S>(rows[i], rows[i + S], std::make_index_sequence<L>());
@@ -47,16 +47,16 @@ void exchange_all(Vector* rows) {
 template <class T, int L, class E>
 void copy_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
   using Memory = typename VectorOf<T, L>::Unaligned;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0;; c = std::min(c + L, columns - L)) {
-      *reinterpret_cast<Memory*>(out + r * ldo + c) = load_lanes<T, L>(x + r * ldx + c);
-      if (c == columns - L) break;
-    }
+  for (int64_t r = 0; r < rows; ++r, x += ldx, out += ldo) {
+    for (int64_t c = 0; c + L <= columns; c += L) *reinterpret_cast<Memory*>(out + c) = load_lanes<T, L>(x + c);
+    *reinterpret_cast<Memory*>(out + columns - L) = load_lanes<T, L>(x + columns - L);
+  }
 }
 
-/// out[c, r] = x[r, c] in blocks of L x L, of which the last overlap those before. rows, columns >= L.
+/// out[c, r] = x[r, c] in blocks of L x L, of which the last overlap those before. rows, columns >= L. Lines `ahead` of
+/// those that are read are fetched.
 template <class T, int L, class E>
-void transpose_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
+void transpose_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo, int64_t ahead) {
   using Memory = typename VectorOf<T, L>::Unaligned;
   // A cache line of every row of a group before the next group: rows a power of two apart evict one another soon.
   constexpr int64_t kLine = std::max<int64_t>(L, 64 / static_cast<int64_t>(sizeof(E)));
@@ -66,7 +66,10 @@ void transpose_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T*
         const int64_t c = std::min(at, columns - L);
         typename VectorOf<T, L>::Type block[L];
 #pragma GCC unroll 8
-        for (int i = 0; i < L; ++i) block[i] = load_lanes<T, L>(x + (r + i) * ldx + c);
+        for (int i = 0; i < L; ++i) {
+          block[i] = load_lanes<T, L>(x + (r + i) * ldx + c);
+          if (at == line) __builtin_prefetch(x + (r + i) * ldx + c + ahead, 0, 2);
+        }
         exchange_all<L / 2, L>(block);
 #pragma GCC unroll 8
         for (int i = 0; i < L; ++i) *reinterpret_cast<Memory*>(out + (c + i) * ldo + r) = block[i];
@@ -85,13 +88,13 @@ void pack_rows(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, i
     for (int64_t c = 0; c < columns; ++c) out[r * ldo + c] = convert_element<T>(x[r * ldx + c]);
 }
 
-/// out[c, r] = x[r, c]
+/// out[c, r] = x[r, c]; lines `ahead` of those that are read are fetched.
 template <class T, class E>
-void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
+void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo, int64_t ahead = 0) {
   constexpr int kWide = 32 / static_cast<int>(sizeof(T)), kNarrow = kWide / 2;
   const int64_t smaller = std::min(rows, columns);
-  if (smaller >= kWide) return transpose_groups<T, kWide>(x, ldx, rows, columns, out, ldo);
-  if (smaller >= kNarrow) return transpose_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo);
+  if (smaller >= kWide) return transpose_groups<T, kWide>(x, ldx, rows, columns, out, ldo, ahead);
+  if (smaller >= kNarrow) return transpose_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo, ahead);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) out[c * ldo + r] = convert_element<T>(x[r * ldx + c]);
 }
@@ -101,9 +104,10 @@ void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* 
 template <class T, class E>
 void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t K, T* out) {
   if (k_stride == 1) return pack_rows(a, row_stride, rows, K, out, K);
-  constexpr int64_t kRun = 64;  // rows of a, so that their pages and lines are at hand until used up
+  // So many k at a time that their pages stay at hand; no hardware foresees the way to the next ones.
+  constexpr int64_t kRun = 64;
   for (int64_t k = 0; k < K; k += kRun)
-    pack_transposed(a + k * k_stride, k_stride, std::min(kRun, K - k), rows, out + k, K);
+    pack_transposed(a + k * k_stride, k_stride, std::min(kRun, K - k), rows, out + k, K, kRun * k_stride);
 }
 
 /// Columns [0, columns) of b, whose element (k, j) is at b[j * column_stride + k * k_stride], in panels.
