@@ -6,9 +6,10 @@
 #include "ops/cpu/scratch.h"
 
 // c = a b on all threads: a block of b, all of K deep, is packed once by all threads together; then each task packs its
-// rows of a, a depth at a time, and multiplies them with the block. bf16 becomes f32 while it is packed, and c is kept
-// in an f32 tile until it is complete. 2 M N K FLOPs over M K + K N + 2 M N elements; packing reads b once and a once
-// for every block of columns. Bound by FMAs, for a few rows by reading b. Tasks follow from the sizes alone.
+// rows of a, a depth at a time, unless they are read as they lie, and multiplies them with the block. bf16 becomes f32
+// while it is packed, and c is kept in an f32 tile until it is complete. 2 M N K FLOPs over M K + K N + 2 M N elements;
+// packing reads b once and a once for every block of columns. Bound by FMAs, for a few rows by reading b. Tasks follow
+// from the sizes alone.
 
 namespace ratel::cpu {
 namespace {
@@ -45,16 +46,12 @@ int64_t even_part(int64_t n, int64_t parts, int64_t unit) {
   return (part + unit - 1) / unit * unit;
 }
 
-/// About 10 panels of rows a task; a power of two or a multiple of 8 tasks, so that 2, 4 or 8 threads end together.
-int64_t row_part(int64_t M) {
-  constexpr int64_t kPanel = kPanelRows;
-  int64_t parts = (M + 10 * kPanel - 1) / (10 * kPanel);
-  if (parts == 1 && M >= 2 * kPanel) parts = 2;
-  if (parts > 4)
-    parts = (parts + 7) / 8 * 8;
-  else if (parts == 3)
-    parts = 4;
-  return even_part(M, parts, 1);
+/// Into how many tasks the rows are cut: about 128 rows each, of which a depth of a stays in the second-level cache; a
+/// power of two or a multiple of 8, so that 2, 4 or 8 threads end together.
+int64_t count_row_parts(int64_t M) {
+  const int64_t parts = (M + 127) / 128;
+  if (parts > 4) return (parts + 7) / 8 * 8;
+  return parts == 1 && M >= 2 * kPanelRows ? 2 : parts == 3 ? 4 : parts;
 }
 
 template <class E, class For>
@@ -77,24 +74,33 @@ void multiply(const Product<E>& p, For parallel) {
                packed_b.get() + padded * k + j * deep);
       }
     });
-    const int64_t rows_each = row_part(p.M), row_parts = (p.M + rows_each - 1) / rows_each;
+    const int64_t row_panels = (p.M + kPanelRows - 1) / kPanelRows, row_parts = count_row_parts(p.M);
     int64_t column_parts = 1;
     while (row_parts * column_parts < 8 && columns / column_parts >= 16 * kUnit) column_parts *= 2;
     const int64_t columns_each = even_part(columns, column_parts, kUnit);
     column_parts = (columns + columns_each - 1) / columns_each;
     parallel(row_parts * column_parts, 1, [&](int64_t task, int64_t) {
-      const int64_t i = task / column_parts * rows_each, j = task % column_parts * columns_each;
-      const int64_t rows = std::min(rows_each, p.M - i), width = std::min(columns_each, columns - j);
-      const Scratch<T> packed_a(rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
+      const int64_t part = task / column_parts, i = part * row_panels / row_parts * kPanelRows;
+      const int64_t rows = std::min((part + 1) * row_panels / row_parts * kPanelRows, p.M) - i;
+      const int64_t j = task % column_parts * columns_each, width = std::min(columns_each, columns - j);
+      constexpr int64_t kDirect = 256;  // up to so many columns a is not worth packing if it lies right
+      const bool direct = std::is_same_v<E, T> && p.a_k == 1 && width <= kDirect;
+      const Scratch<T> packed_a(direct ? 0 : rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
       E* c = p.c + i * p.ldc + first + j;
       for (int64_t k = 0; k < p.K; k += depth) {
         const int64_t deep = std::min(depth, p.K - k);
-        pack_a(p.a + i * p.a_row + k * p.a_k, p.a_row, p.a_k, rows, deep, packed_a.get());
+        const E* from = p.a + i * p.a_row + k * p.a_k;
+        const T* a = packed_a.get();
+        int64_t lda = deep;
+        if (!direct)
+          pack_a(from, p.a_row, p.a_k, rows, deep, packed_a.get());
+        else if constexpr (std::is_same_v<E, T>)
+          a = from, lda = p.a_row;
         const T* b = packed_b.get() + padded * k + j * deep;
         if constexpr (std::is_same_v<E, T>)
-          multiply_packed(rows, width, deep, T{1}, packed_a.get(), b, c, p.ldc, k > 0 || p.accumulate);
+          multiply_packed(rows, width, deep, T{1}, a, lda, b, c, p.ldc, k > 0 || p.accumulate);
         else
-          multiply_packed(rows, width, deep, T{1}, packed_a.get(), b, tile.get(), width, k > 0);
+          multiply_packed(rows, width, deep, T{1}, a, lda, b, tile.get(), width, k > 0);
       }
       if constexpr (!std::is_same_v<E, T>)
         for (int64_t row = 0; row < rows; ++row) {
