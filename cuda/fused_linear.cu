@@ -119,13 +119,20 @@ __global__ __launch_bounds__(kWarps<M>* kWarp) void few_rows(FusedLinearArgs arg
   }
   sync_block();
   // Lane l finishes results l and l + 32 of the warp's R x M.
+  constexpr int kResults = R * M, kMine = (kResults + kWarp - 1) / kWarp;
+  static_assert(kMine <= 2);
+  A mine[kMine] = {};
 #pragma unroll
-  for (int place = 0; place < R * M; ++place) {
+  for (int place = 0; place < kResults; ++place) {
     const A sum = warp_sum(sums[place / M][place % M]);
-    const int m = place % M;
+    if (lane_index() == place % kWarp) mine[place / kWarp] = sum;
+  }
+#pragma unroll 1
+  for (int i = 0; i < kMine; ++i) {
+    const int place = i * kWarp + lane_index(), m = place % M;
     const int64_t n = first + place / M;
-    if (lane_index() != place % kWarp || m >= rows || n >= args.N) continue;
-    A y = sum;
+    if (place >= kResults || m >= rows || n >= args.N) return;
+    A y = i == 0 ? mine[0] : mine[kMine - 1];
     if (norm != nullptr) {
       double total = 0;
       for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};
@@ -150,16 +157,13 @@ void run(const FusedLinearArgs& args, Stream stream) {
 
 void fused_linear(const FusedLinearArgs& args, Stream stream) {
   visit_float(args.dtype, "fused_linear", [&]<class T>() {
-    const auto with_rows = [&]<int N>() {
-      if (args.rows == 1) return run<T, 1, N>(args, stream);
-      if (args.rows <= 4) return run<T, 4, N>(args, stream);
-      if (args.rows <= 8) return run<T, 8, N>(args, stream);
-      run<T, kFewFusedRows, N>(args, stream);
-    };
-    if (is_vectorisable<T>(args.K, args.x, args.weight, args.norm_weight))
-      with_rows.template operator()<kPerVec<T>>();
-    else
-      with_rows.template operator()<1>();
+    constexpr int N = kPerVec<T>;
+    if (!is_vectorisable<T>(args.K, args.x, args.weight, args.norm_weight))
+      return run<T, kFewFusedRows, 1>(args, stream);
+    if (args.rows == 1) return run<T, 1, N>(args, stream);
+    if (args.rows <= 4) return run<T, 4, N>(args, stream);
+    if (args.rows <= 8) return run<T, 8, N>(args, stream);
+    run<T, kFewFusedRows, N>(args, stream);
   });
 }
 

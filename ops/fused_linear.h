@@ -8,10 +8,10 @@ enum class Activation { none, gelu };
 
 /// What stands around a linear layer of a pre-norm network. What is left out is not there.
 struct LinearFusion {
-  Tensor norm_weight;  ///< (K): x is normalised first
+  Tensor norm_weight = {};  ///< (K): x is normalised first
   double norm_eps = 1e-6;
   Activation activation = Activation::none;
-  Tensor residual;  ///< the result's shape: is added last
+  Tensor residual = {};  ///< the result's shape: is added last
 };
 
 /// A linear layer with what stands before and after it:  y = residual + activation(rms_norm(x) W^T).
