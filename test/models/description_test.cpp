@@ -2,11 +2,13 @@
 
 #include "test/support/compare.h"
 
+using ratel::BlockScore;
 using ratel::Error;
 using ratel::ErrorKind;
 using ratel::model_pattern_from_json;
 using ratel::ModelDescription;
 using ratel::ModelPattern;
+using ratel::Pattern;
 using ratel::rat_plus_config_from_json;
 using ratel::RatPlusConfig;
 using ratel::Recurrence;
@@ -66,6 +68,30 @@ BOOST_AUTO_TEST_CASE(configs_and_patterns_there_and_back) {
     const Json json = to_json(pattern);
     BOOST_TEST((model_pattern_from_json(JsonCursor(json, "f")) == pattern));
   }
+}
+
+BOOST_AUTO_TEST_CASE(patterns_of_top_blocks_there_and_back) {
+  const auto read = [](const Json& json) { return model_pattern_from_json(JsonCursor(json, "f")); };
+  for (const BlockScore score : {BlockScore::last, BlockScore::mean, BlockScore::minmax}) {
+    const Pattern top{.dilation = 64, .top_blocks = 8, .score = score};
+    const ModelPattern pattern{{{top, {16, 7, 3}}}};
+    const Json json = to_json(pattern);
+    BOOST_TEST((read(json) == pattern));
+    BOOST_TEST(json.as_array()[0].as_array()[0].as_object().size() == 5U);
+    BOOST_TEST(json.as_array()[0].as_array()[1].as_object().size() == 3U, "a dilated one names no blocks");
+  }
+  Json json = pattern_json(4, 0, 0);
+  json.set("top_blocks", 3);
+  BOOST_TEST((read(Json::array({Json::array({json})})) == ModelPattern::uniform({.dilation = 4, .top_blocks = 3})));
+  json.set("score", "best");
+  check_pattern_error(Json::array({Json::array({json})}),
+                      R"(score: expected "last" or "mean" or "minmax", found "best")");
+  json.set("top_blocks", 1);
+  json.set("score", "mean");
+  check_pattern_error(Json::array({Json::array({json})}), "top-k needs at least 2 blocks");
+  Json alone = pattern_json(4, 0, 0);
+  alone.set("score", "mean");
+  check_pattern_error(Json::array({Json::array({alone})}), "score: only top-k blocks have a score");
 }
 
 BOOST_AUTO_TEST_CASE(every_damaged_member_of_a_config_is_named) {
