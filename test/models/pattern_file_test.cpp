@@ -88,6 +88,7 @@ BOOST_AUTO_TEST_CASE(json_says_the_same) {
                     "p.json") == kMixedPattern));
   const ModelPattern dilated{{{{1, 2, 3}, {-1, 4, 0}}, {{8}}, {{8}}, {{16}}}};
   BOOST_TEST((parse(to_json(dilated).dump(), "p.json") == dilated));
+  BOOST_TEST((parse(to_json(kMixedPattern).dump(), "p.json") == kMixedPattern));
   BOOST_TEST((parse(to_json(ModelPattern::uniform({16, 1})).dump(2), "p.json") == ModelPattern::uniform({16, 1})));
 }
 
