@@ -24,11 +24,19 @@ Tensor RatPlusMixer::operator()(const Tensor& x, const HeadPatterns& patterns) c
   return x + out_proj(recurrent_attention(in_proj(norm(x)), heads, patterns, recurrence, rope_base));
 }
 
+Tensor RatPlusMixer::operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const {
+  return x + out_proj(cached_attention(in_proj(norm(x)), cache, at, rope_base));
+}
+
 RatPlusBlock::RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config)
     : mixer(s / "mixer", config), feed_forward(s / "feed_forward", config.channels, config.norm_eps) {}
 
 Tensor RatPlusBlock::operator()(const Tensor& x, const HeadPatterns& patterns) const {
   return feed_forward(mixer(x, patterns));
+}
+
+Tensor RatPlusBlock::operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const {
+  return feed_forward(mixer(x, cache, at));
 }
 
 }  // namespace ratel::nn

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "nn/param_store.h"
+#include "ops/cached_attention.h"
 #include "ops/embedding.h"
 #include "ops/head_loss.h"
 #include "ops/matmul.h"
@@ -69,6 +70,8 @@ struct RatPlusMixer {
   double rope_base;
   RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config);
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
+  /// The same for new tokens that follow those in a cache: ops/cached_attention.h.
+  Tensor operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const;
 };
 
 /// Mixer, then feed-forward:  (B, T, C) -> (B, T, C).
@@ -77,6 +80,7 @@ struct RatPlusBlock {
   FeedForward feed_forward;
   RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config);
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
+  Tensor operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const;
 };
 
 }  // namespace ratel::nn

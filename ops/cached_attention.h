@@ -1,5 +1,9 @@
 #pragma once
 
+#include <vector>
+
+#include "core/stream.h"
+#include "core/tensor.h"
 #include "ops/cache_slots.h"
 #include "ops/recurrent_attention.h"
 
@@ -26,7 +30,8 @@ struct AttentionCache {
   [[nodiscard]] int64_t heads() const { return static_cast<int64_t>(patterns.size()); }
   [[nodiscard]] int64_t slots_before(int64_t head) const;
   [[nodiscard]] int64_t summaries_before(int64_t head) const;
-  [[nodiscard]] int64_t bytes() const;  ///< of all its tensors
+  [[nodiscard]] std::vector<Tensor> tensors() const;  ///< those that are defined: keys, values, state, summaries
+  [[nodiscard]] int64_t bytes() const;                ///< of all of them
 };
 
 /// Rows that the summaries of one head take: a block's sum of keys for `mean`; its least and greatest for `minmax`, one

@@ -10,9 +10,8 @@
 #include "ops/recurrent_attention.h"
 
 #include "ops/cpu/attention_tile.h"
-#include "ops/cpu/math.h"
+#include "ops/cpu/projection.h"
 #include "ops/cpu/rope_table.h"
-#include "ops/cpu/scan.h"
 #include "ops/cpu/stretches.h"
 
 namespace ratel::cpu {
@@ -20,31 +19,10 @@ namespace {
 
 using Part = ProjectionPart;
 
-/// The projection's rows by part, and the layer's sizes.
-template <class T>
-struct Projection {
-  using A = accumulate_t<T>;
-  const T* data;
-  int64_t T_, C, H, d, width;
-
-  template <class Args>
-  explicit Projection(const Args& args)
-      : data(static_cast<const T*>(args.projection)),
-        T_(args.T),
-        C(args.C),
-        H(args.H),
-        d(args.C / args.H),
-        width(args.C * (args.recurrence == Recurrence::gated ? 5 : 4)) {}
-
-  /// Element offset of a part of token t of a head (head = b * H + h).
-  [[nodiscard]] int64_t offset(int64_t head, Part part, int64_t t) const {
-    return ((head / H) * T_ + t) * width + static_cast<int64_t>(part) * C + head % H * d;
-  }
-  [[nodiscard]] const T* row(int64_t head, Part part, int64_t t) const { return data + offset(head, part, t); }
-  [[nodiscard]] Loaded<T> load(int64_t head, Part part, int64_t t) const { return {row(head, part, t), d}; }
-  /// Element offset of a head's token in a (B, T, C) tensor.
-  [[nodiscard]] int64_t out_offset(int64_t head, int64_t t) const { return ((head / H) * T_ + t) * C + head % H * d; }
-};
+template <class T, class Args>
+Projection<T> projection_of(const Args& args) {
+  return {args.projection, args.T, args.C, args.H, args.recurrence};
+}
 
 /// Pass 1. Keys (turned) and values of every head, and, for backward, the key and value states before every chunk.
 template <class T>
@@ -54,37 +32,23 @@ class Scanned {
  public:
   template <class Args>
   Scanned(const Args& args, const RopeTable<A>& rope, bool keep_carries)
-      : p_(args), gated_(args.recurrence == Recurrence::gated), chunks_((args.T + kScanChunk - 1) / kScanChunk) {
+      : p_(projection_of<T>(args)), chunks_((args.T + kScanChunk - 1) / kScanChunk) {
     const int64_t heads = args.B * args.H, d = p_.d;
     keys_ = Scratch<A>(heads * p_.T_ * d);
     values_ = Scratch<A>(heads * p_.T_ * d);
-    if (keep_carries && gated_) carries_ = Scratch<A>(heads * chunks_ * 2 * d);
+    if (keep_carries && p_.gated) carries_ = Scratch<A>(heads * chunks_ * 2 * d);
     parallel_for(heads, 1, [&](int64_t first, int64_t last) {
       const Scratch<A> gate(d), state(2 * d);
       for (int64_t head = first; head < last; ++head) {
         std::fill_n(state.get(), 2 * d, A{0});
         for (int64_t t = 0; t < p_.T_; ++t) {
           if (carries_ && t % kScanChunk == 0) std::copy_n(state.get(), 2 * d, carry(head, t));
-          step(head, t, gate.get(), state.get(), state.get());
+          p_.step(head, t, gate.get(), state.get(), state.get());
           rope.rotate(t, state.get(), keys(head) + t * d, 1);
           std::copy_n(state.get() + d, d, values(head) + t * d);
         }
       }
     });
-  }
-
-  /// state = (key state, value state) of token t from the one before it; gate is written where there is one.
-  void step(int64_t head, int64_t t, A* gate, const A* before, A* state) const {
-    const int64_t d = p_.d;
-    const T *k = p_.row(head, Part::key, t), *v = p_.row(head, Part::value, t);
-    if (!gated_) {
-      load(k, state, d);
-      load(v, state + d, d);
-      return;
-    }
-    Array<A>(gate, d) = sigmoid(*p_.load(head, Part::gate, t));
-    scan_step(d, gate, k, before, state);
-    scan_step(d, gate, v, before + d, state + d);
   }
 
   [[nodiscard]] A* keys(int64_t head) const { return keys_.get() + head * p_.T_ * p_.d; }
@@ -98,7 +62,6 @@ class Scanned {
 
  private:
   Projection<T> p_;
-  bool gated_;
   int64_t chunks_;
   Scratch<A> keys_, values_, carries_;
 };
@@ -115,7 +78,7 @@ void load_queries(const Projection<T>& p, const RopeTable<A>& rope, int64_t head
 template <class T>
 void forward(const RecurrentAttentionArgs& args) {
   using A = accumulate_t<T>;
-  const Projection<T> p(args);
+  const auto p = projection_of<T>(args);
   const auto rope = rope_table<A>(0, p.T_, p.d, args.rope_base);
   const Scanned<T> scanned(args, *rope, false);
   const Stretches tiles(args.B * args.H, p.T_, kQueryTile);
@@ -201,7 +164,7 @@ void scan_backward(const Projection<T>& p, const Scanned<T>& scanned, const Rope
     std::copy_n(scanned.carry(head, first), 2 * d, states.get());
     for (int64_t t = first; t < end; ++t) {
       A* before = states.get() + (t - first) * 2 * d;
-      scanned.step(head, t, gates.get() + (t - first) * d, before, before + 2 * d);
+      p.step(head, t, gates.get() + (t - first) * d, before, before + 2 * d);
     }
     for (int64_t t = end - 1; t >= first; --t) {
       rope.rotate(t, grad_keys + t * d, turned.get(), -1);
@@ -224,7 +187,7 @@ void scan_backward(const Projection<T>& p, const Scanned<T>& scanned, const Rope
 template <class T>
 void backward(const RecurrentAttentionBackwardArgs& args) {
   using A = accumulate_t<T>;
-  const Projection<T> p(args);
+  const auto p = projection_of<T>(args);
   const int64_t d = p.d, heads = args.B * args.H;
   const auto rope = rope_table<A>(0, p.T_, d, args.rope_base);
   const Scanned<T> scanned(args, *rope, true);

@@ -14,6 +14,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/reduce.h"
 #include "ops/view.h"
+#include "test/models/golden_model.h"
 #include "test/support/compare.h"
 #include "test/support/reference_model.h"
 
@@ -30,41 +31,7 @@ namespace test = ratel::test;
 
 namespace {
 
-constexpr int kModels = 10;
 constexpr uint64_t kDraws = 16;
-
-/// One value or one a layer.
-std::vector<int64_t> values_of(const ratel::io::Json& json) {
-  if (json.is_int()) return {json.as_int()};
-  std::vector<int64_t> values;
-  for (const auto& value : json.as_array()) values.push_back(value.as_int());
-  return values;
-}
-
-struct Case {
-  explicit Case(int number) : name("model_" + std::to_string(number)), golden(name) {
-    config.vocab_size = golden["embedding.wte.weight"].dim(0);
-    config.channels = golden["embedding.wte.weight"].dim(1);
-    config.layers = golden.about("layers").as_int();
-    config.heads = golden.about("heads").as_int();
-    config.recurrence = golden.about("recurrence").as_bool() ? Recurrence::gated : Recurrence::none;
-    pattern = ratel::parse_model_pattern(values_of(golden.about("dilation")), values_of(golden.about("local")),
-                                         values_of(golden.about("initial")), config.layers);
-  }
-
-  /// The tensors prefix + NAME under our paths.
-  [[nodiscard]] std::vector<NamedTensor> tensors(const std::string& prefix) const {
-    std::vector<NamedTensor> result;
-    for (const std::string& authors_name : golden.names("grad."))
-      result.push_back({ratel::path_of_authors_name(authors_name).value(), golden[prefix + authors_name]});
-    return result;
-  }
-
-  std::string name;
-  test::Golden golden;
-  RatPlusConfig config;
-  ModelPattern pattern;
-};
 
 struct Result {
   Tensor logits, loss;
@@ -73,7 +40,7 @@ struct Result {
 
 /// The model's weights in draw n: the golden ones for n = 0, else each moved by a tenth of its tensor's size, which the
 /// composed model in f64 answers for.
-std::vector<NamedTensor> weights_of(const Case& c, uint64_t n) {
+std::vector<NamedTensor> weights_of(const test::GoldenModel& c, uint64_t n) {
   std::vector<NamedTensor> weights = c.tensors("");
   ratel::Rng rng(n);
   for (NamedTensor& weight : weights) {
@@ -84,7 +51,7 @@ std::vector<NamedTensor> weights_of(const Case& c, uint64_t n) {
   return weights;
 }
 
-Result run_model(const Case& c, DType dtype, uint64_t draw = 0) {
+Result run_model(const test::GoldenModel& c, DType dtype, uint64_t draw = 0) {
   ParamStore store(dtype);
   const RatPlus model(Scope(store), c.config);
   store.load(weights_of(c, draw), c.name);
@@ -96,7 +63,7 @@ Result run_model(const Case& c, DType dtype, uint64_t draw = 0) {
 }
 
 /// The same from the ops' references.
-Result run_reference(const Case& c, DType dtype, uint64_t draw = 0) {
+Result run_reference(const test::GoldenModel& c, DType dtype, uint64_t draw = 0) {
   test::Weights weights;
   for (const auto& [path, tensor] : weights_of(c, draw)) weights[path] = requires_grad(to(tensor, dtype));
   std::vector<ratel::HeadPatterns> layers;
@@ -119,8 +86,8 @@ Tensor grad_of(const Result& result, const std::string& path) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(in_f64_logits_loss_and_gradients_are_the_golden_ones) {
-  for (int number = 0; number < kModels; ++number) {
-    const Case c(number);
+  for (int number = 0; number < test::kGoldenModels; ++number) {
+    const test::GoldenModel c(number);
     const Result ours = run_model(c, DType::f64);
     test::check_close(ours.logits, c.golden["logits"], 1e-10, c.name + " logits");
     test::check_close(ours.loss, reshape(c.golden["loss"], {}), 1e-10, c.name + " loss");
@@ -132,8 +99,8 @@ BOOST_AUTO_TEST_CASE(in_f64_logits_loss_and_gradients_are_the_golden_ones) {
 }
 
 BOOST_AUTO_TEST_CASE(the_composed_model_is_the_golden_one_too) {
-  for (int number = 0; number < kModels; ++number) {
-    const Case c(number);
+  for (int number = 0; number < test::kGoldenModels; ++number) {
+    const test::GoldenModel c(number);
     const Result composed = run_reference(c, DType::f64);
     test::check_close(composed.logits, c.golden["logits"], 1e-10, c.name + " logits");
     for (const auto& [path, tensor] : c.tensors("grad."))
@@ -145,8 +112,8 @@ BOOST_AUTO_TEST_CASE(the_composed_model_is_the_golden_one_too) {
 // tensor's errors are taken together over all models and draws.
 BOOST_AUTO_TEST_CASE(in_f32_errors_are_at_most_twice_those_of_the_composed_model) {
   std::map<std::string, test::RoundingErrors> errors;
-  for (int number = 0; number < kModels; ++number) {
-    const Case c(number);
+  for (int number = 0; number < test::kGoldenModels; ++number) {
+    const test::GoldenModel c(number);
     for (uint64_t draw = 0; draw < kDraws; ++draw) {
       const Result ours = run_model(c, DType::f32, draw), plain = run_reference(c, DType::f32, draw);
       // The first draw is held to the golden numbers themselves.

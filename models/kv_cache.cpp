@@ -1,0 +1,157 @@
+#include "models/kv_cache.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/grad_mode.h"
+#include "core/op_scope.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/embedding.h"
+#include "ops/view.h"
+
+namespace ratel {
+namespace {
+
+/// (B, n, C) -> (B, C): of each sequence the row of its last new token, or its first row where it has none.
+Tensor last_rows(const Tensor& hidden, std::span<const int64_t> counts) {
+  const int64_t B = hidden.dim(0), n = hidden.dim(1), C = hidden.dim(2);
+  std::vector<int64_t> rows;
+  for (int64_t b = 0; b < B; ++b) rows.push_back(b * n + std::max<int64_t>(0, counts[static_cast<size_t>(b)] - 1));
+  return embedding(reshape(hidden, {B * n, C}), from_vector(rows, {B}, DType::i64, hidden.device()));
+}
+
+std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& tokens) {
+  if (!counts.empty()) return {counts.begin(), counts.end()};
+  return std::vector<int64_t>(static_cast<size_t>(tokens.dim(0)), tokens.dim(1));
+}
+
+}  // namespace
+
+KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity)
+    : pattern_(pattern), capacity_(capacity) {
+  const OpScope scope("kv_cache");
+  const RatPlusConfig& config = model.config;
+  pattern.check_fits(config);
+  check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
+        capacity);
+  const DType dtype = model.embedding.weight.dtype();
+  dense_bytes_ = batch * kv_cache_bytes(config, {}, capacity, static_cast<int64_t>(size_of(dtype)));
+  lengths_.assign(static_cast<size_t>(batch), 0);
+  for (int64_t layer = 0; layer < config.layers; ++layer)
+    layers_.emplace_back(batch, capacity, config.channels, config.heads, pattern.of_layer(layer, config.layers),
+                         config.recurrence, dtype, model.device());
+  positions_ = {zeros({batch}, DType::i64, model.device()), zeros({batch}, DType::i64, model.device())};
+}
+
+int64_t KvCache::bytes() const {
+  return std::accumulate(layers_.begin(), layers_.end(), int64_t{0},
+                         [](int64_t sum, const AttentionCache& layer) { return sum + layer.bytes(); });
+}
+
+void KvCache::reset() {
+  for (int64_t b = 0; b < batch(); ++b) reset(b);
+}
+
+void KvCache::reset(int64_t sequence) {
+  check(sequence >= 0 && sequence < batch(), "kv_cache: sequence ", sequence, " of ", batch(), " does not exist");
+  lengths_[static_cast<size_t>(sequence)] = 0;
+  for (const AttentionCache& layer : layers_) {
+    if (!layer.state.defined()) continue;
+    const Tensor state = slice(layer.state, 0, sequence, sequence + 1);
+    copy_into(state, zeros_like(state));
+  }
+}
+
+KvCache KvCache::fork(std::span<const int64_t> sequences) const {
+  const OpScope scope("kv_cache");
+  check(!sequences.empty(), "kv_cache: a fork needs at least one sequence");
+  KvCache forked;
+  forked.pattern_ = pattern_;
+  forked.capacity_ = capacity_;
+  forked.dense_bytes_ = dense_bytes_ / batch() * static_cast<int64_t>(sequences.size());
+  for (const int64_t b : sequences) {
+    check(b >= 0 && b < batch(), "kv_cache: sequence ", b, " of ", batch(), " does not exist");
+    forked.lengths_.push_back(lengths_[static_cast<size_t>(b)]);
+  }
+  const auto B = static_cast<int64_t>(sequences.size());
+  const auto chosen = [&](const Tensor& x) {
+    Tensor y = empty({B, x.dim(1), x.dim(2)}, x.dtype(), x.device());
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t from = sequences[static_cast<size_t>(b)];
+      copy_into(slice(y, 0, b, b + 1), slice(x, 0, from, from + 1));
+    }
+    return y;
+  };
+  for (AttentionCache layer : layers_) {
+    for (Tensor* x : {&layer.keys, &layer.values, &layer.state, &layer.summaries})
+      if (x->defined()) *x = chosen(*x);
+    forked.layers_.push_back(std::move(layer));
+  }
+  const Device device = positions_.lengths.device();
+  forked.positions_ = {zeros({B}, DType::i64, device), zeros({B}, DType::i64, device)};
+  return forked;
+}
+
+Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts_or_all) {
+  const NoGrad no_grad;
+  const int64_t B = cache.batch();
+  check(tokens.rank() == 2 && tokens.dim(0) == B && tokens.dim(1) >= 1, "kv_cache: expected tokens (", B,
+        ", n) with n >= 1, found ", tokens.shape());
+  check(static_cast<int64_t>(cache.layers_.size()) == model.config.layers, "kv_cache: made for ", cache.layers_.size(),
+        " layers, the model has ", model.config.layers);
+  const std::vector<int64_t> counts = all_or(counts_or_all, tokens);
+  check(static_cast<int64_t>(counts.size()) == B, "kv_cache: expected a count for each of ", B, " sequences, found ",
+        counts.size());
+  for (size_t b = 0; b < counts.size(); ++b) {
+    check(counts[b] >= 0 && counts[b] <= tokens.dim(1), "kv_cache: expected 0 to ", tokens.dim(1),
+          " new tokens of sequence ", b, ", found ", counts[b]);
+    check(cache.lengths_[b] + counts[b] <= cache.capacity_, "kv_cache: sequence ", b, " is full: it has ",
+          cache.lengths_[b], " tokens and cannot take ", counts[b], " more; the capacity is ", cache.capacity_);
+  }
+  const CachePositions& at = cache.positions_;
+  copy_into(at.lengths, from_vector(cache.lengths_, {B}, DType::i64));
+  copy_into(at.counts, from_vector(counts, {B}, DType::i64));
+  Tensor x = model.embedding(tokens);  // (B, n, C)
+  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, cache.layers_[layer], at);
+  for (size_t b = 0; b < counts.size(); ++b) cache.lengths_[b] += counts[b];
+  return model.norm(x);
+}
+
+Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts) {
+  const NoGrad no_grad;
+  const Tensor hidden = extend(model, cache, tokens, counts);
+  return model.embedding.as_head(last_rows(hidden, all_or(counts, tokens)));
+}
+
+Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts, int64_t chunk) {
+  const NoGrad no_grad;
+  const int64_t B = cache.batch();
+  check(static_cast<int64_t>(prompts.size()) == B, "kv_cache: expected ", B, " prompts, found ", prompts.size());
+  check(chunk >= 1, "kv_cache: expected chunks of at least 1 token, found ", chunk);
+  int64_t longest = 0;
+  for (size_t b = 0; b < prompts.size(); ++b) {
+    check(!prompts[b].empty(), "kv_cache: prompt ", b, " is empty; it needs at least one token");
+    longest = std::max(longest, static_cast<int64_t>(prompts[b].size()));
+  }
+  Tensor logits = empty({B, model.config.vocab_size}, model.embedding.weight.dtype(), model.device());
+  for (int64_t begin = 0; begin < longest; begin += chunk) {
+    const int64_t n = std::min(chunk, longest - begin);
+    std::vector<int64_t> tokens, counts;
+    for (const std::vector<int64_t>& prompt : prompts) {
+      const auto length = static_cast<int64_t>(prompt.size());
+      counts.push_back(std::clamp<int64_t>(length - begin, 0, n));
+      for (int64_t t = 0; t < n; ++t) tokens.push_back(prompt[static_cast<size_t>(std::min(begin + t, length - 1))]);
+    }
+    const Tensor hidden = extend(model, cache, from_vector(tokens, {B, n}, DType::i64, model.device()), counts);
+    const Tensor rows = last_rows(hidden, counts);  // (B, C)
+    for (int64_t b = 0; b < B; ++b) {
+      const auto length = static_cast<int64_t>(prompts[static_cast<size_t>(b)].size());
+      if (length <= begin || length > begin + n) continue;  // it ends in another chunk
+      copy_into(slice(logits, 0, b, b + 1), model.embedding.as_head(slice(rows, 0, b, b + 1)));
+    }
+  }
+  return logits;
+}
+
+}  // namespace ratel

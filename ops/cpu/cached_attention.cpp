@@ -1,0 +1,256 @@
+// recurrent_attention over a cache on the CPU.
+//
+// One new token a sequence: a task is a head. One step of the recurrence, rope, and attention of one query over the
+// visible rows of the cache, at most four runs of neighbours (cache_slots.h), 64 rows at a time, its own key first.
+// Reads each visible row of the cache once: 2 (T/D + W + S) d elements a head, which bound it.
+//
+// More: first (a task: one head) the recurrence over the new tokens, whose turned keys and values join a copy of the
+// cache's initial tokens and window in rows by position; then (a task: 64 queries of a head) attention by
+// attention_tile.h, which reads the dilated keys where they lie in the cache; then the cache takes up the new tokens.
+// bf16 rows of the cache are converted once a call. Scratch: (S + W + n) d a head, and for bf16 (T/D) d.
+
+#include "ops/cached_attention.h"
+
+#include "ops/cpu/cached_keys.h"
+#include "ops/cpu/projection.h"
+#include "ops/cpu/rope_table.h"
+#include "ops/cpu/stretches.h"
+
+namespace ratel::cpu {
+namespace {
+
+using Part = ProjectionPart;
+
+/// The rope angles of all positions that this call can turn.
+template <class A>
+auto rope_for(const CachedAttentionArgs& args) {
+  const auto [least, most] = std::minmax_element(args.lengths, args.lengths + args.B);
+  return rope_table<A>(*least, *most - *least + args.n, args.C / args.H, args.rope_base);
+}
+
+/// out = a sigmoid(o) of new token t.
+template <class T, class A>
+void store_gated(const CachedAttentionArgs& args, const Projection<T>& p, int64_t head, int64_t t, A* a) {
+  Array<A> row(a, p.d);
+  row *= sigmoid(*p.load(head, Part::output_gate, t));
+  store(a, static_cast<T*>(args.out) + p.out_offset(head, t), p.d);
+}
+template <class T>
+void store_zeros(const CachedAttentionArgs& args, const Projection<T>& p, int64_t head, int64_t t) {
+  std::fill_n(static_cast<T*>(args.out) + p.out_offset(head, t), p.d, T{});
+}
+
+/// The recurrence of one head over new tokens: begins from the cache's state and leaves the last one there.
+template <class T>
+class Scan {
+  using A = accumulate_t<T>;
+
+ public:
+  Scan(const Projection<T>& p, const CachedHead<T>& cache) : p_(p), cache_(cache), gate_(p.d), state_(2 * p.d) {
+    if (cache.key_state == nullptr) return;
+    std::copy_n(cache.key_state, p.d, state_.get());
+    std::copy_n(cache.value_state, p.d, state_.get() + p.d);
+  }
+  /// The turned key and the value of new token t, the tokens in their order.
+  void step(const RopeTable<A>& rope, int64_t head, int64_t t, A* key, A* value) const {
+    p_.step(head, t, gate_.get(), state_.get(), state_.get());
+    rope.rotate(cache_.length + t, state_.get(), key, 1);
+    std::copy_n(state_.get() + p_.d, p_.d, value);
+  }
+  void finish() const {
+    if (cache_.key_state == nullptr) return;
+    std::copy_n(state_.get(), p_.d, cache_.key_state);
+    std::copy_n(state_.get() + p_.d, p_.d, cache_.value_state);
+  }
+
+ private:
+  const Projection<T>& p_;
+  const CachedHead<T>& cache_;
+  Scratch<A> gate_, state_;
+};
+
+/// Attention of one query over rows of a cache by the online softmax, which begins with the query's own key.
+template <class T>
+class OneQuery {
+  using A = accumulate_t<T>;
+  using Vector = Eigen::Map<Eigen::Matrix<A, Eigen::Dynamic, 1>>;
+  using Matrix = Eigen::Map<const Eigen::Matrix<A, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
+  static constexpr int64_t kRows = 64;
+
+ public:
+  OneQuery(int64_t d, const A* q, const A* key, const A* value, A* out)
+      : d_(d), scale_(1 / std::sqrt(static_cast<A>(d))), q_(q), out_(out) {
+    if constexpr (!std::is_same_v<T, A>) converted_ = Scratch<A>(kRows * d);
+    largest_ = scale_ * ConstVector(q, d).dot(ConstVector(key, d));
+    std::copy_n(value, d, out);
+  }
+  void add(const T* keys, const T* values, int64_t count) {
+    for (int64_t row = 0; row < count; row += kRows)
+      add_rows(keys + row * d_, values + row * d_, std::min(kRows, count - row));
+  }
+  void finish() { Vector(out_, d_) /= total_; }
+
+ private:
+  using ConstVector = Eigen::Map<const Eigen::Matrix<A, Eigen::Dynamic, 1>>;
+
+  void add_rows(const T* keys, const T* values, int64_t n) {
+    alignas(64) std::array<A, kRows> scores;
+    Vector s(scores.data(), n), out(out_, d_);
+    s.noalias() = scale_ * (matrix(keys, n) * ConstVector(q_, d_));
+    const A next = std::max(largest_, s.maxCoeff()), correction = std::exp(largest_ - next);
+    s = (s.array() - next).exp();
+    largest_ = next;
+    total_ = total_ * correction + s.sum();
+    if (correction != 1) out *= correction;
+    out.noalias() += matrix(values, n).transpose() * s;
+  }
+  [[nodiscard]] Matrix matrix(const T* rows, int64_t n) const {
+    if constexpr (std::is_same_v<T, A>) {
+      return {rows, n, d_};
+    } else {
+      load(rows, converted_.get(), n * d_);
+      return {converted_.get(), n, d_};
+    }
+  }
+
+  int64_t d_;
+  A scale_, largest_, total_ = 1;
+  const A* q_;
+  A* out_;
+  Scratch<A> converted_;
+};
+
+template <class T>
+void decode(const CachedAttentionArgs& args) {
+  using A = accumulate_t<T>;
+  const Projection<T> p(args.projection, 1, args.C, args.H, args.recurrence);
+  const int64_t d = p.d, slots = args.slots_before[args.H] / args.H;
+  const auto rope = rope_for<A>(args);
+  parallel_for(args.B * args.H, rows_per_piece(2 * slots * d), [&](int64_t first, int64_t last) {
+    const Scratch<A> buffers(4 * d);
+    A *q = buffers.get(), *key = q + d, *value = key + d, *a = value + d;
+    for (int64_t head = first; head < last; ++head) {
+      const CachedHead<T> cache(args, head);
+      if (cache.count == 0) {
+        store_zeros(args, p, head, 0);
+        continue;
+      }
+      const Scan<T> scan(p, cache);
+      scan.step(*rope, head, 0, key, value);
+      scan.finish();
+      rope->rotate(cache.length, (*p.load(head, Part::query, 0)).data(), q, 1);
+      OneQuery<T> query(d, q, key, value, a);
+      const int64_t i = cache.length;
+      const auto add = [&](int64_t slot, int64_t count) {
+        if (count > 0) query.add(cache.keys + slot * d, cache.values + slot * d, count);
+      };
+      const int64_t ring = cache.slots.ring(i),
+                    to_end = std::min(ring, cache.slots.count() - cache.slots.ring_begin(i));
+      add(0, cache.slots.dilated(i));
+      add(cache.slots.first_initial(), cache.slots.initial(i));
+      add(cache.slots.ring_begin(i), to_end);
+      add(cache.slots.first_ring(), ring - to_end);
+      query.finish();
+      store_gated(args, p, head, 0, a);
+      cache.keep(i, key, value);
+    }
+  });
+}
+
+/// Keys and values of every head by position, and, where the cache is bf16, its dilated ones converted.
+template <class T>
+class ByPosition {
+  using A = accumulate_t<T>;
+  static constexpr bool kDirect = std::is_same_v<T, A>;
+
+ public:
+  ByPosition(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope) : args_(args), d_(p.d) {
+    const int64_t heads = args.B * args.H;
+    for (int64_t head = 0, rows = 0; head < heads; ++head) {
+      const CachedHead<T> cache(args, head);
+      begin_.push_back(rows);
+      rows += cache.early_rows() + cache.count + (kDirect ? 0 : cache.slots.dilated(cache.length));
+      if (head + 1 == heads) begin_.push_back(rows);
+    }
+    keys_ = Scratch<A>(begin_.back() * d_);
+    values_ = Scratch<A>(begin_.back() * d_);
+    parallel_for(heads, 1, [&](int64_t first, int64_t last) {
+      for (int64_t head = first; head < last; ++head) fill(CachedHead<T>(args, head), p, rope, head);
+    });
+  }
+
+  [[nodiscard]] CachedRows<A> of(const CachedHead<T>& cache, int64_t head) const {
+    const A *dilated_keys, *dilated_values;
+    if constexpr (kDirect) {
+      dilated_keys = cache.keys, dilated_values = cache.values;
+    } else {
+      const int64_t row = cache.early_rows() + cache.count;
+      dilated_keys = keys(head) + row * d_, dilated_values = values(head) + row * d_;
+    }
+    return {dilated_keys, dilated_values,       keys(head),           values(head), d_,
+            cache.length, cache.initial_rows(), cache.window_begin(), cache.pattern};
+  }
+  /// The cache takes up the new tokens of a head.
+  void keep(const CachedHead<T>& cache, int64_t head) const {
+    for (int64_t j = cache.length; j < cache.end(); ++j)
+      cache.keep(j, keys(head) + cache.row_of(j) * d_, values(head) + cache.row_of(j) * d_);
+  }
+
+ private:
+  [[nodiscard]] A* keys(int64_t head) const { return keys_.get() + begin_[static_cast<size_t>(head)] * d_; }
+  [[nodiscard]] A* values(int64_t head) const { return values_.get() + begin_[static_cast<size_t>(head)] * d_; }
+
+  void fill(const CachedHead<T>& cache, const Projection<T>& p, const RopeTable<A>& rope, int64_t head) const {
+    const auto copy_slots = [&](int64_t slot, int64_t count, int64_t row) {
+      load(cache.keys + slot * d_, keys(head) + row * d_, count * d_);
+      load(cache.values + slot * d_, values(head) + row * d_, count * d_);
+    };
+    for (int64_t j = 0; j < cache.initial_rows(); ++j) copy_slots(cache.slots.slot(j), 1, cache.row_of(j));
+    for (int64_t j = cache.window_begin(); j < cache.length; ++j) copy_slots(cache.slots.slot(j), 1, cache.row_of(j));
+    if constexpr (!kDirect) copy_slots(0, cache.slots.dilated(cache.length), cache.early_rows() + cache.count);
+    const Scan<T> scan(p, cache);
+    for (int64_t t = 0; t < cache.count; ++t) {
+      const int64_t row = cache.row_of(cache.length + t);
+      scan.step(rope, head, t, keys(head) + row * d_, values(head) + row * d_);
+    }
+    scan.finish();
+  }
+
+  const CachedAttentionArgs& args_;
+  int64_t d_;
+  std::vector<int64_t> begin_;  // rows before every head
+  Scratch<A> keys_, values_;
+};
+
+template <class T>
+void extend(const CachedAttentionArgs& args) {
+  using A = accumulate_t<T>;
+  const Projection<T> p(args.projection, args.n, args.C, args.H, args.recurrence);
+  const int64_t d = p.d, heads = args.B * args.H;
+  const auto rope = rope_for<A>(args);
+  const ByPosition<T> rows(args, p, *rope);
+  Stretches(heads, args.n, kQueryTile).for_each([&](int64_t head, int64_t begin, int64_t end) {
+    const CachedHead<T> cache(args, head);
+    const int64_t n = std::max<int64_t>(0, std::min(end, cache.count) - begin);
+    for (int64_t t = begin + n; t < end; ++t) store_zeros(args, p, head, t);
+    if (n == 0) return;
+    AttentionTile<A> tile(d);
+    const Scratch<A> buffers(2 * n * d);
+    A *q = buffers.get(), *a = q + n * d;
+    for (int64_t r = 0; r < n; ++r)
+      rope->rotate(cache.length + begin + r, (*p.load(head, Part::query, begin + r)).data(), q + r * d, 1);
+    tile.forward(rows.of(cache, head), {q, d}, cache.length + begin, n, {a, d}, nullptr);
+    for (int64_t r = 0; r < n; ++r) store_gated(args, p, head, begin + r, a + r * d);
+  });
+  parallel_for(heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t head = first; head < last; ++head) rows.keep(CachedHead<T>(args, head), head);
+  });
+}
+
+}  // namespace
+
+void cached_attention(const CachedAttentionArgs& args) {
+  visit_float(args.dtype, "cached_attention", [&]<class T>() { args.n == 1 ? decode<T>(args) : extend<T>(args); });
+}
+
+}  // namespace ratel::cpu

@@ -1,0 +1,242 @@
+#include "models/kv_cache.h"
+
+#include <algorithm>
+#include <set>
+
+#include "autograd/grad_mode.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+#include "test/models/golden_model.h"
+#include "test/support/compare.h"
+#include "test/support/devices.h"
+#include "test/support/reference_model.h"
+
+using ratel::Device;
+using ratel::DType;
+using ratel::KvCache;
+using ratel::ModelPattern;
+using ratel::Pattern;
+using ratel::RatPlus;
+using ratel::RatPlusConfig;
+using ratel::Tensor;
+using ratel::nn::ParamStore;
+using ratel::nn::Scope;
+namespace test = ratel::test;
+
+namespace {
+
+constexpr int64_t kTokens = 216;
+
+/// A golden model on a device, and texts for it to read.
+struct Model {
+  Model(const test::GoldenModel& golden, DType dtype, Device device)
+      : store(dtype, 0, ratel::nn::Start::init, device), model(Scope(store), golden.config) {
+    store.load(golden.tensors(""), golden.name);
+  }
+  ParamStore store;
+  RatPlus model;
+};
+
+std::vector<std::vector<int64_t>> texts_of(int64_t batch, int64_t vocab_size, uint64_t seed = 5) {
+  ratel::Rng rng(seed);
+  std::vector<std::vector<int64_t>> texts;
+  for (int64_t b = 0; b < batch; ++b)
+    texts.push_back(ratel::to_vector<int64_t>(ratel::random_integers({kTokens}, rng, vocab_size)));
+  return texts;
+}
+
+Tensor tokens_of(const std::vector<std::vector<int64_t>>& texts, Device device = ratel::kCpu) {
+  std::vector<int64_t> all;
+  for (const auto& text : texts) all.insert(all.end(), text.begin(), text.end());
+  const auto B = static_cast<int64_t>(texts.size());
+  return from_vector(all, {B, static_cast<int64_t>(all.size()) / B}, DType::i64, device);
+}
+
+/// 1, D - 1, D, D + 1, W, W + S of every layer, and 200.
+std::set<int64_t> prompt_lengths(const test::GoldenModel& golden) {
+  std::set<int64_t> lengths{1, 200};
+  for (const auto& heads : golden.pattern.layers)
+    for (const Pattern& p : heads)
+      for (const int64_t length : {p.dilation - 1, p.dilation, p.dilation + 1, p.window, p.window + p.initial})
+        if (length >= 1 && length <= 200) lengths.insert(length);
+  return lengths;
+}
+
+/// The logits (B, V) after the last token of every prompt and after each of `more` tokens that follow: (B, 1 + more,
+/// V).
+Tensor decoded(const Model& m, const ModelPattern& pattern, const std::vector<std::vector<int64_t>>& texts,
+               const std::vector<int64_t>& lengths, int64_t more, int64_t chunk, Device device) {
+  const auto B = static_cast<int64_t>(texts.size());
+  KvCache cache(m.model, pattern, B, kTokens);
+  std::vector<std::vector<int64_t>> prompts;
+  for (size_t b = 0; b < texts.size(); ++b) prompts.emplace_back(texts[b].begin(), texts[b].begin() + lengths[b]);
+  const Tensor first = to(prefill(m.model, cache, prompts, chunk), ratel::kCpu);
+  Tensor all = ratel::empty({B, 1 + more, first.dim(1)}, first.dtype());
+  copy_into(slice(all, 1, 0, 1), reshape(first, {B, 1, -1}));
+  for (int64_t step = 0; step < more; ++step) {
+    std::vector<int64_t> next;
+    for (size_t b = 0; b < texts.size(); ++b) next.push_back(texts[b][static_cast<size_t>(lengths[b] + step)]);
+    const Tensor logits = next_logits(m.model, cache, from_vector(next, {B, 1}, DType::i64, device));
+    copy_into(slice(all, 1, step + 1, step + 2), reshape(to(logits, ratel::kCpu), {B, 1, -1}));
+  }
+  for (size_t b = 0; b < texts.size(); ++b) BOOST_TEST(cache.lengths()[b] == lengths[b] + more);
+  return all;
+}
+
+/// The same positions of the logits (B, T, V) of a forward over all tokens.
+Tensor positions_of(const Tensor& full, const std::vector<int64_t>& lengths, int64_t more) {
+  const int64_t B = full.dim(0);
+  Tensor all = ratel::empty({B, 1 + more, full.dim(2)}, full.dtype());
+  for (int64_t b = 0; b < B; ++b) {
+    const int64_t last = lengths[static_cast<size_t>(b)] - 1;
+    copy_into(slice(all, 0, b, b + 1), slice(slice(full, 0, b, b + 1), 1, last, last + 1 + more));
+  }
+  return all;
+}
+
+RatPlusConfig small_config() { return {23, 2, 16, 2}; }
+
+}  // namespace
+
+// Every pattern of the goldens, every prompt length at an edge of it, one sequence and three of unequal lengths.
+BOOST_AUTO_TEST_CASE(decoding_equals_the_full_forward_at_every_position) {
+  for (int number = 0; number < test::kGoldenModels; ++number) {
+    const test::GoldenModel golden(number);
+    const auto texts = texts_of(3, golden.config.vocab_size);
+    for (const Device device : test::devices()) {
+      const Model m(golden, DType::f64, device);
+      const ratel::NoGrad no_grad;
+      const Tensor full = to(m.model(tokens_of(texts, device), golden.pattern), ratel::kCpu);
+      for (const int64_t length : prompt_lengths(golden)) {
+        if (device.is_cuda() && length > 20) continue;  // the twin takes a second for each
+        const int64_t more = device.is_cuda() ? 2 : 16;
+        const std::vector<int64_t> lengths{length, (length + 1) / 2, std::min<int64_t>(200, length + 7)};
+        const std::string what = ratel::concat_text(golden.name, ", prompt of ", length, " on ", device);
+        test::check_close(decoded(m, golden.pattern, texts, lengths, more, 64, device),
+                          positions_of(full, lengths, more), 1e-12, what + ", batch 3");
+        test::check_close(decoded(m, golden.pattern, {texts[0]}, {length}, more, 1000, device),
+                          positions_of(slice(full, 0, 0, 1), {length}, more), 1e-12, what);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_model) {
+  for (const Device device : test::devices()) {
+    test::RoundingErrors errors;
+    for (int number = 0; number < test::kGoldenModels; ++number) {
+      const test::GoldenModel golden(number);
+      const Model m(golden, DType::f32, device), exact(golden, DType::f64, ratel::kCpu);
+      const int64_t more = device.is_cuda() ? 3 : 60;
+      const std::vector<int64_t> lengths{17, 5, 40};
+      const auto texts = texts_of(3, golden.config.vocab_size, 9);
+      const ratel::NoGrad no_grad;
+      test::Weights weights;
+      for (const auto& [path, tensor] : golden.tensors("")) weights[path] = to(tensor, DType::f32);
+      std::vector<ratel::HeadPatterns> layers;
+      for (int64_t layer = 0; layer < golden.config.layers; ++layer)
+        layers.push_back(golden.pattern.of_layer(layer, golden.config.layers));
+      const Tensor plain =
+          test::reference_logits(tokens_of(texts), weights, golden.config.heads, layers, golden.config.recurrence);
+      errors.add(decoded(m, golden.pattern, texts, lengths, more, 16, device), positions_of(plain, lengths, more),
+                 positions_of(exact.model(tokens_of(texts), golden.pattern), lengths, more));
+    }
+    errors.check(ratel::concat_text("f32 on ", device));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(chunks_of_a_prompt_change_nothing) {
+  ParamStore store(DType::f64, 1);
+  const RatPlus model(Scope(store), small_config());
+  const auto texts = texts_of(2, 23);
+  for (const ModelPattern& pattern :
+       {ModelPattern{}, ModelPattern::uniform({16, 20, 3}), ModelPattern{{{{-1, 9, 2}}, {{4, 0, 0}, {1, 0, 0}}}}}) {
+    KvCache whole(model, pattern, 2, kTokens);
+    const Tensor expected = prefill(model, whole, texts, kTokens);
+    for (const int64_t chunk : {1, 15, 64, 100}) {
+      KvCache cache(model, pattern, 2, kTokens);
+      test::check_close(prefill(model, cache, texts, chunk), expected, 1e-12,
+                        ratel::concat_text(pattern, ", chunks of ", chunk));
+    }
+  }
+}
+
+// A key is kept once, in the slot that its pattern gives it: the sum of all is what the formula says.
+BOOST_AUTO_TEST_CASE(bytes_are_those_of_the_formula) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    ParamStore store(dtype, 1);
+    const RatPlus model(Scope(store), small_config());
+    for (const ModelPattern& pattern :
+         {ModelPattern{}, ModelPattern::uniform({16, 20, 3}), ModelPattern{{{{-1, 9, 2}}, {{4, 0, 0}, {1, 0, 0}}}}}) {
+      const KvCache cache(model, pattern, 3, 100);
+      const auto size = static_cast<int64_t>(size_of(dtype));
+      BOOST_TEST(cache.bytes() == 3 * kv_cache_bytes(model.config, pattern, 100, size));
+      BOOST_TEST(cache.dense_bytes() == 3 * kv_cache_bytes(model.config, {}, 100, size));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(forks_go_their_own_ways) {
+  ParamStore store(DType::f64, 1);
+  const RatPlus model(Scope(store), small_config());
+  const ModelPattern pattern = ModelPattern::uniform({4, 3, 1});
+  const auto texts = texts_of(3, 23);
+  KvCache prompt(model, pattern, 2, 64);
+  const std::vector<int64_t> first(texts[0].begin(), texts[0].begin() + 20),
+      second(texts[1].begin(), texts[1].begin() + 9);
+  prefill(model, prompt, {first, second});
+  const std::vector<int64_t> chosen{1, 0, 1};
+  KvCache forked = prompt.fork(chosen);
+  BOOST_TEST(forked.batch() == 3);
+  BOOST_TEST(forked.lengths()[0] == 9);
+  BOOST_TEST(forked.lengths()[1] == 20);
+  BOOST_TEST(forked.dense_bytes() == 3 * prompt.dense_bytes() / 2);
+  const Tensor next = from_vector(std::vector<int64_t>{3, 4, 5}, {3, 1}, DType::i64);
+  const Tensor logits = next_logits(model, forked, next);
+  for (int64_t b = 0; b < 3; ++b) {
+    std::vector<int64_t> text = b == 1 ? first : second;
+    text.push_back(3 + b);
+    KvCache alone(model, pattern, 1, 64);
+    test::check_close(slice(logits, 0, b, b + 1), prefill(model, alone, {text}), 1e-12, "a fork");
+  }
+  BOOST_TEST(prompt.lengths()[0] == 20);
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_that_was_reset_begins_anew) {
+  ParamStore store(DType::f64, 1);
+  const RatPlus model(Scope(store), small_config());
+  const auto texts = texts_of(2, 23);
+  KvCache used(model, ModelPattern::uniform({4, 3, 1}), 2, kTokens), fresh(model, used.pattern(), 2, kTokens);
+  prefill(model, used, texts);
+  used.reset(1);
+  BOOST_TEST(used.lengths()[0] == kTokens);
+  BOOST_TEST(used.lengths()[1] == 0);
+  used.reset();
+  test::check_identical(prefill(model, used, texts, 50), prefill(model, fresh, texts, 50), "after a reset");
+}
+
+BOOST_AUTO_TEST_CASE(errors) {
+  ParamStore store(DType::f32, 1);
+  const RatPlus model(Scope(store), small_config());
+  KvCache cache(model, {}, 2, 8);
+  test::check_error([&] { prefill(model, cache, {{1, 2}, {}}); }, "prompt 1 is empty");
+  test::check_error([&] { prefill(model, cache, {{1, 2}}); }, "expected 2 prompts, found 1");
+  test::check_error([&] { prefill(model, cache, {{1}, {1}}, 0); }, "chunks of at least 1");
+  test::check_error([&] { extend(model, cache, tokens_of({{1, 2, 3}})); }, "expected tokens (2, n)");
+  prefill(model, cache, {{1, 2, 3}, {1, 2, 3, 4, 5, 6, 7}});
+  test::check_error(
+      [&] {
+        extend(model, cache, tokens_of({{1, 2}, {1, 2}}));
+      },
+      "sequence 1 is full: it has 7 tokens and cannot take 2 more; the capacity is 8");
+  BOOST_TEST(cache.lengths()[0] == 3);  // as it was
+  test::check_error([&] { extend(model, cache, tokens_of({{1}, {23}})); }, "id 23");
+  BOOST_TEST(cache.lengths()[0] == 3);
+  const std::vector<int64_t> counts{1, 3};
+  test::check_error([&] { extend(model, cache, tokens_of({{1, 2}, {1, 2}}), counts); }, "expected 0 to 2 new tokens");
+  const std::vector<int64_t> absent{2};
+  test::check_error([&] { (void)cache.fork(absent); }, "sequence 2 of 2 does not exist");
+  test::check_error([&] { KvCache(model, {}, 0, 8); }, "found 0 and 8");
+  test::check_error([&] { KvCache(model, {{{{}}, {{}}, {{}}}}, 1, 8); }, "expected patterns for 1 or 2 layers");
+}

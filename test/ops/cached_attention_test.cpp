@@ -1,0 +1,206 @@
+#include "ops/cached_attention.h"
+
+#include <numeric>
+#include <set>
+
+#include "autograd/grad_mode.h"
+#include "autograd/gradient.h"
+#include "ops/concat.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/devices.h"
+
+using ratel::AttentionCache;
+using ratel::cache_slots;
+using ratel::CachePositions;
+using ratel::CacheSlots;
+using ratel::DType;
+using ratel::HeadPatterns;
+using ratel::Pattern;
+using ratel::Recurrence;
+using ratel::Shape;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+const Pattern kPatterns[] = {{1, 0, 0},  {1, 3, 2},  {16, 0, 0}, {4, 5, 3},   {3, 0, 7},  {2, 1, 0},
+                             {5, 20, 4}, {-1, 0, 0}, {-1, 6, 2}, {64, 70, 0}, {7, 6, 13}, {1000, 9, 1}};
+
+/// How many new tokens each of B sequences is fed in one call.
+using Piece = std::vector<int64_t>;
+
+Tensor positions(const std::vector<int64_t>& values, ratel::Device device) {
+  return to(ratel::from_vector(values, {static_cast<int64_t>(values.size())}, DType::i64), device);
+}
+
+/// cached_attention over a projection (B, T, parts C), fed in pieces: (B, T, C), zeros where nothing was fed.
+Tensor fed_in(const std::vector<Piece>& pieces, const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
+              Recurrence recurrence, ratel::Device device = ratel::kCpu) {
+  const ratel::NoGrad no_grad;
+  const int64_t B = projection.dim(0), T = projection.dim(1), width = projection.dim(2);
+  const int64_t C = width / (recurrence == Recurrence::gated ? 5 : 4);
+  AttentionCache cache(B, T, C, heads, patterns, recurrence, projection.dtype(), device);
+  Tensor out = zeros_like(slice(projection, 2, 0, C));
+  std::vector<int64_t> lengths(static_cast<size_t>(B), 0);
+  for (const Piece& counts : pieces) {
+    const int64_t n = std::max<int64_t>(1, *std::max_element(counts.begin(), counts.end()));
+    Tensor rows = ratel::full({B, n, width}, 1e3, projection.dtype());  // what is no token must not matter
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t length = lengths[static_cast<size_t>(b)], count = counts[static_cast<size_t>(b)];
+      if (count == 0) continue;
+      copy_into(slice(slice(rows, 0, b, b + 1), 1, 0, count),
+                slice(slice(projection, 0, b, b + 1), 1, length, length + count));
+    }
+    const Tensor y =
+        to(cached_attention(to(rows, device), cache, {positions(lengths, device), positions(counts, device)}),
+           ratel::kCpu);
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t length = lengths[static_cast<size_t>(b)], count = counts[static_cast<size_t>(b)];
+      const Tensor row = slice(y, 0, b, b + 1);
+      if (count > 0) copy_into(slice(slice(out, 0, b, b + 1), 1, length, length + count), slice(row, 1, 0, count));
+      if (count < n) test::check_identical(slice(row, 1, count, n), zeros_like(slice(row, 1, count, n)), "no token");
+      lengths[static_cast<size_t>(b)] += count;
+    }
+  }
+  return out;
+}
+
+/// T tokens of every sequence in pieces of these sizes, over and over.
+std::vector<Piece> pieces_of(int64_t B, int64_t T, const std::vector<int64_t>& sizes) {
+  std::vector<Piece> pieces;
+  for (int64_t done = 0, i = 0; done < T; ++i) {
+    const int64_t n = std::min(T - done, sizes[static_cast<size_t>(i) % sizes.size()]);
+    pieces.emplace_back(static_cast<size_t>(B), n);
+    done += n;
+  }
+  return pieces;
+}
+
+Tensor projection_of(int64_t B, int64_t T, int64_t C, Recurrence recurrence, uint64_t seed = 1) {
+  return test::randn({B, T, (recurrence == Recurrence::gated ? 5 : 4) * C}, seed);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_visible_key_has_a_slot_of_its_own) {
+  for (const Pattern& p : kPatterns)
+    for (const int64_t capacity : {1, 2, 15, 16, 17, 40, 150}) {
+      const CacheSlots slots(p, capacity);
+      std::vector<int64_t> holds(static_cast<size_t>(slots.count()), -1);
+      for (int64_t i = 0; i < capacity; ++i) {
+        std::vector<int64_t> seen;
+        for (int64_t n = 0; n < slots.visible(i); ++n) {
+          const int64_t slot = slots.visible_slot(i, n);
+          BOOST_REQUIRE(slot >= 0 && slot < slots.count());
+          seen.push_back(holds[static_cast<size_t>(slot)]);
+        }
+        std::sort(seen.begin(), seen.end());
+        std::vector<int64_t> expected;
+        for (int64_t j = 0; j < i; ++j)
+          if (sees(p, i, j)) expected.push_back(j);
+        BOOST_TEST_REQUIRE(seen == expected, p << ", capacity " << capacity << ", query " << i);
+        if (slots.keeps(i)) holds[static_cast<size_t>(slots.slot(i))] = i;
+      }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(slots_are_as_many_as_the_formula_says) {
+  BOOST_TEST(cache_slots({1, 9, 9}, 4096) == 4096);
+  BOOST_TEST(cache_slots({16, 0, 0}, 4096) == 256);
+  BOOST_TEST(cache_slots({64, 256, 4}, 4096) == 64 + (256 - 4) + 4);
+  BOOST_TEST(cache_slots({-1, 100, 4}, 4096) == 104);
+  BOOST_TEST(cache_slots({-1, 100, 4}, 50) == 50);
+  BOOST_TEST(cache_slots({16, 0, 0, 4}, 4096) == 4096);  // top-k blocks keep all
+  BOOST_TEST(cache_slots({-1, 0, 0}, 4096) == 0);
+}
+
+// One token at a time (decode), all at once, and pieces around the tile of 64 queries.
+BOOST_AUTO_TEST_CASE(equals_recurrent_attention_in_any_pieces) {
+  const std::vector<std::vector<int64_t>> all_sizes{{1}, {1000}, {3, 1, 66, 1, 5}, {64}, {7}};
+  for (const Recurrence r : {Recurrence::gated, Recurrence::none})
+    for (const Pattern& p : kPatterns) {
+      const int64_t B = 2, T = 150, heads = 2, C = 12;
+      const Tensor x = projection_of(B, T, C, r);
+      const Tensor expected = recurrent_attention(x, heads, {p}, r);
+      for (const ratel::Device device : test::devices())
+        for (const auto& sizes : all_sizes) {
+          if (device.is_cuda() && (sizes[0] == 64 || sizes[0] == 7)) continue;
+          test::check_close(fed_in(pieces_of(B, T, sizes), x, heads, {p}, r, device), expected, 1e-12,
+                            ratel::concat_text(p, " in pieces of ", sizes[0], ", ... on ", device));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(sequences_of_a_batch_may_differ_in_length) {
+  const HeadPatterns hybrid{{4, 5, 3}, {-1, 9, 0}, {16, 0, 0}};
+  const std::vector<Piece> pieces{{5, 0, 40}, {1, 1, 1}, {0, 17, 3}, {1, 0, 1}, {33, 1, 0}, {1, 1, 1}};
+  const Tensor x = projection_of(3, 50, 12, Recurrence::gated, 3);
+  for (const ratel::Device device : test::devices()) {
+    const Tensor out = fed_in(pieces, x, 3, hybrid, Recurrence::gated, device);
+    const Tensor expected = recurrent_attention(x, 3, hybrid);
+    const int64_t lengths[] = {41, 20, 46};
+    for (int64_t b = 0; b < 3; ++b) {
+      const auto of = [&](const Tensor& y) { return slice(slice(y, 0, b, b + 1), 1, 0, lengths[b]); };
+      test::check_close(of(out), of(expected), 1e-12, ratel::concat_text("sequence ", b, " on ", device));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  const HeadPatterns patterns{{1, 0, 0}, {4, 5, 3}};
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const int64_t piece : {1, 37})
+      for (const ratel::Device device : test::devices()) {
+        test::RoundingErrors errors;
+        for (const uint64_t draw : {1, 2, 3}) {
+          const Tensor x = to(projection_of(2, 80, 32, Recurrence::gated, draw), dtype);
+          const ratel::NoGrad no_grad;
+          errors.add(fed_in(pieces_of(2, 80, {piece}), x, 2, patterns, Recurrence::gated, device),
+                     recurrent_attention_reference(x, 2, patterns),
+                     recurrent_attention_reference(to(x, DType::f64), 2, patterns));
+        }
+        errors.check(ratel::concat_text(dtype, " in pieces of ", piece, " on ", device));
+      }
+}
+
+BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
+  const Tensor x = to(projection_of(2, 150, 32, Recurrence::gated), DType::f32);
+  for (const int64_t piece : {1, 75})
+    test::check_thread_independent(
+        [&] {
+          return fed_in(pieces_of(2, 150, {piece}), x, 4, {{16, 8, 2}}, Recurrence::gated);
+        },
+        "pieces");
+}
+
+BOOST_AUTO_TEST_CASE(a_cache_has_the_bytes_of_its_slots) {
+  const HeadPatterns patterns{{16, 0, 0}, {-1, 10, 2}};
+  const AttentionCache cache(3, 100, 8, 2, patterns, Recurrence::gated, DType::bf16);
+  BOOST_TEST(cache.keys.shape() == (Shape{3, 6 + 12, 4}));
+  BOOST_TEST(cache.bytes() == 3 * (2 * 18 * 4 * 2 + 2 * 8 * 4));
+  const AttentionCache ungated(3, 100, 8, 2, patterns, Recurrence::none, DType::f32);
+  BOOST_TEST(ungated.bytes() == 3 * 2 * 18 * 4 * 4);
+}
+
+BOOST_AUTO_TEST_CASE(errors) {
+  AttentionCache cache(1, 4, 4, 2, {{2, 0, 0}}, Recurrence::gated, DType::f64);
+  const auto call = [&](const Tensor& x, const std::vector<int64_t>& lengths, const std::vector<int64_t>& counts) {
+    return [&cache, x, lengths, counts] {
+      cached_attention(x, cache, {positions(lengths, ratel::kCpu), positions(counts, ratel::kCpu)});
+    };
+  };
+  const Tensor x = test::randn({1, 2, 20}, 1);
+  test::check_error(call(x, {3}, {2}), "sequence 0 of 3 tokens cannot take 2 more");
+  test::check_error(call(x, {0}, {3}), "cannot take 3 more of 2");
+  test::check_error(call(x, {0, 0}, {1, 1}), "expected lengths and counts (1)");
+  test::check_error(call(test::randn({1, 2, 16}, 1), {0}, {2}), "expected a projection (1, n, 20)");
+  test::check_error(call(to(x, DType::f32), {0}, {2}), "expected the cache's dtype f64, found f32");
+  test::check_error(call(transpose(test::randn({1, 20, 2}, 1), 1, 2), {0}, {2}), "must be contiguous");
+  test::check_error(call(requires_grad(clone(x)), {0}, {2}), "wants a gradient");
+  test::check_error([] { AttentionCache(0, 4, 4, 2, {{}}, Recurrence::gated, DType::f32); }, "found 0 and 4");
+  test::check_error([] { AttentionCache(1, 4, 6, 2, {{}}, Recurrence::gated, DType::f32); }, "2 heads do not divide 6");
+  test::check_error([] { AttentionCache(1, 4, 4, 2, {{}}, Recurrence::gated, DType::i64); }, "expected a float dtype");
+}
