@@ -25,7 +25,7 @@ std::vector<int64_t> generate(const RatPlus& model, std::span<const int64_t> pro
   std::vector<int64_t> text(prompt.begin(), prompt.end());
   for (int64_t step = 0; step < options.max_new_tokens; ++step) {
     const auto logits = next_logits(model, text, pattern);
-    const int64_t token = sample_token(logits, options.sampling, static_cast<uint64_t>(step));
+    const int64_t token = sample_token(logits, options.sampling, {static_cast<uint64_t>(step)}, text);
     text.push_back(token);
     if (on_token && on_token(token) == Next::stop) break;
     if (token == options.eos) break;

@@ -65,16 +65,16 @@ BOOST_AUTO_TEST_CASE(greedy_takes_the_largest_logit_of_every_step) {
 
 BOOST_AUTO_TEST_CASE(one_candidate_is_greedy) {
   const Ids greedy = continued(options(12));
-  BOOST_TEST((continued(options(12, {1, 1, 1, 3})) == greedy));
-  BOOST_TEST((continued(options(12, {1, 0, 1e-9, 3})) == greedy));
-  BOOST_TEST((continued(options(12, {1e-6, 0, 1, 3})) == greedy));
+  BOOST_TEST((continued(options(12, {.temperature = 1, .top_k = 1})) == greedy));
+  BOOST_TEST((continued(options(12, {.temperature = 1, .top_p = 1e-9})) == greedy));
+  BOOST_TEST((continued(options(12, {.temperature = 1e-6})) == greedy));
 }
 
 BOOST_AUTO_TEST_CASE(a_seed_fixes_the_text) {
-  const Ids ids = continued(options(30, {5, 0, 1, 3}));
-  BOOST_TEST((continued(options(30, {5, 0, 1, 3})) == ids));
-  BOOST_TEST((continued(options(30, {5, 0, 1, 4})) != ids));
-  const Ids shorter = continued(options(10, {5, 0, 1, 3}));
+  const Ids ids = continued(options(30, {.temperature = 5, .seed = 3}));
+  BOOST_TEST((continued(options(30, {.temperature = 5, .seed = 3})) == ids));
+  BOOST_TEST((continued(options(30, {.temperature = 5, .seed = 4})) != ids));
+  const Ids shorter = continued(options(10, {.temperature = 5, .seed = 3}));
   BOOST_TEST((Ids(ids.begin(), ids.begin() + 10) == shorter));
   for (const int64_t id : ids) BOOST_TEST((id >= 0 && id < kWords));
 }
