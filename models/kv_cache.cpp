@@ -124,7 +124,8 @@ Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, s
   return model.embedding.as_head(last_rows(hidden, all_or(counts, tokens)));
 }
 
-Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts, int64_t chunk) {
+Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts, int64_t chunk,
+               const std::function<bool()>& stop) {
   const NoGrad no_grad;
   const int64_t B = cache.batch();
   check(static_cast<int64_t>(prompts.size()) == B, "kv_cache: expected ", B, " prompts, found ", prompts.size());
@@ -136,6 +137,7 @@ Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vect
   }
   Tensor logits = empty({B, model.config.vocab_size}, model.embedding.weight.dtype(), model.device());
   for (int64_t begin = 0; begin < longest; begin += chunk) {
+    if (stop && stop()) return {};
     const int64_t n = std::min(chunk, longest - begin);
     std::vector<int64_t> tokens, counts;
     for (const std::vector<int64_t>& prompt : prompts) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -60,9 +61,10 @@ Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::s
 Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts = {});
 
 /// Feeds prompts of one token or more, `chunk` tokens of each at a time, which bounds the working memory and changes
-/// nothing else. Returns the logits (B, V) of the token after each.
+/// nothing else. Returns the logits (B, V) of the token after each. Before every chunk it asks `stop`, and where that
+/// says true returns an undefined tensor; the cache then holds what was fed.
 /// Throws Error as extend() does, for an empty prompt, and for a number of prompts that is not the batch.
 Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts,
-               int64_t chunk = 512);
+               int64_t chunk = 512, const std::function<bool()>& stop = {});
 
 }  // namespace ratel
