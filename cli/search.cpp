@@ -189,6 +189,7 @@ int run_search(Arguments args) {
   options.integer("--rounds", "N", how.rounds, "Times to measure the changes, each around what was found before");
   options.integer("--context", "T", how.context, "Tokens of context that the KV cache is counted for");
   options.integer("--tokens", "N", how.tokens, "Tokens of each evaluation: more tell smaller differences");
+  options.integer("--verify-tokens", "N", how.verify_tokens, "The same for the few evaluations that verify");
   options.integer("--seq-len", "T", how.seq_len, "Tokens of a window; 0: as the model was trained, or 256");
   options.integer("--batch-size", "N", how.batch_size, "Windows computed at once");
   options.integer("--eos", "ID", how.eos, "Do not count what follows this token; -1: count everything");

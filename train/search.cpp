@@ -21,7 +21,8 @@ void check_options(const SearchOptions& o) {
   check(o.budget > 0 && o.budget <= 1, "search: expected a budget above 0, at most 1, found ", o.budget);
   check(o.context >= 1, "search: expected a context of at least 1, found ", o.context);
   check(o.seq_len >= 1, "search: expected a seq_len of at least 1, found ", o.seq_len);
-  check(o.tokens >= o.seq_len, "search: expected tokens for a window of ", o.seq_len, " at least, found ", o.tokens);
+  for (const int64_t tokens : {o.tokens, o.verify_tokens})
+    check(tokens >= o.seq_len, "search: expected tokens for a window of ", o.seq_len, " at least, found ", tokens);
   check(o.rounds >= 1, "search: expected a round at least, found ", o.rounds);
   check(!o.dilations.empty(), "search: expected a dilation to choose from at least, found none");
   std::set<int64_t> seen;
@@ -31,14 +32,11 @@ void check_options(const SearchOptions& o) {
   }
 }
 
-/// Begins of at most `tokens` tokens' windows, spread over the windows [first, end) of the file.
-std::vector<int64_t> spread_windows(int64_t first, int64_t end, const SearchOptions& o) {
-  const int64_t there = end - first, count = std::min(there, o.tokens / o.seq_len);
+/// Begins of windows of T tokens, at most `tokens` in all, spread over the windows [first, end) of the file.
+std::vector<int64_t> spread_windows(int64_t first, int64_t end, int64_t T, int64_t tokens) {
+  const int64_t there = end - first, count = std::min(there, tokens / T);
   std::vector<int64_t> begins;
-  for (int64_t i = 0; i < count; ++i)
-    begins.push_back((first + static_cast<int64_t>((static_cast<double>(i) + 0.5) * static_cast<double>(there) /
-                                                   static_cast<double>(count))) *
-                     o.seq_len);
+  for (int64_t i = 0; i < count; ++i) begins.push_back((first + (2 * i + 1) * there / (2 * count)) * T);
   return begins;
 }
 
@@ -51,8 +49,8 @@ class Searcher {
     if (windows < 2)
       fail_input(file.path(), "expected two windows of ", o_.seq_len,
                  " tokens, one to search on and one to verify with; found ", file.size(), " tokens");
-    search_half_ = spread_windows(0, windows / 2, o_);
-    verification_half_ = spread_windows(windows / 2, windows, o_);
+    search_half_ = spread_windows(0, windows / 2, o_.seq_len, o_.tokens);
+    verification_half_ = spread_windows(windows / 2, windows, o_.seq_len, o_.verify_tokens);
     for (const int64_t dilation : o_.dilations)
       costs_.push_back(cache_slots({dilation, o_.window, o_.initial}, o_.context) * model.config.heads /
                        groups_a_layer());

@@ -25,7 +25,8 @@ struct SearchOptions {
   Around around = Around::budget;
   int64_t rounds = 2;               ///< of measuring all changes around what was found so far, and choosing anew
   int64_t seq_len = 256;            ///< tokens of a window
-  int64_t tokens = 65'536;          ///< of each evaluation, at most
+  int64_t tokens = 65'536;          ///< of each evaluation on the search half, at most
+  int64_t verify_tokens = 262'144;  ///< and on the verification half, where they are few and decide
   int64_t batch_size = 8;           ///< windows computed at once
   int64_t eos = -1;                 ///< as in EvalOptions
   std::function<bool()> stop = {};  ///< polled between batches
@@ -85,9 +86,9 @@ struct SearchResult {
 ///   3. what was found, every uniform pattern within the budget and the dense one, on windows of the second half.
 /// The recurrent state, which is the same for all patterns, is not counted in the budget; the bytes reported have it.
 ///
-/// Costs 1 + rounds * (groups * (dilations - 1) + 1) + uniform patterns + 2 evaluations of `tokens` tokens at most.
-/// Deterministic. Throws Error for options that cannot work; where no pattern of the list is within the budget, naming
-/// the smallest share that is; Error(input) for a file with no window in each half.
+/// Costs at most 1 + rounds * (groups * (dilations - 1) + 1) evaluations of `tokens` tokens, and uniform patterns + 2
+/// of verify_tokens. Deterministic. Throws Error for options that cannot work; where no pattern of the list is within
+/// the budget, naming the smallest share that is; Error(input) for a file with no window in each half.
 SearchResult search(const RatPlus& model, const io::TokenFile& file, const SearchOptions& options);
 
 /// "1/16" or "0.0625" as a share above 0, at most 1. Throws Error naming `what` otherwise.

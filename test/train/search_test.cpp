@@ -229,7 +229,7 @@ BOOST_AUTO_TEST_CASE(few_tokens_are_spread_over_each_half_and_one_window_tells_n
   const Model m;
   const Data data;
   SearchOptions o = options(train::Grain::layers);
-  o.tokens = 2 * kT - 1;  // one window
+  o.tokens = o.verify_tokens = 2 * kT - 1;  // one window
   const SearchResult result = train::search(m.model, data.file(), o);
   const auto middle = data.file(2 * kT, 3 * kT + 1);  // of windows 0 to 4
   BOOST_TEST(near(result.rounds[0].base.loss, loss(m.model, middle, result.rounds[0].base.pattern)));
@@ -289,6 +289,7 @@ BOOST_AUTO_TEST_CASE(budgets_that_cannot_be_met_and_misuse_are_named) {
   fails("window must not be negative", [](SearchOptions& o) { o.window = -1; });
   fails("a context of at least 1", [](SearchOptions& o) { o.context = 0; });
   fails("a window of 8 at least, found 7", [](SearchOptions& o) { o.tokens = 7; });
+  fails("a window of 8 at least, found 0", [](SearchOptions& o) { o.verify_tokens = 0; });
   fails("a round at least", [](SearchOptions& o) { o.rounds = 0; });
   const auto one = data.file(0, 2 * kT);
   test::check_error([&] { train::search(m.model, one, options(train::Grain::layers)); }, "expected two windows of 8");
