@@ -1,5 +1,6 @@
 // `ratel bench`: the rows there are, what they say of memory, and what it refuses.
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 
 #include "test/cli/process.h"
 
@@ -25,8 +26,7 @@ void check_fails(const Words& words, int code, const std::string& part) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(a_row_for_every_batch_length_and_pattern) {
-  for (const char* what : {"prefill", "decode", "layer"})
-    BOOST_TEST_CONTEXT(what) {
+  for (const char* what : {"prefill", "decode", "layer"}) BOOST_TEST_CONTEXT(what) {
       const Json result = run_json(bench(what, {"--batch=1,2", "--length=32,64", "--dilations=1,8"}));
       BOOST_TEST(result.at("bench").as_string() == what);
       BOOST_TEST(result.at("model").as_string() == "tiny");
@@ -42,7 +42,8 @@ BOOST_AUTO_TEST_CASE(a_row_for_every_batch_length_and_pattern) {
         BOOST_TEST(row.at("ms").as_double() > 0);
         BOOST_TEST(row.at("runs").as_int() >= 3);
         const double tokens = static_cast<double>(what == std::string("decode") ? batch : batch * length);
-        BOOST_TEST(std::abs(row.at("tokens_per_second").as_double() * row.at("ms").as_double() / 1e3 / tokens - 1) < 1e-9);
+        BOOST_TEST(std::abs(row.at("tokens_per_second").as_double() * row.at("ms").as_double() / 1e3 / tokens - 1) <
+                   1e-9);
         // 4 layers of 128 channels: keys and values in f32, and the state of the recurrence.
         BOOST_TEST(row.at("kv_bytes").as_int() == batch * 4 * 2 * 128 * 4 * (kept + 1));
         BOOST_TEST(row.at("dense_kv_bytes").as_int() == batch * 4 * 2 * 128 * 4 * (length + 1));
@@ -70,7 +71,8 @@ BOOST_AUTO_TEST_CASE(a_model_and_a_pattern_file_are_measured_too) {
   BOOST_TEST_REQUIRE(run_ratel(fixture.training(run)).code == 0);
   write(pattern, "[[layer]]\ndilation = [2, 8]\n[[layer]]\ndilation = 4\nwindow = 4\n");
   for (const char* what : {"prefill", "decode", "layer"}) {
-    const Words words = bench(what, {"--model", run, "--pattern", pattern, "--dilations=4", "--window=2", "--length=64"});
+    const Words words =
+        bench(what, {"--model", run, "--pattern", pattern, "--dilations=4", "--window=2", "--length=64"});
     const Json result = run_json(words);
     BOOST_TEST(result.at("model").as_string() == run);
     const Json::Array& rows = result.at("rows").as_array();

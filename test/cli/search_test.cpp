@@ -2,7 +2,9 @@
 #include <signal.h>
 
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "test/cli/process.h"
 
@@ -16,8 +18,8 @@ struct Trained : Fixture {
   std::string run = scratch / "run";
   Trained() { BOOST_TEST_REQUIRE(run_ratel(training(run)).code == 0); }
   [[nodiscard]] Words search(const std::string& output, const Words& more = {}) const {
-    Words words = {"search", "--model",      run,        "--data", data,         "--output",
-                   output,   "--dilations=1,2,4,8", "--tokens=256", "--context=64"};
+    Words words = {"search",       "--model",     run, "--data", data, "--output", output, "--dilations=1,2,4,8",
+                   "--tokens=256", "--context=64"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -42,7 +44,8 @@ BOOST_AUTO_TEST_CASE(prints_one_object_and_writes_the_pattern_it_names) {
   const Trained& t = trained();
   for (const bool heads : {false, true}) {
     const std::string output = t.scratch / (heads ? "heads.toml" : "layers.toml");
-    const Json found = run_json(t.search(output, heads ? Words{"--kv-budget=1/4", "--heads"} : Words{"--kv-budget", "0.25"}));
+    const Json found =
+        run_json(t.search(output, heads ? Words{"--kv-budget=1/4", "--heads"} : Words{"--kv-budget", "0.25"}));
     const std::string verdict = found.at("verdict").as_string(), written = found.at("written").as_string();
     BOOST_TEST((verdict == "better" || verdict == "tie" || verdict == "worse"));
     BOOST_TEST((written == "found" || written == "uniform"));
@@ -86,8 +89,8 @@ BOOST_AUTO_TEST_CASE(ctrl_c_writes_nothing) {
   const std::string output = t.scratch / "kept.toml";
   write(output, "as it was");
   Process search(t.search(output, {"--tokens=3000", "--batch-size=1", "--rounds=1000", "--heads", "--seq-len=8"}));
-  const std::string progress = "tokens evaluated";
-  for (int waits = 0; waits < 400 && search.is_running() && !search.has_said(progress); ++waits) usleep(5000);
+  while (search.is_running() && search.said().find("tokens evaluated") == std::string::npos)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   search.send(SIGINT);
   const Ended ended = search.wait();
   BOOST_TEST(ended.code == 130, ended.err);
