@@ -9,6 +9,7 @@
 #include "io/metrics_file.h"
 #include "io/token_file.h"
 #include "models/model_folder.h"
+#include "models/pattern_file.h"
 #include "ops/threads.h"
 #include "train/data.h"
 #include "train/optimizer.h"
@@ -224,6 +225,7 @@ TrainConfig resolve_adapt_config(const AdaptOptions& options) {
   if (!options.dilation.empty()) config.train.dilation = options.dilation;
   if (!options.window.empty()) config.train.window = options.window;
   if (!options.initial.empty()) config.train.initial = options.initial;
+  if (!options.pattern.empty()) config.set_pattern(read_pattern_file(options.pattern, config.model));
   apply_overrides(config, options.overrides);
   config.validate();
   return config;

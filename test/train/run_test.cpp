@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "models/model_folder.h"
+#include "models/pattern_file.h"
 #include "ops/threads.h"
 #include "test/train/tiny_run.h"
 
@@ -339,6 +340,16 @@ BOOST_FIXTURE_TEST_CASE(adapting_takes_weights_and_settings_from_the_source, Fix
   test::check_same_run(o.out, whole, 6, "adapted");
   again.dilation = {8};
   check_error([&] { train::adapt_run(again); }, "train.dilation was 4, is 8");
+
+  // By a pattern file, with a value a head.
+  train::AdaptOptions mixed;
+  mixed.from = o.from;
+  mixed.pattern = folder / "pattern.toml";
+  const ratel::ModelPattern by_head{{{{1, 0, 0}, {8, 2, 0}}, {{4, 0, 0}}}};
+  ratel::write_pattern_file(mixed.pattern, by_head);
+  BOOST_TEST((train::resolve_adapt_config(mixed).pattern() == by_head));
+  ratel::write_pattern_file(mixed.pattern, ratel::ModelPattern::uniform({8, 0, 0, 4}));
+  check_error([&] { train::resolve_adapt_config(mixed); }, "top-k blocks have no gradient");
 
   // From a bare model folder: the model's sizes, everything else by default.
   ratel::save_model(folder / "bare", model.description, model.store);
