@@ -86,6 +86,8 @@ bool Process::is_running() const {
   return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
 }
 
+std::string Process::said() const { return read(err_); }
+
 Ended run_ratel(const Words& arguments) { return Process(arguments).wait(); }
 
 Ended shell(const std::string& command) {
