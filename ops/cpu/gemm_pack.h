@@ -110,10 +110,27 @@ void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int6
     pack_transposed(a + k * k_stride, k_stride, std::min(kRun, K - k), rows, out + k, K, kRun * k_stride);
 }
 
+/// Full panels of b from rows that lie along its columns: a row of b is read once, into all panels.
+template <class T, class E>
+void pack_full_panels(const E* b, int64_t ldb, int64_t columns, int64_t K, T* out) {
+  constexpr int64_t kFull = kPanelColumns<T>, L = 32 / static_cast<int64_t>(sizeof(T));
+  using Memory = typename VectorOf<T, L>::Unaligned;
+  constexpr int64_t kAhead = 8;
+  for (int64_t k = 0; k < K; ++k, b += ldb)
+    for (int64_t j = 0; j < columns; j += kFull) {
+      __builtin_prefetch(b + kAhead * ldb + j, 0, 2);
+#pragma GCC unroll 4
+      for (int64_t lane = 0; lane < kFull; lane += L)
+        *reinterpret_cast<Memory*>(out + j * K + k * kFull + lane) = load_lanes<T, L>(b + j + lane);
+    }
+}
+
 /// Columns [0, columns) of b, whose element (k, j) is at b[j * column_stride + k * k_stride], in panels.
 template <class T, class E>
 void pack_b(const E* b, int64_t column_stride, int64_t k_stride, int64_t columns, int64_t K, T* out) {
-  for (int64_t j = 0; j < columns; j += kPanelColumns<T>) {
+  const int64_t full = column_stride == 1 ? columns / kPanelColumns<T> * kPanelColumns<T> : 0;
+  if (full > 0) pack_full_panels(b, k_stride, full, K, out);
+  for (int64_t j = full; j < columns; j += kPanelColumns<T>) {
     const int64_t width = panel_width<T>(columns - j), kept = std::min(width, columns - j);
     const E* from = b + j * column_stride;
     if (kept < width) std::fill_n(out + j * K, width * K, T{0});
