@@ -37,12 +37,13 @@ struct Fixture {
     o.observer.warn = [this](const std::string& text) { warnings.push_back(text); };
     return o;
   }
-  /// A run that stops after `steps` of this session.
-  RunResult part(TrainOptions o, int64_t steps) {
-    o.stop = [left = steps]() mutable { return --left <= 0; };
-    return train::train_run(o);
-  }
 };
+
+/// A run that stops after `steps` of this session.
+RunResult part(TrainOptions o, int64_t steps) {
+  o.stop = [left = steps]() mutable { return --left <= 0; };
+  return train::train_run(o);
+}
 
 ratel::ErrorKind kind_of(const std::function<void()>& f) {
   try {
