@@ -2,6 +2,7 @@
 
 #include "autograd/grad_mode.h"
 #include "ops/copy.h"
+#include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
 
