@@ -51,6 +51,13 @@ struct BlockOfHead {
   }
 };
 
+/// On the host: may rows of d channels be read 16 bytes at a time?
+template <class T>
+bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
+  constexpr int64_t N = kPerVec<T>;
+  return is_vectorisable<T>(d, x.data) && x.batch % N == 0 && x.head % N == 0 && x.time % N == 0;
+}
+
 /// Rows of one head: row t begins at data + t * step.
 template <class T>
 struct HeadRows {
@@ -136,6 +143,12 @@ struct KeyTile {
     return kind == KeyKind::dilated && count == n && first + (n - 1) * step < i;
   }
 };
+
+/// True where the key at that position of a tile is seen by a query that sees `seen` of it.
+template <class Tile, class Range>
+__device__ bool shows(const Tile& tile, int position, const Range& seen) {
+  return position >= seen.low && position < seen.high && !tile.leaves_out(position);
+}
 
 /// The keys from `origin` on that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial
 /// tokens.

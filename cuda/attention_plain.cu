@@ -201,9 +201,8 @@ __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardAr
       const auto seen = tile.seen_by(begin + row_of(i));
       for (int j = 0; j < 4; ++j) {
         const int c = column_of(j);
-        scores[row_of(i) * kPitch + c] = c >= seen.low && c < seen.high && !tile.leaves_out(c)
-                                             ? scale * s.at[i][j]
-                                             : -std::numeric_limits<A>::infinity();
+        scores[row_of(i) * kPitch + c] =
+            shows(tile, c, seen) ? scale * s.at[i][j] : -std::numeric_limits<A>::infinity();
       }
     }
     sync_block();
@@ -287,8 +286,8 @@ __global__ __launch_bounds__(kThreads, 2) void query_kernel(AttentionBackwardArg
       const auto seen = tile.seen_by(begin + row_of(i));
       for (int j = 0; j < 4; ++j) {
         const int c = column_of(j);
-        const bool sees = c >= seen.low && c < seen.high && !tile.leaves_out(c);
-        slopes[row_of(i) * kPitch + c] = Pair<A>(sees, scale, s.at[i][j], dp.at[i][j], lse[i], delta[i]).ds;
+        slopes[row_of(i) * kPitch + c] =
+            Pair<A>(shows(tile, c, seen), scale, s.at[i][j], dp.at[i][j], lse[i], delta[i]).ds;
       }
     }
     grad_q.add_product(slopes, right, tile.count, [&](int r) { return k[key(r)]; });
@@ -386,8 +385,9 @@ void launch_forward(const char* name, const AttentionForwardArgs& args, const He
 }  // namespace
 
 void forward(const AttentionForwardArgs& args, Stream stream) {
-  for_each_head_group(
-      args.shape, [&](const HeadGroup& group) { launch_forward("attention_forward", args, group, CallKeys(), stream); });
+  for_each_head_group(args.shape, [&](const HeadGroup& group) {
+    launch_forward("attention_forward", args, group, CallKeys(), stream);
+  });
 }
 
 void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {

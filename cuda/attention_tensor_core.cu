@@ -12,7 +12,9 @@
 // written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
 // for the first time. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 
 #include "cuda/attention_own.h"
@@ -47,10 +49,19 @@ __device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int be
 #pragma unroll
     for (int at = 0; at < N / 4; ++at) {
       const int c = fragment_column(at / 2) + at % 2;
-      if (c < seen.low || c >= seen.high || tile.leaves_out(c))
-        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
+      if (!shows(tile, c, seen)) scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
     }
   }
+}
+
+/// Begins to copy `count` keys and values into the half of their rings that is the n-th's.
+template <int N, int d>
+__device__ void begin_load_of(int n, int count, const RowTile<d>& key_tiles, const HeadRows<const bfloat16>& keys,
+                              const RowTile<d>& value_tiles, const HeadRows<const bfloat16>& values) {
+  const int into = n % 2 * N;
+  key_tiles.behind(into).begin_load(N, count, keys.data, keys.step);
+  value_tiles.behind(into).begin_load(N, count, values.data, values.step);
+  commit_copies();
 }
 
 /// The block's rows of a result from the r-th on become zeros.
@@ -81,10 +92,7 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
   const typename Source::template Tiles<kKeys, int, bfloat16> keys(source, group, block, begin, begin + rows, k, v);
   const auto begin_load = [&](int n) {
     const auto from = keys.with_rows(n);
-    const int into = n % 2 * kKeys;
-    key_tiles.behind(into).begin_load(kKeys, from.tile.count, from.keys.data, from.keys.step);
-    value_tiles.behind(into).begin_load(kKeys, from.tile.count, from.values.data, from.values.step);
-    commit_copies();
+    begin_load_of<kKeys>(n, from.tile.count, key_tiles, from.keys, value_tiles, from.values);
   };
   queries.begin_load(kTileRows, rows, q[begin], q.step);
   commit_copies();
@@ -178,10 +186,8 @@ __global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardAr
   const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
   const auto begin_load = [&](int n) {
     const KeyTile<int> tile = keys[n];
-    const int into = n % 2 * N;
-    key_tiles.behind(into).begin_load(N, tile.count, k[tile.first], k.step * tile.step);
-    value_tiles.behind(into).begin_load(N, tile.count, v[tile.first], v.step * tile.step);
-    commit_copies();
+    begin_load_of<N>(n, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
+                     {v[tile.first], v.step * tile.step});
   };
   queries.begin_load(kTileRows, rows, q[begin], q.step);
   grads.begin_load(kTileRows, rows, grad[begin], grad.step);
@@ -204,16 +210,8 @@ __global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardAr
     lse[half] = kLog2e * lse_i;
     delta[half] = term.delta;
     own_ds[half] = term.ds;
-    if (fragment_row(half) >= rows) continue;
-    if (lane_index() % 4 == 0) {
-      static_cast<float*>(statistics.delta)[at] = term.delta;
-      static_cast<float*>(statistics.p)[at] = term.p;
-      static_cast<float*>(statistics.ds)[at] = term.ds;
-    }
-    if (near_are_alone && lists.is_near(i)) {
-      scale_row<4, 8>(d, term.ds, q[i], head_rows<bfloat16>(args.grad_k, block.b, block.h)[i]);
-      scale_row<4, 8>(d, term.p, grad[i], head_rows<bfloat16>(args.grad_v, block.b, block.h)[i]);
-    }
+    if (fragment_row(half) < rows)
+      store_own_term<4, 8>(args, statistics, block, i, term, q[i], grad[i], near_are_alone && lists.is_near(i));
   }
   FragmentC grad_q[d / 8];
   start_from_rows<d>(
@@ -361,14 +359,11 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   store_rows<d>(grad_v, values, put(head_rows<bfloat16>(args.grad_v, block.b, block.h)));
 }
 
-bool rows_are_aligned(const AttentionOperand& x) {
-  return is_vectorisable<bfloat16>(x.time, x.data) && x.batch % 8 == 0 && x.head % 8 == 0;
-}
-bool rows_are_aligned(const AttentionRows& x) { return rows_are_aligned(operand_of(x)); }
-
 /// Tokens are counted in 32 bits, with room for what is added to them.
-bool takes(const AttentionShape& shape) {
-  return shape.dtype == DType::bf16 && (shape.d == 64 || shape.d == 128) && shape.T < int64_t{1} << 29;
+bool takes(const AttentionShape& shape, std::initializer_list<AttentionOperand> all_rows) {
+  const auto fits = [&](const AttentionOperand& rows) { return rows_are_vectorisable<bfloat16>(shape.d, rows); };
+  return shape.dtype == DType::bf16 && (shape.d == 64 || shape.d == 128) && shape.T < int64_t{1} << 29 &&
+         std::ranges::all_of(all_rows, fits);
 }
 
 /// Calls f.template operator()<d>() for the width.
@@ -394,16 +389,14 @@ void launch_forward(const char* name, const AttentionForwardArgs& args, const He
 }  // namespace
 
 bool takes(const AttentionForwardArgs& args) {
-  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
-         rows_are_aligned(args.out) && rows_are_aligned(args.gate) && rows_are_aligned(args.gated);
+  return takes(args.shape, {args.q, args.k, args.v, operand_of(args.out), args.gate, operand_of(args.gated)});
 }
 bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
   return takes(args) && cache.capacity < int64_t{1} << 29 && is_vectorisable<bfloat16>(0, cache.keys, cache.values);
 }
 bool takes(const AttentionBackwardArgs& args) {
-  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
-         rows_are_aligned(args.out) && rows_are_aligned(args.grad_out) && rows_are_aligned(args.grad_q) &&
-         rows_are_aligned(args.grad_k) && rows_are_aligned(args.grad_v);
+  return takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
+                            operand_of(args.grad_k), operand_of(args.grad_v)});
 }
 
 void forward(const AttentionForwardArgs& args, Stream stream) {

@@ -27,8 +27,10 @@ const Tensor& Decoder::operator()(std::span<const int64_t> tokens, std::span<con
       counts.empty() ? std::vector<int64_t>(tokens.size(), 1) : std::vector<int64_t>(counts.begin(), counts.end());
   if (model_.device().is_cuda() && graph_ == nullptr) {
     // Once without a token and without a graph: what libraries set up at their first call cannot be recorded.
-    cache_.begin_step(model_, std::vector<int64_t>(tokens.size(), 0), 1);
+    const std::vector<int64_t> none(tokens.size(), 0);
+    cache_.begin_step(model_, none, 1);
     step();
+    cache_.end_step(none);
     graph_ = std::make_unique<DeviceGraph>(model_.device(), [this] { step(); });
   }
   cache_.begin_step(model_, new_tokens, 1);

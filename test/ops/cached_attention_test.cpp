@@ -127,7 +127,8 @@ BOOST_AUTO_TEST_CASE(equals_recurrent_attention_in_any_pieces) {
       const Tensor expected = recurrent_attention(x, heads, {p}, r);
       for (const ratel::Device device : test::devices())
         for (const auto& sizes : all_sizes) {
-          if (device.is_cuda() && (sizes[0] == 64 || sizes[0] == 7)) continue;
+          if (test::is_imitated(device) && (sizes[0] == 64 || sizes[0] == 7))
+            continue;  // the others hit the same paths
           test::check_close(fed_in(pieces_of(B, T, sizes), x, heads, {p}, r, device), expected, 1e-12,
                             ratel::concat_text(p, " in pieces of ", sizes[0], ", ... on ", device));
         }
@@ -233,8 +234,8 @@ BOOST_AUTO_TEST_CASE(errors) {
     };
   };
   const Tensor x = test::randn({1, 2, 20}, 1);
-  test::check_error(call(x, {3}, {2}), "sequence 0 of 3 tokens cannot take 2 more");
-  test::check_error(call(x, {0}, {3}), "cannot take 3 more of 2");
+  test::check_error(call(x, {3}, {2}), "sequence 0 of 3 tokens cannot take 2 more; the capacity is 4");
+  test::check_error(call(x, {0}, {3}), "expected 0 to 2 new tokens of sequence 0, found 3");
   test::check_error(call(x, {0, 0}, {1, 1}), "expected lengths and counts (1)");
   test::check_error(call(test::randn({1, 2, 16}, 1), {0}, {2}), "expected a projection (1, n, 20)");
   test::check_error(call(to(x, DType::f32), {0}, {2}), "expected the cache's dtype f64, found f32");
