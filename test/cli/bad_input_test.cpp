@@ -16,7 +16,7 @@ struct Trained : Fixture {
 
   /// A copy of the model alone, in a folder of that name.
   [[nodiscard]] std::string model(const std::string& name) const {
-    const std::string folder = scratch / name;
+    std::string folder = scratch / name;
     fs::create_directory(folder);
     for (const char* file : {"/config.json", "/model.safetensors"}) fs::copy(checkpoint + file, folder + file);
     return folder;
