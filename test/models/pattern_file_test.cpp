@@ -140,6 +140,16 @@ BOOST_AUTO_TEST_CASE(files) {
   test::check_error([&] { ratel::write_pattern_file(scratch / "none/p.toml", pattern); }, "none/p.toml");
 }
 
+BOOST_AUTO_TEST_CASE(the_example_in_the_readme_is_one) {
+  const std::string readme = ratel::io::read_text_file(RATEL_SOURCE_DIR "/README.md", 1'000'000);
+  const size_t section = readme.find("### Pattern files"), fence = readme.find("```toml\n", section);
+  const size_t begin = readme.find('\n', fence) + 1, end = readme.find("```", begin);
+  BOOST_TEST_REQUIRE((fence != std::string::npos && end != std::string::npos));
+  const ModelPattern expected{
+      {{{1, 64, 4}, {16, 64, 4}}, {{16, 64, 4}}, {{16, 64, 4}}, {{64, 0, 0, 8, BlockScore::mean}}}};
+  BOOST_TEST((parse(readme.substr(begin, end - begin)) == expected));
+}
+
 BOOST_AUTO_TEST_CASE(unknown_keys_are_named_with_their_line) {
   check_refused("dilation = 2\ndilatoin = 3", R"(p.toml:2: unknown key "dilatoin"; the nearest is "dilation")");
   check_refused("[[layer]]\n\nblocks = 3", R"(p.toml:3: unknown key "blocks"; the nearest is "top_blocks")");
