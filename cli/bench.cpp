@@ -211,6 +211,9 @@ int run_bench(Arguments args) {
   if (what == Bench::train && !options.given("--length")) asked.lengths = {256};
   check_at_least_1("--batch", asked.batches);
   check_at_least_1("--length", asked.lengths);
+  for (const int64_t length : asked.lengths)
+    check(what != Bench::decode || length >= kLeastDecodeLength, "--length: expected ", kLeastDecodeLength,
+          " or more to decode to, found ", length);
   check(setting.chunk >= 1, "--chunk: expected 1 or more, found ", setting.chunk);
   check(setting.seconds >= 0 && setting.seconds <= 1e6, "--seconds: expected 0 to 1000000, found ", setting.seconds);
   check(!(options.given("--model") && options.given("--preset")), "expected one of --model and --preset");
