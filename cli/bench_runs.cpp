@@ -152,8 +152,8 @@ std::optional<BenchResult> bench_train(const BenchSetting& setting, const BenchP
   optimizer.update_copies();
   Rng rng(1);
   const int64_t V = setting.config.vocab_size;
-  const train::Batch batch{random_integers({point.batch, point.length}, rng, V),
-                           random_integers({point.batch, point.length}, rng, V), point.batch * point.length};
+  train::Batch batch{random_integers({point.batch, point.length}, rng, V),
+                     random_integers({point.batch, point.length}, rng, V), point.batch * point.length};
   train::Trainer trainer(config, model, optimizer, [&batch](int64_t, int64_t) { return batch; });
   reset_peak_memory(setting.device);
   return result_of(measure(setting, [&] { trainer.step(); }), point.batch * point.length, setting.device);
