@@ -79,10 +79,7 @@ void Options::text(const std::string& name, const std::string& value, std::strin
 
 void Options::texts(const std::string& name, const std::string& value, std::vector<std::string>& target,
                     const std::string& help) {
-  impl_->app.add_option(name, target, help)
-      ->type_name(value)
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  impl_->app.add_option(name, target, help)->type_name(value)->allow_extra_args(false);
   impl_->names.push_back(name);
 }
 

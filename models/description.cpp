@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kConfigMembers{"vocab_size", "layers",   "channels", "heads",
                                                          "recurrence", "norm_eps", "rope_base"};
-constexpr std::array<std::string_view, 3> kPatternMembers{"dilation", "window", "initial"};
+constexpr std::array<std::string_view, 5> kPatternMembers{"dilation", "window", "initial", "top_blocks", "score"};
 
 /// Runs f; what it finds wrong with a value is wrong with the document.
 template <class F>
@@ -28,6 +28,8 @@ constexpr std::pair<Recurrence, std::string_view> kRecurrences[] = {{Recurrence:
                                                                     {Recurrence::none, "none"}};
 constexpr std::pair<Tokenizer, std::string_view> kTokenizers[] = {{Tokenizer::bytes, "bytes"},
                                                                   {Tokenizer::none, "none"}};
+constexpr std::pair<BlockScore, std::string_view> kBlockScores[] = {
+    {BlockScore::last, "last"}, {BlockScore::mean, "mean"}, {BlockScore::minmax, "minmax"}};
 
 template <class E>
 E enum_from_json(const io::JsonCursor& json, EnumNames<E> names) {
@@ -37,15 +39,30 @@ E enum_from_json(const io::JsonCursor& json, EnumNames<E> names) {
 
 Pattern pattern_from_json(const io::JsonCursor& json) {
   check_members(json, kPatternMembers);
-  const Pattern pattern{json["dilation"].as_int(), json["window"].as_int(), json["initial"].as_int()};
+  Pattern pattern{json["dilation"].as_int(), json["window"].as_int(), json["initial"].as_int()};
+  if (const auto top_blocks = json.find("top_blocks")) pattern.top_blocks = top_blocks->as_int();
+  if (const auto score = json.find("score")) {
+    if (pattern.top_blocks == 0) fail_input(score->where(), "only top-k blocks have a score: expected top_blocks too");
+    pattern.score = enum_from_json(*score, names_of(BlockScore{}));
+  }
   checked_at(json.where(), [&] { check_patterns({pattern}, 1, "pattern"); });
   return pattern;
+}
+
+io::Json to_json(const Pattern& p) {
+  io::Json json = io::Json::object({{"dilation", p.dilation}, {"window", p.window}, {"initial", p.initial}});
+  if (p.top_blocks > 0) {
+    json.set("top_blocks", p.top_blocks);
+    json.set("score", name_in(names_of(p.score), p.score));
+  }
+  return json;
 }
 
 }  // namespace
 
 EnumNames<Recurrence> names_of(Recurrence) { return kRecurrences; }
 EnumNames<Tokenizer> names_of(Tokenizer) { return kTokenizers; }
+EnumNames<BlockScore> names_of(BlockScore) { return kBlockScores; }
 Recurrence recurrence_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Recurrence{})); }
 Tokenizer tokenizer_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Tokenizer{})); }
 
@@ -81,8 +98,7 @@ io::Json to_json(const ModelPattern& pattern) {
   io::Json layers = io::Json::array();
   for (const HeadPatterns& patterns : pattern.layers) {
     io::Json heads = io::Json::array();
-    for (const Pattern& p : patterns)
-      heads.push_back(io::Json::object({{"dilation", p.dilation}, {"window", p.window}, {"initial", p.initial}}));
+    for (const Pattern& p : patterns) heads.push_back(to_json(p));
     layers.push_back(std::move(heads));
   }
   return layers;

@@ -31,6 +31,7 @@ struct ModelDescription {
 /// As JSON, to be read by people:
 ///   {"vocab_size": 257, ..., "recurrence": "gated", "norm_eps": 1e-06, "rope_base": 10000.0}
 ///   [[{"dilation": 16, "window": 0, "initial": 0}]]        layers of heads: one for all, or one each
+/// Of top-k blocks with "top_blocks": 8, and "score": "last", "mean" or "minmax", which may be missing: "last".
 io::Json to_json(const RatPlusConfig& config);
 io::Json to_json(const ModelPattern& pattern);
 
@@ -41,6 +42,7 @@ ModelPattern model_pattern_from_json(const io::JsonCursor& json);
 
 EnumNames<Recurrence> names_of(Recurrence);  ///< "gated", "none"
 EnumNames<Tokenizer> names_of(Tokenizer);    ///< "bytes", "none"
+EnumNames<BlockScore> names_of(BlockScore);  ///< "last", "mean", "minmax"
 /// The value that a member names. Throws Error (input) with the names there are.
 Recurrence recurrence_from_json(const io::JsonCursor& json);
 Tokenizer tokenizer_from_json(const io::JsonCursor& json);

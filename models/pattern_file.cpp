@@ -17,9 +17,6 @@ namespace {
 
 using io::Json;
 
-constexpr std::pair<BlockScore, std::string_view> kScores[] = {
-    {BlockScore::last, "last"}, {BlockScore::mean, "mean"}, {BlockScore::minmax, "minmax"}};
-constexpr EnumNames<BlockScore> kScoreNames = kScores;
 constexpr std::array<std::string_view, 7> kKeys{"dilation", "window", "initial", "top_blocks",
                                                 "score",    "repeat", "layer"};
 constexpr std::string_view kLayer = "layer";
@@ -162,8 +159,9 @@ class LayerReader {
 
   [[nodiscard]] Setting<BlockScore> scores() const {
     return setting("score", BlockScore::last, [](const Json& value, const std::string& where) {
-      const auto score = value.is_string() ? value_in(kScoreNames, value.as_string()) : std::nullopt;
-      if (!score) fail_input(where, "expected ", choices_of(kScoreNames, ", "), ", found ", value.described());
+      const auto score = value.is_string() ? value_in(names_of(BlockScore{}), value.as_string()) : std::nullopt;
+      if (!score)
+        fail_input(where, "expected ", choices_of(names_of(BlockScore{}), ", "), ", found ", value.described());
       return *score;
     });
   }
@@ -230,7 +228,7 @@ std::string toml_of(const HeadPatterns& heads) {
          line_of("window", heads, 0, [](const Pattern& p) { return p.window; }) +
          line_of("initial", heads, 0, [](const Pattern& p) { return p.initial; }) +
          line_of("top_blocks", heads, 0, [](const Pattern& p) { return p.top_blocks; }) +
-         line_of("score", heads, "last", [](const Pattern& p) { return name_in(kScoreNames, p.score); });
+         line_of("score", heads, "last", [](const Pattern& p) { return name_in(names_of(BlockScore{}), p.score); });
 }
 
 }  // namespace

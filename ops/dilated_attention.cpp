@@ -30,6 +30,8 @@ void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const He
   check(q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1, kName,
         ": the last axes of q, k and v must be contiguous");
   check_patterns(patterns, q.dim(1), kName);
+  check(!selects_blocks(patterns), kName,
+        ": expected dilated patterns, found top-k blocks\nhint: block_attention takes both");
 }
 
 void run_forward(const DilatedAttentionArgs& args, Device device) {

@@ -15,7 +15,7 @@ struct AttentionResult {
 ///   out_i = sum_{j visible to i} softmax_j(q_i . k_j / sqrt d) v_j
 ///
 ///   q, k, v   (B, H, T, d)  f64 | f32 | bf16, last axis contiguous, T >= 1, any d
-///   patterns  one for all heads, or one a head
+///   patterns  one for all heads, or one a head; of top-k blocks none (block_attention takes them)
 ///   returns   out, contiguous, and lse; scores, softmax and sums in f32 (f64 for f64)
 ///
 /// Work and time are O(T (T/D + W + S) d), memory O(T d): no T x T matrix exists at any moment, forward or backward.

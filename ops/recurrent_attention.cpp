@@ -3,6 +3,7 @@
 #include "autograd/node.h"
 #include "core/op_scope.h"
 #include "ops/arithmetic.h"
+#include "ops/block_attention.h"
 #include "ops/copy.h"
 #include "ops/dilated_attention.h"
 #include "ops/gated_recurrence.h"
@@ -41,12 +42,36 @@ void run_backward(const RecurrentAttentionBackwardArgs& args, Device device) {
   cpu::recurrent_attention_backward(args);
 }
 
+/// The op from its parts: attend(q, k, v) on (B, H, T, d).
+template <class Recur, class Rope, class Attend>
+Tensor composed(const Tensor& projection, int64_t heads, Recurrence recurrence, Recur&& recur, Rope&& turn,
+                Attend&& attend) {
+  const auto parts = split(projection, 2, recurrence == Recurrence::gated ? 5 : 4);
+  const int64_t B = projection.dim(0), T = projection.dim(1), C = parts[0].dim(2);
+  Tensor k = parts[2], v = parts[3];
+  if (recurrence == Recurrence::gated) {
+    const Tensor gate = sigmoid(parts[4]);
+    k = recur(gate, k).h;
+    v = recur(gate, v).h;
+  }
+  const auto split_heads = [&](const Tensor& x) { return transpose(reshape(x, {B, T, heads, C / heads}), 1, 2); };
+  const Tensor a = attend(turn(split_heads(parts[1])), turn(split_heads(k)), split_heads(v));
+  return reshape(transpose(a, 1, 2), {B, T, C}) * sigmoid(parts[0]);
+}
+
 }  // namespace
 
 Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPatterns& patterns, Recurrence recurrence,
                            double rope_base) {
   const OpScope scope(kName);
   const int64_t C = check_arguments(projection, heads, patterns, recurrence);
+  if (selects_blocks(patterns)) {
+    check_wants_no_gradient(projection, kName);
+    return composed(
+        projection, heads, recurrence, [](const Tensor& gate, const Tensor& x) { return gated_recurrence(gate, x); },
+        [&](const Tensor& x) { return rope(x, 0, rope_base); },
+        [&](const Tensor& q, const Tensor& k, const Tensor& v) { return block_attention(q, k, v, patterns); });
+  }
   const int64_t B = projection.dim(0), T = projection.dim(1);
   const DType dtype = projection.dtype();
   const HeadPatterns per_head = one_a_head(patterns, heads);
@@ -73,20 +98,15 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
 
 Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
                                      Recurrence recurrence, double rope_base) {
-  const int64_t C = check_arguments(projection, heads, patterns, recurrence);
-  const int64_t B = projection.dim(0), T = projection.dim(1);
-  const auto parts = split(projection, 2, recurrence == Recurrence::gated ? 5 : 4);
-  Tensor k = parts[2], v = parts[3];
-  if (recurrence == Recurrence::gated) {
-    const Tensor gate = sigmoid(parts[4]);
-    k = gated_recurrence_reference(gate, k).h;
-    v = gated_recurrence_reference(gate, v).h;
-  }
-  const auto split_heads = [&](const Tensor& x) { return transpose(reshape(x, {B, T, heads, C / heads}), 1, 2); };
-  const Tensor q_turned = rope_reference(split_heads(parts[1]), 0, rope_base);
-  const Tensor k_turned = rope_reference(split_heads(k), 0, rope_base);
-  const Tensor a = dilated_attention_reference(q_turned, k_turned, split_heads(v), patterns).out;
-  return reshape(transpose(a, 1, 2), {B, T, C}) * sigmoid(parts[0]);
+  check_arguments(projection, heads, patterns, recurrence);
+  return composed(
+      projection, heads, recurrence,
+      [](const Tensor& gate, const Tensor& x) { return gated_recurrence_reference(gate, x); },
+      [&](const Tensor& x) { return rope_reference(x, 0, rope_base); },
+      [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+        return selects_blocks(patterns) ? block_attention_reference(q, k, v, patterns)
+                                        : dilated_attention_reference(q, k, v, patterns).out;
+      });
 }
 
 }  // namespace ratel

@@ -23,11 +23,14 @@ enum class Recurrence { gated, none };
 /// The projection is read in place. Memory is O(T C), time O(T (T/D + W + S) C); no T x T matrix exists at any moment.
 /// Kept for backward: the projection, the ungated attention output and its log-sum-exps; the recurrence runs again.
 /// Gradient: projection. Deterministic. Throws Error where shapes, dtypes or patterns do not fit.
+/// Where a pattern is of top-k blocks the parts run one after the other, attention as block_attention: O(T C) memory
+/// for each part, and no gradient (throws Error where one is wanted).
 /// Source: RAT+, arXiv 2602.18196, section 3; derivation in docs/derivations/recurrent_attention.md.
 Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
                            Recurrence recurrence = Recurrence::gated, double rope_base = 10000.0);
 
-/// The same, composed from split, sigmoid, gated_recurrence_reference, rope_reference and dilated_attention_reference.
+/// The same, composed from split, sigmoid, gated_recurrence_reference, rope_reference and dilated_attention_reference,
+/// or block_attention_reference where a pattern is of top-k blocks.
 Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, const HeadPatterns& patterns,
                                      Recurrence recurrence = Recurrence::gated, double rope_base = 10000.0);
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+
 #include "bench/support/bench.h"
 #include "ops/pattern.h"
 
@@ -19,11 +21,14 @@ inline double attention_flops(const Pattern& pattern, int64_t heads, int64_t T, 
   return products * 2 * static_cast<double>(heads * d) * visible_pairs(pattern, T);
 }
 
-/// "D=16" or "D=16,W=64,S=4".
+/// "D=16", "D=16,W=64,S=4" or "D=64,K=8,mean".
 inline std::string name_of(const Pattern& pattern) {
   std::string name = "D=" + std::to_string(pattern.dilation);
   if (pattern.window != 0) name += ",W=" + std::to_string(pattern.window);
   if (pattern.initial != 0) name += ",S=" + std::to_string(pattern.initial);
+  if (pattern.top_blocks != 0)
+    name += ",K=" + std::to_string(pattern.top_blocks) + ',' +
+            std::array{"last", "mean", "minmax"}[static_cast<size_t>(pattern.score)];
   return name;
 }
 

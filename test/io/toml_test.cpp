@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
   check_refused("a = 1\n[[a]]", "f.toml:2: ");
   check_refused("\"a.b\" = 1", "f.toml:1: expected a key of letters, digits, - and _, found \"a.b\"");
   check_refused("\n\"\" = 1", "f.toml:2: expected a key");
-  check_refused("\"a\\nb\" = 1", "\"a\\x0ab\"");
+  check_refused(R"("a\nb" = 1)", R"("a\x0ab")");
   check_refused("a = \"\xff\"", "f.toml:1: ");
   check_refused({"a = 1\0b", 7}, "f.toml:1: ");
   check_refused("a = 99999999999999999999", "f.toml:1: ");

@@ -2,11 +2,13 @@
 
 #include "test/support/compare.h"
 
+using ratel::BlockScore;
 using ratel::Error;
 using ratel::ErrorKind;
 using ratel::model_pattern_from_json;
 using ratel::ModelDescription;
 using ratel::ModelPattern;
+using ratel::Pattern;
 using ratel::rat_plus_config_from_json;
 using ratel::RatPlusConfig;
 using ratel::Recurrence;
@@ -68,6 +70,30 @@ BOOST_AUTO_TEST_CASE(configs_and_patterns_there_and_back) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(patterns_of_top_blocks_there_and_back) {
+  const auto read = [](const Json& json) { return model_pattern_from_json(JsonCursor(json, "f")); };
+  for (const BlockScore score : {BlockScore::last, BlockScore::mean, BlockScore::minmax}) {
+    const Pattern top{.dilation = 64, .top_blocks = 8, .score = score};
+    const ModelPattern pattern{{{top, {16, 7, 3}}}};
+    const Json json = to_json(pattern);
+    BOOST_TEST((read(json) == pattern));
+    BOOST_TEST(json.as_array()[0].as_array()[0].as_object().size() == 5U);
+    BOOST_TEST(json.as_array()[0].as_array()[1].as_object().size() == 3U, "a dilated one names no blocks");
+  }
+  Json json = pattern_json(4, 0, 0);
+  json.set("top_blocks", 3);
+  BOOST_TEST((read(Json::array({Json::array({json})})) == ModelPattern::uniform({.dilation = 4, .top_blocks = 3})));
+  json.set("score", "best");
+  check_pattern_error(Json::array({Json::array({json})}),
+                      R"(score: expected "last" or "mean" or "minmax", found "best")");
+  json.set("top_blocks", 1);
+  json.set("score", "mean");
+  check_pattern_error(Json::array({Json::array({json})}), "top-k needs at least 2 blocks");
+  Json alone = pattern_json(4, 0, 0);
+  alone.set("score", "mean");
+  check_pattern_error(Json::array({Json::array({alone})}), "score: only top-k blocks have a score");
+}
+
 BOOST_AUTO_TEST_CASE(every_damaged_member_of_a_config_is_named) {
   const Json text = "x", list = Json::array(), fraction = 4.0, negative = -1, three = 3;
   const Json whole = to_json(kConfig);
@@ -78,7 +104,7 @@ BOOST_AUTO_TEST_CASE(every_damaged_member_of_a_config_is_named) {
     if (value.is_int()) check_config_error(changed(name, &fraction), name);
     if (!value.is_string()) check_config_error(changed(name, &text), name);
   }
-  check_config_error(changed("recurrence", &text), "expected \"gated\" or \"none\", found \"x\"");
+  check_config_error(changed("recurrence", &text), R"(expected "gated" or "none", found "x")");
   check_config_error(changed("heads", &three), "3 heads do not divide 16 channels");
   check_config_error(list, "object");
 }
@@ -87,7 +113,7 @@ BOOST_AUTO_TEST_CASE(all_unknown_members_are_listed_at_once) {
   Json json = to_json(kConfig);
   json.set("chanels", 3);
   json.set("bias", true);
-  check_config_error(json, "unknown: \"chanels\" (the nearest is \"channels\"), \"bias\"");
+  check_config_error(json, R"(unknown: "chanels" (the nearest is "channels"), "bias")");
 }
 
 BOOST_AUTO_TEST_CASE(damaged_patterns_are_named) {

@@ -21,7 +21,6 @@ using ratel::NewToken;
 using ratel::Next;
 using ratel::RatPlus;
 using ratel::SamplingOptions;
-using ratel::Tensor;
 using ratel::nn::ParamStore;
 using ratel::nn::Scope;
 namespace test = ratel::test;

@@ -88,6 +88,7 @@ BOOST_AUTO_TEST_CASE(json_says_the_same) {
                     "p.json") == kMixedPattern));
   const ModelPattern dilated{{{{1, 2, 3}, {-1, 4, 0}}, {{8}}, {{8}}, {{16}}}};
   BOOST_TEST((parse(to_json(dilated).dump(), "p.json") == dilated));
+  BOOST_TEST((parse(to_json(kMixedPattern).dump(), "p.json") == kMixedPattern));
   BOOST_TEST((parse(to_json(ModelPattern::uniform({16, 1})).dump(2), "p.json") == ModelPattern::uniform({16, 1})));
 }
 
@@ -137,6 +138,16 @@ BOOST_AUTO_TEST_CASE(files) {
   BOOST_TEST(ratel::io::read_text_file(scratch / "p.json", 1000).starts_with("[\n"));
   test::check_error([&] { ratel::read_pattern_file(scratch / "none", kConfig); }, "none");
   test::check_error([&] { ratel::write_pattern_file(scratch / "none/p.toml", pattern); }, "none/p.toml");
+}
+
+BOOST_AUTO_TEST_CASE(the_example_in_the_readme_is_one) {
+  const std::string readme = ratel::io::read_text_file(RATEL_SOURCE_DIR "/README.md", 1'000'000);
+  const size_t section = readme.find("### Pattern files"), fence = readme.find("```toml\n", section);
+  const size_t begin = readme.find('\n', fence) + 1, end = readme.find("```", begin);
+  BOOST_TEST_REQUIRE((fence != std::string::npos && end != std::string::npos));
+  const ModelPattern expected{
+      {{{1, 64, 4}, {16, 64, 4}}, {{16, 64, 4}}, {{16, 64, 4}}, {{64, 0, 0, 8, BlockScore::mean}}}};
+  BOOST_TEST((parse(readme.substr(begin, end - begin)) == expected));
 }
 
 BOOST_AUTO_TEST_CASE(unknown_keys_are_named_with_their_line) {

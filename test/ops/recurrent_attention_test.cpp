@@ -1,5 +1,6 @@
 #include "ops/recurrent_attention.h"
 
+#include "autograd/grad_mode.h"
 #include "core/memory.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
@@ -79,6 +80,40 @@ BOOST_AUTO_TEST_CASE(heads_for_tensor_cores_err_at_most_twice_as_much_as_the_com
                                   r == Recurrence::gated ? "gated, a pattern a head" : "ungated, a pattern a head");
 }
 
+// Which blocks are seen depends on the numbers, so that this is f64, where scores differ by far more than they round.
+BOOST_AUTO_TEST_CASE(top_blocks_equal_their_reference) {
+  const auto top = [](int64_t block, int64_t blocks, ratel::BlockScore score) {
+    return Pattern{.dilation = block, .top_blocks = blocks, .score = score};
+  };
+  const HeadPatterns patterns[] = {{top(8, 3, ratel::BlockScore::last)},
+                                   {top(8, 4, ratel::BlockScore::mean)},
+                                   {top(5, 4, ratel::BlockScore::minmax)},
+                                   {top(4, 3, ratel::BlockScore::last), {16, 2, 1}}};
+  for (const Case& c : {Case{"less than a block", 1, 3, 2, 4}, Case{"blocks across tiles", 2, 90, 2, 6}})
+    for (const Recurrence r : {Recurrence::gated, Recurrence::none})
+      for (const HeadPatterns& p : patterns) {
+        const Tensor x = projection_of(c, r), exact = reference(c.heads, p, r)({x});
+        for (const ratel::Device device : test::devices())
+          test::check_close(ratel::moved_to(op(c.heads, p, r)({ratel::moved_to(x, device)}), ratel::kCpu), exact, 1e-12,
+                            ratel::concat_text(c.path, ", ", p[0], " on ", device));
+      }
+}
+
+BOOST_AUTO_TEST_CASE(all_blocks_in_low_precision_err_at_most_twice_as_much_as_dense_attention) {
+  const Pattern all{.dilation = 16, .top_blocks = 100, .score = ratel::BlockScore::mean};
+  const ratel::NoGrad no_grad;
+  for (const ratel::Device device : test::devices())
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      test::RoundingErrors errors;
+      for (uint64_t draw = 0; draw < 4; ++draw) {
+        const Tensor x = test::randn({1, 100, 160}, draw, dtype);
+        const Tensor ours = ratel::moved_to(op(2, {all})({ratel::moved_to(x, device)}), ratel::kCpu);
+        errors.add(ours, reference(2, {{}})({x}), reference(2, {{}})({to(x, DType::f64)}));
+      }
+      errors.check(ratel::concat_text("all blocks, ", dtype, " on ", device));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(gradients) {
   const Case c{"", 2, 37, 2, 4};
   const HeadPatterns hybrid{{8, 0, 0}, {-1, 4, 2}};
@@ -130,4 +165,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       "must be contiguous");
   test::check_error([&] { recurrent_attention(to(x, DType::i64), 1, {{}}); }, "expected a float dtype, found i64");
   test::check_error([&] { recurrent_attention(x, 2, {{-2, 0, 0}}); }, "dilation must be at least 1, or -1");
+  requires_grad(x);
+  test::check_error([&] { recurrent_attention(x, 2, {{.dilation = 2, .top_blocks = 2}}); },
+                    "recurrent_attention: attention over top-k blocks has no gradient");
 }

@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
     }
   };
   check_toml("[data]\n\nseq_length = 3\n",
-             "run.toml:3: unknown key \"data.seq_length\"; the nearest is \"data.seq_len\"");
+             R"(run.toml:3: unknown key "data.seq_length"; the nearest is "data.seq_len")");
   check_toml("[data]\nseq_len = \"3\"\n", "run.toml:2: data.seq_len: expected an integer, found the string \"3\"");
   check_toml("[data]\nseq_len = 2.5\n", "run.toml:2: data.seq_len: expected an integer, found 2.5");
   check_toml("[data]\nseq_len = 0\n", "run.toml:2: data.seq_len: expected 1 or more, found 0");
@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
              "run.toml:2: optimizer.warmup_fraction: expected a number from 0 to 1, found 1.5");
   check_toml("[optimizer]\npeak_rate = nan\n", "run.toml:2: optimizer.peak_rate: expected");
   check_toml("[train]\njoint = \"both\"\n",
-             "run.toml:2: train.joint: expected one of \"alternate\", \"sum\", \"off\", found the string \"both\"");
+             R"(run.toml:2: train.joint: expected one of "alternate", "sum", "off", found the string "both")");
   check_toml("[train]\nrecompute = 1\n", "run.toml:2: train.recompute: expected true or false, found 1");
   check_toml("[train]\ndilation = []\n", "run.toml:2: train.dilation: expected at least one integer");
   check_toml("[train]\ndilation = [1, \"x\"]\n",
@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_in_an_override_is_named) {
   check_error([] { overridden({"--train.stepz=3"}); },
-              "--train.stepz=3: unknown key \"train.stepz\"; the nearest is \"train.steps\"");
+              R"(--train.stepz=3: unknown key "train.stepz"; the nearest is "train.steps")");
   check_error([] { overridden({"--train.steps=many"}); },
               "--train.steps=many: train.steps: expected an integer, found the string \"many\"");
   check_error([] { overridden({"--train.steps="}); }, "expected an integer");
