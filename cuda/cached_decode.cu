@@ -305,9 +305,13 @@ __device__ Softmaxes<T, A*> splits_of(const Token<T>& token) {
           token.how.splits, token.d};
 }
 
+/// Blocks of a multiprocessor at least, which leave a thread 128 registers, or 255.
+template <int kPieces>
+inline constexpr int kBlocks = kPieces == 1 ? 4 : 2;
+
 /// All three steps; the block has all keys of its head.
 template <class T, int N, int kPieces>
-__global__ __launch_bounds__(kThreads) void decode_whole(Decode how, CachedHeads heads) {
+__global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_whole(Decode how, CachedHeads heads) {
   SharedArena arena;
   const Token<T> token(how, heads, arena, 1);
   if (!token.is_there) return token.finish_absent();
@@ -320,7 +324,7 @@ __global__ __launch_bounds__(kThreads) void decode_whole(Decode how, CachedHeads
 
 /// Step 2 for a share of the keys.
 template <class T, int N, int kPieces>
-__global__ __launch_bounds__(kThreads) void decode_split(Decode how, CachedHeads heads) {
+__global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_split(Decode how, CachedHeads heads) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Token<T> token(how, heads, arena, how.splits);
@@ -339,7 +343,7 @@ __global__ __launch_bounds__(kThreads) void decode_split(Decode how, CachedHeads
 
 /// Steps 1 and 3.
 template <class T>
-__global__ __launch_bounds__(kThreads) void decode_join(Decode how, CachedHeads heads) {
+__global__ __launch_bounds__(kThreads, kBlocks<1>) void decode_join(Decode how, CachedHeads heads) {
   SharedArena arena;
   const Token<T> token(how, heads, arena, 1);
   if (!token.is_there) return token.finish_absent();
@@ -349,10 +353,10 @@ __global__ __launch_bounds__(kThreads) void decode_join(Decode how, CachedHeads 
 
 /// How many blocks share a head's keys: where that is more than one, every block has 256 keys or more at the end.
 int64_t splits_for(const CachedAttentionArgs& args, const CachedHeads& heads) {
-  constexpr int64_t kBlocks = 256, kLeastKeys = 256, kMost = 64;
+  constexpr int64_t kWanted = 256, kLeastKeys = 256, kMost = 64;
   int64_t keys = 0;
   for (int h = 0; h < heads.count; ++h) keys = std::max(keys, heads.heads[h].slots.count());
-  const int64_t wanted = (kBlocks + args.B * args.H - 1) / (args.B * args.H);
+  const int64_t wanted = (kWanted + args.B * args.H - 1) / (args.B * args.H);
   return std::clamp<int64_t>(std::min(wanted, keys / kLeastKeys), 1, kMost);
 }
 

@@ -17,11 +17,11 @@
 namespace ratel::cuda {
 namespace {
 
-/// For M rows of x: warps of a block, and rows of the weight a warp.
+/// For M rows of x in vectors of N: warps of a block, and rows of the weight a warp.
 template <int M>
 inline constexpr int kWarps = M == 1 ? 4 : 8;
-template <int M>
-inline constexpr int kRows = M == 1 ? 2 : 4;
+template <int M, int N>
+inline constexpr int kRows = M == 1 || N == 1 ? 2 : 4;
 
 /// Columns of x in shared memory at a time: 32 KiB or 16, whole steps of a warp.
 template <class A, int M>
@@ -60,7 +60,7 @@ class Stretch {
 template <class T, int M, int N>
 __global__ __launch_bounds__(kWarps<M>* kWarp) void few_rows(FusedLinearArgs args) {
   using A = accumulate_t<T>;
-  constexpr int R = kRows<M>, kThreads = kWarps<M> * kWarp;
+  constexpr int R = kRows<M, N>, kThreads = kWarps<M> * kWarp;
   SharedArena arena;
   const Stretch<A, M, N> stretch(arena);
   const Shared<A> squares = arena.take<A>(M * kWarps<M>);
@@ -147,7 +147,7 @@ __global__ __launch_bounds__(kWarps<M>* kWarp) void few_rows(FusedLinearArgs arg
 template <class T, int M, int N>
 void run(const FusedLinearArgs& args, Stream stream) {
   using A = accumulate_t<T>;
-  constexpr int64_t kRowsOfBlock = int64_t{kWarps<M>} * kRows<M>;
+  constexpr int64_t kRowsOfBlock = int64_t{kWarps<M>} * kRows<M, N>;
   launch({"fused_linear", (args.N + kRowsOfBlock - 1) / kRowsOfBlock, kWarps<M> * kWarp,
           shared_size<A>(Stretch<A, M, N>::kSize) + shared_size<A>(M * kWarps<M>), stream},
          few_rows<T, M, N>, args);

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "autograd/grad_mode.h"
-#include "models/kv_cache.h"
+#include "models/decoder.h"
 #include "models/stop_strings.h"
 #include "ops/view.h"
 
@@ -119,6 +119,7 @@ class Reader {
     for (size_t row = 0; row < rows_.size(); ++row)
       if (!sequences[rows_[row]].ended()) going_on.push_back(static_cast<int64_t>(row));
     if (2 * going_on.size() <= rows_.size()) {  // rows that have ended cost little each, but not nothing
+      decoder_.reset();                         // its graph is of the cache before
       cache_ = cache_->fork(going_on);
       for (size_t row = 0; row < going_on.size(); ++row) rows_[row] = rows_[static_cast<size_t>(going_on[row])];
       rows_.resize(going_on.size());
@@ -128,9 +129,8 @@ class Reader {
       tokens.push_back(sequences[index].text().back());
       counts.push_back(sequences[index].ended() ? 0 : 1);
     }
-    const Shape shape{static_cast<int64_t>(rows_.size()), 1};
-    const Tensor next = next_logits(model_, *cache_, from_vector(tokens, shape, DType::i64, model_.device()), counts);
-    logits_ = to_vector<double>(next);  // (rows, V)
+    if (!decoder_) decoder_.emplace(model_, *cache_);
+    logits_ = to_vector<double>((*decoder_)(tokens, counts));  // (rows, V)
     return true;
   }
 
@@ -154,6 +154,7 @@ class Reader {
   const GenerationOptions& options_;
   size_t V_;
   std::optional<KvCache> cache_;
+  std::optional<Decoder> decoder_;  // over the cache
   std::vector<size_t> rows_;
   std::vector<double> logits_;
 };

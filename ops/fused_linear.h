@@ -16,7 +16,7 @@ struct LinearFusion {
 
 /// A linear layer with what stands before and after it:  y = residual + activation(rms_norm(x) W^T).
 ///
-///   x        (..., K)  f64 | f32 | bf16, any layout, K >= 1
+///   x        (..., K)  f64 | f32 | bf16, rank >= 2, any layout, K >= 1
 ///   weight   (N, K)    dtype of x, as norm_weight and residual
 ///   returns  (..., N)
 ///

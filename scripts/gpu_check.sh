@@ -77,7 +77,7 @@ fi
 
 results=$build/bench_results && mkdir -p "$results"
 benches=(ops_matmul ops_rms_norm ops_gated_recurrence ops_dilated_attention ops_recurrent_attention ops_cross_entropy
-  train_step)
+  ops_fused_linear ops_cached_attention train_step)
 if wanted bench; then
   bad=()
   for bench in "${benches[@]}"; do

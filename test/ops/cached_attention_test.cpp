@@ -244,4 +244,14 @@ BOOST_AUTO_TEST_CASE(errors) {
   test::check_error([] { AttentionCache(0, 4, 4, 2, {{}}, Recurrence::gated, DType::f32); }, "found 0 and 4");
   test::check_error([] { AttentionCache(1, 4, 6, 2, {{}}, Recurrence::gated, DType::f32); }, "2 heads do not divide 6");
   test::check_error([] { AttentionCache(1, 4, 4, 2, {{}}, Recurrence::gated, DType::i64); }, "expected a float dtype");
+  test::on_gpus([](ratel::Device device) {
+    const ratel::NoGrad no_grad;
+    AttentionCache blocks(1, 4, 4, 2, {{2, 0, 0, 2}}, Recurrence::gated, DType::f64, device);
+    test::check_error(
+        [&] {
+          cached_attention(to(test::randn({1, 2, 20}, 1), device), blocks,
+                           {positions({0}, device), positions({2}, device)});
+        },
+        "top-k blocks over a cache are computed on the CPU only");
+  });
 }

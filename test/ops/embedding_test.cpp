@@ -110,6 +110,15 @@ BOOST_AUTO_TEST_CASE(threads_do_not_matter) {
       "backward");
 }
 
+BOOST_AUTO_TEST_CASE(ids_may_be_checked_by_the_caller) {
+  const Tensor weight = test::randn({5, 7}, 1), ids = ratel::from_vector<int64_t>({4, 0, 2}, {3});
+  for (const ratel::Device device : test::devices())
+    test::check_identical(to(embedding(to(weight, device), to(ids, device), ratel::IdCheck::by_caller), ratel::kCpu),
+                          embedding(weight, ids), "by the caller");
+  ratel::check_ids(ids, 5);
+  test::check_error([&] { ratel::check_ids(ids, 4); }, "embedding: id 4 at position 0 is not in [0, 4)");
+}
+
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const Tensor weight = test::randn({5, 7}, 1);
   test::check_error(

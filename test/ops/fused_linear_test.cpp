@@ -67,7 +67,6 @@ const Case kCases[] = {
     {"nine rows", {9, 128}, 5},
     {"sixteen rows, stretches, two blocks", {16, 520}, 70},
     {"more rows than the kernel has", {17, 40}, 6},
-    {"rank one", {24}, 10},
 };
 
 }  // namespace
