@@ -211,6 +211,9 @@ int run_bench(Arguments args) {
   if (what == Bench::train && !options.given("--length")) asked.lengths = {256};
   check_at_least_1("--batch", asked.batches);
   check_at_least_1("--length", asked.lengths);
+  for (const int64_t length : asked.lengths)
+    check(what != Bench::decode || length >= kLeastDecodeLength, "--length: expected ", kLeastDecodeLength,
+          " or more to decode to, found ", length);
   check(setting.chunk >= 1, "--chunk: expected 1 or more, found ", setting.chunk);
   check(setting.seconds >= 0 && setting.seconds <= 1e6, "--seconds: expected 0 to 1000000, found ", setting.seconds);
   check(!(options.given("--model") && options.given("--preset")), "expected one of --model and --preset");
@@ -219,12 +222,13 @@ int run_bench(Arguments args) {
 
   std::optional<OpenedModel> opened;
   if (options.given("--model")) opened = asked.from.open();
-  const auto [dtype, device] = asked.from.prepare();
-  setting.dtype = dtype;
-  setting.device = device;
+  const ModelOptions::Place place = asked.from.prepare();
+  setting.dtype = place.dtype;
+  setting.device = place.device;
   setting.config = opened ? opened->loaded.model.config : rat_plus_preset(asked.preset);
   const std::vector<BenchPoint> points = points_of(asked, setting.config);
-  const int64_t held = opened ? opened->loaded.store.numel() * static_cast<int64_t>(size_of(dtype)) : 0;
+  const auto element_bytes = static_cast<int64_t>(size_of(setting.dtype));
+  const int64_t held = opened ? opened->loaded.store.numel() * element_bytes : 0;
   require_memory_for(points, what, setting, held);
 
   catch_signals();
@@ -238,7 +242,7 @@ int run_bench(Arguments args) {
     const auto result = run(point);
     if (!result) break;
     const auto bytes = [&](const ModelPattern& pattern) {
-      return point.batch * kv_cache_bytes(setting.config, pattern, point.length, static_cast<int64_t>(size_of(dtype)));
+      return point.batch * kv_cache_bytes(setting.config, pattern, point.length, element_bytes);
     };
     Row row{point, *result, bytes(point.pattern), bytes(ModelPattern{})};
     rows.push_back(row);

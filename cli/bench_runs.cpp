@@ -71,9 +71,7 @@ constexpr std::pair<Bench, std::string_view> kBenches[] = {
     {Bench::prefill, "prefill"}, {Bench::decode, "decode"}, {Bench::train, "train"}, {Bench::layer, "layer"}};
 
 /// Tokens that decoding is measured on.
-int64_t decoded_tokens(int64_t length) {
-  return std::min(std::clamp<int64_t>(length / 16, 16, 1024), std::max<int64_t>(1, length / 2));
-}
+int64_t decoded_tokens(int64_t length) { return std::min(std::clamp<int64_t>(length / 16, 16, 1024), length / 2); }
 
 }  // namespace
 
@@ -111,7 +109,8 @@ std::optional<BenchResult> bench_prefill(const RatPlus& model, const BenchSettin
 }
 
 std::optional<BenchResult> bench_decode(const RatPlus& model, const BenchSetting& setting, const BenchPoint& point) {
-  check(point.length >= 4, "bench decode: expected a length of at least 4, found ", point.length);
+  check(point.length >= kLeastDecodeLength, "bench decode: expected a length of at least ", kLeastDecodeLength,
+        ", found ", point.length);
   const int64_t steps = decoded_tokens(point.length);
   const auto filled = [&] {
     KvCache first(model, point.pattern, 1, point.length);
@@ -127,7 +126,7 @@ std::optional<BenchResult> bench_decode(const RatPlus& model, const BenchSetting
   for (int64_t step = 0; step < steps && !stops(setting); ++step) {
     if (seconds.size() >= kLeastRuns && seconds_since(begin) >= setting.seconds) break;
     const double one = seconds_of(setting.device, [&] { decoder(tokens); });
-    if (step > 0 || steps <= static_cast<int64_t>(kLeastRuns)) seconds.push_back(one);  // the first warms up
+    if (step > 0) seconds.push_back(one);  // the first warms up, and records the graph
   }
   return result_of(seconds, point.batch, setting.device);
 }
@@ -153,8 +152,8 @@ std::optional<BenchResult> bench_train(const BenchSetting& setting, const BenchP
   optimizer.update_copies();
   Rng rng(1);
   const int64_t V = setting.config.vocab_size;
-  const train::Batch batch{random_integers({point.batch, point.length}, rng, V),
-                           random_integers({point.batch, point.length}, rng, V), point.batch * point.length};
+  train::Batch batch{random_integers({point.batch, point.length}, rng, V),
+                     random_integers({point.batch, point.length}, rng, V), point.batch * point.length};
   train::Trainer trainer(config, model, optimizer, [&batch](int64_t, int64_t) { return batch; });
   reset_peak_memory(setting.device);
   return result_of(measure(setting, [&] { trainer.step(); }), point.batch * point.length, setting.device);

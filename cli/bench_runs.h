@@ -52,6 +52,7 @@ std::optional<BenchResult> bench_prefill(const RatPlus& model, const BenchSettin
 /// The cache is filled up to the last 1/16 of `length` (16 to 1024 tokens, no more than half), and then decoded to the
 /// end: the median is over lengths from there to `length`. Further sequences of a batch are forks of the first.
 std::optional<BenchResult> bench_decode(const RatPlus& model, const BenchSetting& setting, const BenchPoint& point);
+inline constexpr int64_t kLeastDecodeLength = 8;  ///< half of it is decoded, one token to warm up and three to measure
 /// Makes its own weights, gradients and moments. The pattern must be uniform: a dilation.
 std::optional<BenchResult> bench_train(const BenchSetting& setting, const BenchPoint& point);
 std::optional<BenchResult> bench_layer(const nn::RatPlusMixer& mixer, const BenchSetting& setting,

@@ -124,7 +124,7 @@ std::string verdict_text(const SearchResult& result) {
   if (result.found.pattern == result.uniform[result.best_uniform].pattern)
     return concat_text("it is the uniform ", uniform);
   return concat_text("a tie with the best uniform, ", uniform, ": ", result.difference <= 0 ? "better" : "worse",
-                     " by ", by, ", which is chance", error);
+                     " by ", by, ", within two standard errors", error);
 }
 
 std::string as_text(const Search& search) {

@@ -20,10 +20,9 @@ void check_options(const RatPlus& model, const EvalOptions& options) {
 /// One batch of windows of `length` tokens: a loss each.
 void add_batch(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins, int64_t length,
                const EvalOptions& options, std::vector<WindowLoss>& losses) {
-  const Batch batch = moved_to(windows_at(file, begins, length, options.eos), model.device());
-  const Tensor labels = moved_to(batch.labels, kCpu);
+  const Batch windows = windows_at(file, begins, length, options.eos), batch = moved_to(windows, model.device());
   const auto of_tokens = to_vector<double>(token_losses(model(batch.tokens, options.pattern), batch.labels));
-  const std::vector<int64_t> targets = to_vector<int64_t>(labels);
+  const auto targets = to_vector<int64_t>(windows.labels);
   for (size_t at = 0; at < of_tokens.size();) {
     WindowLoss window;
     for (const size_t end = at + static_cast<size_t>(length); at < end; ++at) {

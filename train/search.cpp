@@ -68,7 +68,7 @@ class Searcher {
   }
 
   SearchResult run() {
-    const int64_t on_half = static_cast<int64_t>(search_half_.size());
+    const auto on_half = static_cast<int64_t>(search_half_.size());
     const int64_t a_round = (groups_ * (choices() - 1) + 1) * on_half;
     const int64_t to_verify = (std::ranges::count_if(costs_, [this](int64_t cost) { return fits(cost); }) + 2) *
                               static_cast<int64_t>(verification_half_.size());

@@ -1,6 +1,7 @@
 // `ratel search`: what it prints, what it writes, and what it refuses.
 #include <signal.h>
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <filesystem>
@@ -17,9 +18,14 @@ using io::Json;
 struct Trained : Fixture {
   std::string run = scratch / "run";
   Trained() { BOOST_TEST_REQUIRE(run_ratel(training(run)).code == 0); }
+  /// A small search with these words in place of the defaults, or beside them.
   [[nodiscard]] Words search(const std::string& output, const Words& more = {}) const {
-    Words words = {"search",       "--model",     run, "--data", data, "--output", output, "--dilations=1,2,4,8",
-                   "--tokens=256", "--context=64"};
+    Words words = {"search", "--model", run, "--data", data, "--output", output};
+    for (const std::string& word : Words{"--dilations=1,2,4,8", "--tokens=256", "--context=64"}) {
+      const std::string name = word.substr(0, word.find('=') + 1);
+      if (std::ranges::none_of(more, [&](const std::string& one) { return one.starts_with(name); }))
+        words.push_back(word);
+    }
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -88,7 +94,8 @@ BOOST_AUTO_TEST_CASE(ctrl_c_writes_nothing) {
   const Trained& t = trained();
   const std::string output = t.scratch / "kept.toml";
   write(output, "as it was");
-  Process search(t.search(output, {"--tokens=3000", "--batch-size=1", "--rounds=1000", "--heads", "--seq-len=8"}));
+  Process search(t.search(
+      output, {"--kv-budget=1/4", "--tokens=3000", "--batch-size=1", "--rounds=1000", "--heads", "--seq-len=8"}));
   while (search.is_running() && search.said().find("tokens evaluated") == std::string::npos)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   search.send(SIGINT);
