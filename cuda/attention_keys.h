@@ -67,6 +67,13 @@ __device__ inline HeadRows<T> head_rows(const AttentionRows& x, int64_t b, int64
   return {static_cast<T*>(x.data) + b * x.batch + h * x.head, x.time};
 }
 
+/// On the host: may rows of d elements be read 16 bytes at a time?
+template <class T>
+bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
+  return is_vectorisable<T>(d, x.data) && x.batch % kPerVec<T> == 0 && x.head % kPerVec<T> == 0 &&
+         x.time % kPerVec<T> == 0;
+}
+
 template <class A, class B>
 __host__ __device__ constexpr std::common_type_t<A, B> smaller(A a, B b) {
   return a < b ? a : b;

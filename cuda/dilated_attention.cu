@@ -48,12 +48,6 @@ __global__ __launch_bounds__(kThreads, 4) void own_terms_kernel(AttentionBackwar
   }
 }
 
-template <class T>
-bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
-  return is_vectorisable<T>(d, x.data) && x.batch % kPerVec<T> == 0 && x.head % kPerVec<T> == 0 &&
-         x.time % kPerVec<T> == 0;
-}
-
 void own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   visit_float(args.shape.dtype, "attention", [&]<class T>() {
     bool vectors = true;
