@@ -72,7 +72,7 @@ int run_eval(Arguments args) {
   const RatPlusConfig& config = opened.loaded.model.config;
   train::EvalOptions how;
   how.seq_len = seq_len > 0 ? seq_len : opened.seq_len;
-  how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config.layers);
+  how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config);
   how.batch_size = batch_size;
   how.eos = eos;
   const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);

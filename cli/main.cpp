@@ -19,12 +19,14 @@ struct Command {
   const char* summary;
 };
 
-constexpr std::array<Command, 8> kCommands = {{
+constexpr std::array<Command, 10> kCommands = {{
     {"tokenize", run_tokenize, "turn text files into a file of token ids"},
     {"train", run_train, "pretrain a model, or resume"},
     {"adapt", run_adapt, "adapt a pretrained model to one sparse pattern"},
     {"eval", run_eval, "loss and perplexity over a token file, at any dilation"},
     {"generate", run_generate, "continue a prompt"},
+    {"search", run_search, "find the dilation of every layer or head within a KV budget"},
+    {"bench", run_bench, "speed and memory of prefill, decoding, training or a layer"},
     {"inspect", run_inspect, "say what a model, run, checkpoint or file holds"},
     {"doctor", run_doctor, "say what this build and machine can do, and what is missing"},
     {"plot", run_plot, "draw training curves of one or several runs as SVG"},

@@ -21,8 +21,14 @@ struct ModelOptions {
   int64_t threads = 0;
   std::string dtype = "f32", device = "cpu";
 
-  void add_to(Options& options);
-  /// Sets the threads and reads the model: a model folder, a checkpoint, or the newest valid checkpoint of a run.
+  void add_to(Options& options, Presence model = Presence::required);
+  /// Sets the threads, and says what to compute in and where. Throws Error(usage) for what there is not.
+  struct Place {
+    DType dtype;
+    Device device;
+  };
+  [[nodiscard]] Place prepare() const;
+  /// prepare(), and reads the model: a model folder, a checkpoint, or the newest valid checkpoint of a run.
   /// Throws Error.
   [[nodiscard]] OpenedModel open() const;
 };

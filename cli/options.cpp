@@ -77,6 +77,12 @@ void Options::text(const std::string& name, const std::string& value, std::strin
              [&target](const std::string& text) { target = text; });
 }
 
+void Options::texts(const std::string& name, const std::string& value, std::vector<std::string>& target,
+                    const std::string& help) {
+  impl_->app.add_option(name, target, help)->type_name(value)->allow_extra_args(false);
+  impl_->names.push_back(name);
+}
+
 void Options::integer(const std::string& name, const std::string& value, int64_t& target, const std::string& help) {
   impl_->add(name, value, std::to_string(target), help,
              [name, &target](const std::string& text) { target = parse_number<int64_t>(name, text, "an integer"); });

@@ -29,6 +29,9 @@ class Options {
   void flag(const std::string& name, bool& target, const std::string& help);
   void text(const std::string& name, const std::string& value, std::string& target, const std::string& help,
             Presence presence = Presence::optional);
+  /// The same, and it may be given again: one value each time.
+  void texts(const std::string& name, const std::string& value, std::vector<std::string>& target,
+             const std::string& help);
   void integer(const std::string& name, const std::string& value, int64_t& target, const std::string& help);
   /// One value or several, separated by commas; the list stays as it is where the option is not given.
   void integers(const std::string& name, const std::string& value, std::vector<int64_t>& target,

@@ -1,6 +1,7 @@
 #include "cli/pattern_options.h"
 
 #include "cli/output.h"
+#include "models/pattern_file.h"
 
 namespace ratel::cli {
 
@@ -10,24 +11,34 @@ void PatternOptions::add_to(Options& options) {
                    "[the model's own pattern; 1 where --window or --initial is given]");
   options.integers("--window", "W[,W...]", window, "The W keys before a query are seen too [0]");
   options.integers("--initial", "S[,S...]", initial, "The first S keys are seen too [0]");
+  options.text("--pattern", "FILE", file, "In place of these: a pattern file (TOML or JSON), by layer and head");
 }
 
-ModelPattern PatternOptions::pattern(int64_t layers) const {
+ModelPattern PatternOptions::pattern(const RatPlusConfig& config) const {
+  if (!file.empty()) {
+    check(dilation.empty() && window.empty() && initial.empty(),
+          "--pattern: expected no --dilation, --window or --initial beside it");
+    return read_pattern_file(file, config);
+  }
   const auto or_default = [](const std::vector<int64_t>& list, int64_t value) {
     return list.empty() ? std::vector<int64_t>{value} : list;
   };
-  return parse_model_pattern(or_default(dilation, 1), or_default(window, 0), or_default(initial, 0), layers);
+  return parse_model_pattern(or_default(dilation, 1), or_default(window, 0), or_default(initial, 0), config.layers);
 }
 
-ModelPattern choose_pattern(const PatternOptions& asked, const std::optional<ModelPattern>& adapted, int64_t layers) {
+ModelPattern choose_pattern(const PatternOptions& asked, const std::optional<ModelPattern>& adapted,
+                            const RatPlusConfig& config) {
   if (!asked.any()) return adapted.value_or(ModelPattern{});
-  ModelPattern chosen = asked.pattern(layers);
-  if (adapted)
-    for (int64_t layer = 0; layer < layers; ++layer)
-      if (chosen.of_layer(layer, layers) != adapted->of_layer(layer, layers)) {
-        note("ratel: using ", chosen, "; the model was adapted to ", *adapted);
-        break;
-      }
+  ModelPattern chosen = asked.pattern(config);
+  if (!adapted) return chosen;
+  const auto heads_of = [&](const ModelPattern& pattern, int64_t layer) {
+    return one_a_head(pattern.of_layer(layer, config.layers), config.heads);
+  };
+  for (int64_t layer = 0; layer < config.layers; ++layer)
+    if (heads_of(chosen, layer) != heads_of(*adapted, layer)) {
+      note("ratel: using ", chosen, "; the model was adapted to ", *adapted);
+      break;
+    }
   return chosen;
 }
 

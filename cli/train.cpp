@@ -103,9 +103,11 @@ int run_adapt(Arguments args) {
   options.text("--from", "RUN|MODEL", target.from, "Run folder, checkpoint or model folder to start from",
                Presence::required);
   options.integers("--dilation", "D[,D...]", target.dilation,
-                   "Every D-th key is seen; -1: none. One value, or one a layer (required)");
+                   "Every D-th key is seen; -1: none. One value, or one a layer (this or --pattern is required)");
   options.integers("--window", "W[,W...]", target.window, "The W keys before a query are seen too [0]");
   options.integers("--initial", "S[,S...]", target.initial, "The first S keys are seen too [0]");
+  options.text("--pattern", "FILE", target.pattern,
+               "In place of these: a pattern file (TOML or JSON), by layer and head");
   common.add_to(options);
   options.note(about_fields());
   options.example("ratel adapt --from runs/tiny --dilation 16 --data train.bin --out runs/tiny-d16");
@@ -114,7 +116,10 @@ int run_adapt(Arguments args) {
 
   const bool overridden = std::any_of(common.overrides.begin(), common.overrides.end(),
                                       [](const Override& one) { return one.key == "train.dilation"; });
-  check(!target.dilation.empty() || overridden || common.resume, "--dilation is missing\nhint: ratel adapt --help");
+  const bool listed = !target.dilation.empty() || !target.window.empty() || !target.initial.empty();
+  check(target.pattern.empty() || !listed, "--pattern: expected no --dilation, --window or --initial beside it");
+  check(!target.dilation.empty() || !target.pattern.empty() || overridden || common.resume,
+        "--dilation is missing, or --pattern\nhint: ratel adapt --help");
   common.copy_to(target);
   if (common.print_config) return show_config(train::resolve_adapt_config(target), common.json);
   return run_to_end(target, common, train::adapt_run);

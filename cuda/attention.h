@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/stream.h"
+#include "ops/cached_attention.h"
 #include "ops/dilated_attention.h"
 
 namespace ratel::cuda {
@@ -34,6 +35,10 @@ struct AttentionForwardArgs {
 };
 void attention_forward(const AttentionForwardArgs& args, Stream stream);
 
+/// The same of the new tokens of a cached_attention, n of a sequence, over its cache, which is not written: keys and
+/// values of the new tokens are k and v. Rows without a token become zeros in `gated`, and mean nothing in out and lse.
+void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
+
 /// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. All three results
 /// are written whole.
 struct AttentionBackwardArgs {
@@ -53,6 +58,7 @@ struct AttentionStatistics {
 
 namespace plain {
 void forward(const AttentionForwardArgs& args, Stream stream);
+void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 }  // namespace plain
@@ -61,7 +67,9 @@ namespace tensor_core {
 /// bf16, d = 64 or 128, and rows that begin at multiples of 16 bytes.
 bool takes(const AttentionForwardArgs& args);
 bool takes(const AttentionBackwardArgs& args);
+bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache);
 void forward(const AttentionForwardArgs& args, Stream stream);
+void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
 /// Also writes the statistics, and the gradients of keys that none but their own query sees.
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);

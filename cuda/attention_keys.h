@@ -51,6 +51,13 @@ struct BlockOfHead {
   }
 };
 
+/// On the host: may rows of d channels be read 16 bytes at a time?
+template <class T>
+bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
+  constexpr int64_t N = kPerVec<T>;
+  return is_vectorisable<T>(d, x.data) && x.batch % N == 0 && x.head % N == 0 && x.time % N == 0;
+}
+
 /// Rows of one head: row t begins at data + t * step.
 template <class T>
 struct HeadRows {
@@ -65,13 +72,6 @@ __device__ inline HeadRows<const T> head_rows(const AttentionOperand& x, int64_t
 template <class T>
 __device__ inline HeadRows<T> head_rows(const AttentionRows& x, int64_t b, int64_t h) {
   return {static_cast<T*>(x.data) + b * x.batch + h * x.head, x.time};
-}
-
-/// On the host: may rows of d elements be read 16 bytes at a time?
-template <class T>
-bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {
-  return is_vectorisable<T>(d, x.data) && x.batch % kPerVec<T> == 0 && x.head % kPerVec<T> == 0 &&
-         x.time % kPerVec<T> == 0;
 }
 
 template <class A, class B>
@@ -144,23 +144,31 @@ struct KeyTile {
   }
 };
 
-/// The keys that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial tokens.
+/// True where the key at that position of a tile is seen by a query that sees `seen` of it.
+template <class Tile, class Range>
+__device__ bool shows(const Tile& tile, int position, const Range& seen) {
+  return position >= seen.low && position < seen.high && !tile.leaves_out(position);
+}
+
+/// The keys from `origin` on that queries [begin, end) of a head need, in tiles of N: dilated ones, the window, initial
+/// tokens.
 template <int N, class I>
 class KeyTiles {
  public:
-  __device__ KeyTiles(const PatternOf<I>& pattern, I begin, I end) : pattern_(pattern) {
-    dilated_ = pattern.dilated_below(end - 1);
+  __device__ KeyTiles(const PatternOf<I>& pattern, I begin, I end, I origin = 0) : pattern_(pattern), origin_(origin) {
+    dilated_before_ = pattern.dilated_below(origin);
+    dilated_ = pattern.dilated_below(end - 1) - dilated_before_;
     dilated_tiles_ = tiles_of(dilated_, N);
-    window_begin_ = larger(0, begin - pattern.window);
+    window_begin_ = larger(origin, begin - pattern.window);
     window_end_ = pattern.window > 0 && pattern.dilation != 1 ? end - 1 : window_begin_;
     window_tiles_ = tiles_of(larger(I{0}, window_end_ - window_begin_), N);
-    initial_ = pattern.dilation == 1 ? 0 : larger(0, smaller(pattern.initial, end - 1 - pattern.window));
+    initial_ = pattern.dilation == 1 ? 0 : larger(0, smaller(pattern.initial, end - 1 - pattern.window) - origin);
   }
   __device__ I count() const { return dilated_tiles_ + window_tiles_ + tiles_of(initial_, N); }
   __device__ KeyTile<I> operator[](I n) const {
     if (n < dilated_tiles_) {
       const I D = pattern_.dilation;
-      return {KeyKind::dilated, (n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
+      return {KeyKind::dilated, (dilated_before_ + n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
     }
     n -= dilated_tiles_;
     if (n < window_tiles_) {
@@ -168,12 +176,12 @@ class KeyTiles {
       return {KeyKind::window, first, 1, smaller(window_end_ - first, N), pattern_};
     }
     n -= window_tiles_;
-    return {KeyKind::initial, n * N, 1, smaller(initial_ - n * N, N), pattern_};
+    return {KeyKind::initial, origin_ + n * N, 1, smaller(initial_ - n * N, N), pattern_};
   }
 
  private:
   PatternOf<I> pattern_;
-  I dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
+  I origin_, dilated_before_, dilated_, dilated_tiles_, window_begin_, window_end_, window_tiles_, initial_;
 };
 
 /// The keys of a head by who sees them. Far keys, the initial and the dilated ones, are seen by every query behind

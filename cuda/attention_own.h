@@ -13,13 +13,6 @@ struct OwnTerm {
   A delta, p, ds;
 };
 
-/// Over kLanes neighbouring lanes, the same bits in all of them.
-template <int kLanes, class A>
-__device__ inline A lanes_sum(A value) {
-  for (int step = kLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
-  return value;
-}
-
 /// Computed by kLanes neighbouring lanes, N channels each at a time. grad . v and grad . out are added in one order: of
 /// a query that sees itself alone both are the same bits, and ds is exactly 0.
 template <int kLanes, int N, class T, class A = accumulate_t<T>>
@@ -52,6 +45,21 @@ __device__ void scale_row(int64_t d, accumulate_t<T> factor, const T* from, T* t
     for (int i = 0; i < N; ++i) scaled.at[i] = round_to<T>(factor * convert_element<A>(values.at[i]));
     store_vec(to + c, scaled);
   }
+}
+
+/// Row i of a head: its statistics, and where no other query sees the key, the key's gradients.
+template <int kLanes, int N, class T, class A = accumulate_t<T>>
+__device__ void store_own_term(const AttentionBackwardArgs& args, const AttentionStatistics& statistics,
+                               const BlockOfHead& block, int64_t i, const OwnTerm<A>& term, const T* q, const T* grad,
+                               bool is_alone) {
+  if (lane_index() % kLanes == 0) {
+    static_cast<A*>(statistics.delta)[block.row + i] = term.delta;
+    static_cast<A*>(statistics.p)[block.row + i] = term.p;
+    static_cast<A*>(statistics.ds)[block.row + i] = term.ds;
+  }
+  if (!is_alone) return;
+  scale_row<kLanes, N>(args.shape.d, term.ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i]);
+  scale_row<kLanes, N>(args.shape.d, term.p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i]);
 }
 
 }  // namespace ratel::cuda

@@ -13,6 +13,7 @@
 
 #include "cuda/attention_keys.h"
 #include "cuda/attention_slices.h"
+#include "cuda/attention_sources.h"
 #include "cuda/sigmoid.h"
 
 namespace ratel::cuda::plain {
@@ -155,9 +156,9 @@ int64_t chunks_of(int64_t d) {
 template <class A>
 constexpr size_t kForwardShared = 3 * shared_size<A>(kTile* kPitch) + 2 * shared_size<A>(kTile);
 
-template <class T>
+template <class T, class Source>
 __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardArgs args, HeadGroup group, int64_t tiles,
-                                                              int64_t chunks) {
+                                                              int64_t chunks, Source source) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Shared<A> left = take_tile<A>(arena), right = take_tile<A>(arena), scores = take_tile<A>(arena);
@@ -165,7 +166,16 @@ __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardAr
   const int64_t d = args.shape.d;
   const BlockOfHead block(group, args.shape, tiles * chunks);
   const int64_t begin = (tiles - 1 - block.piece / chunks) * kTile;  // those with most keys first
-  const int rows = static_cast<int>(smaller(kTile, args.shape.T - begin));
+  const int rows = static_cast<int>(smaller(kTile, source.tokens(args.shape, block.b) - begin));
+  const auto to = head_rows<T>(args.out, block.b, block.h), gated = head_rows<T>(args.gated, block.b, block.h);
+  Channels<A> out(d, block.piece % chunks);
+  if constexpr (!std::is_same_v<Source, CallKeys>) {
+    const int all = static_cast<int>(smaller(kTile, args.shape.T - begin));
+    out.for_each_element(all, [&](A&, int r, int64_t c) {
+      if (r >= rows) gated[begin + r][c] = T{};
+    });
+    if (rows <= 0) return;
+  }
   const auto q = head_rows<T>(args.q, block.b, block.h), k = head_rows<T>(args.k, block.b, block.h),
              v = head_rows<T>(args.v, block.b, block.h);
   const A scale = 1 / std::sqrt(static_cast<A>(d));
@@ -175,26 +185,24 @@ __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardAr
   A largest[kRowsOfWarp], total[kRowsOfWarp];
 #pragma unroll
   for (int r = 0; r < kRowsOfWarp; ++r) {
-    const int64_t i = smaller(begin + warp_row + r, args.shape.T - 1);
+    const int64_t i = begin + smaller(warp_row + r, rows - 1);
     largest[r] = scale * dot<A>(q[i], k[i], d);
     total[r] = 1;
   }
-  Channels<A> out(d, block.piece % chunks);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) { sum = convert_element<A>(v[begin + r][c]); });
 
-  const KeyTiles<kTile, int64_t> keys(PatternOf<int64_t>(block.pattern), begin, begin + rows);
+  const typename Source::template Tiles<kTile, int64_t, T> keys(source, group, block, begin, begin + rows, k, v);
   for (int64_t n = 0; n < keys.count(); ++n) {
-    const KeyTile<int64_t> tile = keys[n];
-    const auto key = [&](int r) { return tile.first + r * tile.step; };
+    const auto from = keys.with_rows(n);
+    const auto& tile = from.tile;
     const Sums<A> s = products_of_rows(
-        d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return k[key(r)]; });
+        d, left, right, rows, [&](int r) { return q[begin + r]; }, tile.count, [&](int r) { return from.keys[r]; });
     for (int i = 0; i < 2; ++i) {
       const auto seen = tile.seen_by(begin + row_of(i));
       for (int j = 0; j < 4; ++j) {
         const int c = column_of(j);
-        scores[row_of(i) * kPitch + c] = c >= seen.low && c < seen.high && !tile.leaves_out(c)
-                                             ? scale * s.at[i][j]
-                                             : -std::numeric_limits<A>::infinity();
+        scores[row_of(i) * kPitch + c] =
+            shows(tile, c, seen) ? scale * s.at[i][j] : -std::numeric_limits<A>::infinity();
       }
     }
     sync_block();
@@ -210,7 +218,7 @@ __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardAr
     }
     sync_block();
     out.for_each_element(rows, [&](A& sum, int r, int64_t) { sum *= corrections[r]; });
-    out.add_product(scores, right, tile.count, [&](int r) { return v[key(r)]; });
+    out.add_product(scores, right, tile.count, [&](int r) { return from.values[r]; });
   }
 
 #pragma unroll
@@ -221,7 +229,6 @@ __global__ __launch_bounds__(kThreads, 2) void forward_kernel(AttentionForwardAr
         static_cast<A*>(args.lse)[block.row + begin + warp_row + r] = largest[r] + std::log(total[r]);
     }
   sync_block();
-  const auto to = head_rows<T>(args.out, block.b, block.h), gated = head_rows<T>(args.gated, block.b, block.h);
   const auto gate = head_rows<T>(args.gate, block.b, block.h);
   out.for_each_element(rows, [&](A& sum, int r, int64_t c) {
     const A value = sum / totals[r];
@@ -279,8 +286,8 @@ __global__ __launch_bounds__(kThreads, 2) void query_kernel(AttentionBackwardArg
       const auto seen = tile.seen_by(begin + row_of(i));
       for (int j = 0; j < 4; ++j) {
         const int c = column_of(j);
-        const bool sees = c >= seen.low && c < seen.high && !tile.leaves_out(c);
-        slopes[row_of(i) * kPitch + c] = Pair<A>(sees, scale, s.at[i][j], dp.at[i][j], lse[i], delta[i]).ds;
+        slopes[row_of(i) * kPitch + c] =
+            Pair<A>(shows(tile, c, seen), scale, s.at[i][j], dp.at[i][j], lse[i], delta[i]).ds;
       }
     }
     grad_q.add_product(slopes, right, tile.count, [&](int r) { return k[key(r)]; });
@@ -364,16 +371,28 @@ __global__ __launch_bounds__(kThreads) void key_kernel(AttentionBackwardArgs arg
   grad_v.for_each_element(owned.count, [&](A& sum, int r, int64_t c) { to_v[key[r]][c] = round_to<T>(sum); });
 }
 
-}  // namespace
-
-void forward(const AttentionForwardArgs& args, Stream stream) {
+template <class Source>
+void launch_forward(const char* name, const AttentionForwardArgs& args, const HeadGroup& group, const Source& source,
+                    Stream stream) {
   visit_float(args.shape.dtype, "attention", [&]<class T>() {
     using A = accumulate_t<T>;
     const int64_t tiles = tiles_of(args.shape.T, kTile), chunks = chunks_of<A>(args.shape.d);
-    for_each_head_group(args.shape, [&](const HeadGroup& group) {
-      launch({"attention_forward", args.shape.B * group.count * tiles * chunks, kThreads, kForwardShared<A>, stream},
-             forward_kernel<T>, args, group, tiles, chunks);
-    });
+    launch({name, args.shape.B * group.count * tiles * chunks, kThreads, kForwardShared<A>, stream},
+           forward_kernel<T, Source>, args, group, tiles, chunks, source);
+  });
+}
+
+}  // namespace
+
+void forward(const AttentionForwardArgs& args, Stream stream) {
+  for_each_head_group(args.shape, [&](const HeadGroup& group) {
+    launch_forward("attention_forward", args, group, CallKeys(), stream);
+  });
+}
+
+void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
+  for_each_cached_group(args.shape, cache, [&](const HeadGroup& group, const CachedKeys& keys) {
+    launch_forward("cached_attention_forward", args, group, keys, stream);
   });
 }
 

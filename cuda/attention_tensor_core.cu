@@ -12,11 +12,14 @@
 // written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
 // for the first time. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 
 #include "cuda/attention_own.h"
 #include "cuda/attention_slices.h"
+#include "cuda/attention_sources.h"
 #include "cuda/attention_tile.h"
 #include "cuda/sigmoid.h"
 
@@ -37,8 +40,8 @@ constexpr size_t rows_size(int rows) {
 }
 
 /// Scores of the keys that their queries, from `begin` on, do not see become -inf.
-template <int N>
-__device__ void hide_unseen(FragmentC (&scores)[N / 8], const KeyTile<int>& tile, int begin) {
+template <int N, class Tile>
+__device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int begin) {
   if (tile.is_seen_whole_by(begin, N)) return;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -46,29 +49,50 @@ __device__ void hide_unseen(FragmentC (&scores)[N / 8], const KeyTile<int>& tile
 #pragma unroll
     for (int at = 0; at < N / 4; ++at) {
       const int c = fragment_column(at / 2) + at % 2;
-      if (c < seen.low || c >= seen.high || tile.leaves_out(c))
-        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
+      if (!shows(tile, c, seen)) scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
     }
   }
 }
 
+/// Begins to copy `count` keys and values into the half of their rings that is the n-th's.
+template <int N, int d>
+__device__ void begin_load_of(int n, int count, const RowTile<d>& key_tiles, const HeadRows<const bfloat16>& keys,
+                              const RowTile<d>& value_tiles, const HeadRows<const bfloat16>& values) {
+  const int into = n % 2 * N;
+  key_tiles.behind(into).begin_load(N, count, keys.data, keys.step);
+  value_tiles.behind(into).begin_load(N, count, values.data, values.step);
+  commit_copies();
+}
+
+/// The block's rows of a result from the r-th on become zeros.
 template <int d>
+__device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
+  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
+    const int r = i / (d / 8), channel = i % (d / 8) * 8;
+    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
+  }
+}
+
+template <int d, class Source>
 __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardArgs args, HeadGroup group,
-                                                               int64_t tiles) {
+                                                               int64_t tiles, Source source) {
   SharedArena arena;
   const RowTile<d> queries(arena, kTileRows), key_tiles(arena, 2 * kKeys), value_tiles(arena, 2 * kKeys);
   const BlockOfHead block(group, args.shape, tiles);
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
-  const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
+  const int rows = static_cast<int>(smaller(kTileRows, source.tokens(args.shape, block.b) - begin));
+  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
+             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
+  if constexpr (!std::is_same_v<Source, CallKeys>) {
+    clear_rows<d>(gated, begin, rows, args.shape.T);
+    if (rows <= 0) return;
+  }
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
              v = head_rows<bfloat16>(args.v, block.b, block.h);
-  const KeyTiles<kKeys, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
+  const typename Source::template Tiles<kKeys, int, bfloat16> keys(source, group, block, begin, begin + rows, k, v);
   const auto begin_load = [&](int n) {
-    const KeyTile<int> tile = keys[n];
-    const int into = n % 2 * kKeys;
-    key_tiles.behind(into).begin_load(kKeys, tile.count, k[tile.first], k.step * tile.step);
-    value_tiles.behind(into).begin_load(kKeys, tile.count, v[tile.first], v.step * tile.step);
-    commit_copies();
+    const auto from = keys.with_rows(n);
+    begin_load_of<kKeys>(n, from.tile.count, key_tiles, from.keys, value_tiles, from.values);
   };
   queries.begin_load(kTileRows, rows, q[begin], q.step);
   commit_copies();
@@ -134,8 +158,6 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
   }
   wait_copies<0>();
   sync_block();
-  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
-             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
   const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
   store_rows<d>(out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
     if (r >= rows) return;
@@ -164,10 +186,8 @@ __global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardAr
   const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
   const auto begin_load = [&](int n) {
     const KeyTile<int> tile = keys[n];
-    const int into = n % 2 * N;
-    key_tiles.behind(into).begin_load(N, tile.count, k[tile.first], k.step * tile.step);
-    value_tiles.behind(into).begin_load(N, tile.count, v[tile.first], v.step * tile.step);
-    commit_copies();
+    begin_load_of<N>(n, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
+                     {v[tile.first], v.step * tile.step});
   };
   queries.begin_load(kTileRows, rows, q[begin], q.step);
   grads.begin_load(kTileRows, rows, grad[begin], grad.step);
@@ -190,16 +210,8 @@ __global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardAr
     lse[half] = kLog2e * lse_i;
     delta[half] = term.delta;
     own_ds[half] = term.ds;
-    if (fragment_row(half) >= rows) continue;
-    if (lane_index() % 4 == 0) {
-      static_cast<float*>(statistics.delta)[at] = term.delta;
-      static_cast<float*>(statistics.p)[at] = term.p;
-      static_cast<float*>(statistics.ds)[at] = term.ds;
-    }
-    if (near_are_alone && lists.is_near(i)) {
-      scale_row<4, 8>(d, term.ds, q[i], head_rows<bfloat16>(args.grad_k, block.b, block.h)[i]);
-      scale_row<4, 8>(d, term.p, grad[i], head_rows<bfloat16>(args.grad_v, block.b, block.h)[i]);
-    }
+    if (fragment_row(half) < rows)
+      store_own_term<4, 8>(args, statistics, block, i, term, q[i], grad[i], near_are_alone && lists.is_near(i));
   }
   FragmentC grad_q[d / 8];
   start_from_rows<d>(
@@ -347,14 +359,11 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   store_rows<d>(grad_v, values, put(head_rows<bfloat16>(args.grad_v, block.b, block.h)));
 }
 
-bool rows_are_aligned(const AttentionOperand& x) {
-  return is_vectorisable<bfloat16>(x.time, x.data) && x.batch % 8 == 0 && x.head % 8 == 0;
-}
-bool rows_are_aligned(const AttentionRows& x) { return rows_are_aligned(operand_of(x)); }
-
 /// Tokens are counted in 32 bits, with room for what is added to them.
-bool takes(const AttentionShape& shape) {
-  return shape.dtype == DType::bf16 && (shape.d == 64 || shape.d == 128) && shape.T < int64_t{1} << 29;
+bool takes(const AttentionShape& shape, std::initializer_list<AttentionOperand> all_rows) {
+  const auto fits = [&](const AttentionOperand& rows) { return rows_are_vectorisable<bfloat16>(shape.d, rows); };
+  return shape.dtype == DType::bf16 && (shape.d == 64 || shape.d == 128) && shape.T < int64_t{1} << 29 &&
+         std::ranges::all_of(all_rows, fits);
 }
 
 /// Calls f.template operator()<d>() for the width.
@@ -366,26 +375,39 @@ void visit_width(int64_t d, F&& f) {
     f.template operator()<128>();
 }
 
-}  // namespace
-
-bool takes(const AttentionForwardArgs& args) {
-  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
-         rows_are_aligned(args.out) && rows_are_aligned(args.gate) && rows_are_aligned(args.gated);
-}
-bool takes(const AttentionBackwardArgs& args) {
-  return takes(args.shape) && rows_are_aligned(args.q) && rows_are_aligned(args.k) && rows_are_aligned(args.v) &&
-         rows_are_aligned(args.out) && rows_are_aligned(args.grad_out) && rows_are_aligned(args.grad_q) &&
-         rows_are_aligned(args.grad_k) && rows_are_aligned(args.grad_v);
-}
-
-void forward(const AttentionForwardArgs& args, Stream stream) {
+template <class Source>
+void launch_forward(const char* name, const AttentionForwardArgs& args, const HeadGroup& group, const Source& source,
+                    Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_width(args.shape.d, [&]<int d>() {
     constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kKeys);
-    for_each_head_group(args.shape, [&](const HeadGroup& group) {
-      launch({"attention_forward_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
-             forward_kernel<d>, args, group, tiles);
-    });
+    launch({name, args.shape.B * group.count * tiles, kTileThreads, kShared, stream}, forward_kernel<d, Source>, args,
+           group, tiles, source);
+  });
+}
+
+}  // namespace
+
+bool takes(const AttentionForwardArgs& args) {
+  return takes(args.shape, {args.q, args.k, args.v, operand_of(args.out), args.gate, operand_of(args.gated)});
+}
+bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
+  return takes(args) && cache.capacity < int64_t{1} << 29 && is_vectorisable<bfloat16>(0, cache.keys, cache.values);
+}
+bool takes(const AttentionBackwardArgs& args) {
+  return takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
+                            operand_of(args.grad_k), operand_of(args.grad_v)});
+}
+
+void forward(const AttentionForwardArgs& args, Stream stream) {
+  for_each_head_group(args.shape, [&](const HeadGroup& group) {
+    launch_forward("attention_forward_tensor_core", args, group, CallKeys(), stream);
+  });
+}
+
+void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
+  for_each_cached_group(args.shape, cache, [&](const HeadGroup& group, const CachedKeys& keys) {
+    launch_forward("cached_attention_forward_tensor_core", args, group, keys, stream);
   });
 }
 

@@ -120,16 +120,8 @@ __device__ inline int fragment_row(int half) { return warp_index() * 16 + lane_i
 __device__ inline int fragment_column(int n) { return 8 * n + lane_index() % 4 * 2; }
 
 /// Over the four lanes that share a row.
-__device__ inline float row_sum(float value) {
-  value += shuffle_xor(value, 1);
-  return value + shuffle_xor(value, 2);
-}
-__device__ inline float row_max(float value) {
-  const float other = shuffle_xor(value, 1);
-  value = other > value ? other : value;
-  const float others = shuffle_xor(value, 2);
-  return others > value ? others : value;
-}
+__device__ inline float row_sum(float value) { return lanes_sum<4>(value); }
+__device__ inline float row_max(float value) { return lanes_max<4>(value); }
 
 /// sums = factor(half) * row(half), this lane's numbers of rows in global memory.
 template <int d, class Factor, class Row>

@@ -83,19 +83,28 @@ __device__ inline T round_to(accumulate_t<T> x) {
     return x;
 }
 
-/// The sum over a warp, the same bits in every lane: halves are added in a butterfly.
-template <class T>
-__device__ inline T warp_sum(T value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
+/// The sum and the maximum over kLanes neighbouring lanes, a power of two, the same bits in all of them: halves meet in
+/// a butterfly.
+template <int kLanes, class T>
+__device__ inline T lanes_sum(T value) {
+  for (int step = kLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
   return value;
 }
-template <class T>
-__device__ inline T warp_max(T value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) {
+template <int kLanes, class T>
+__device__ inline T lanes_max(T value) {
+  for (int step = kLanes / 2; step > 0; step /= 2) {
     const T other = shuffle_xor(value, step);
     if (other > value) value = other;
   }
   return value;
+}
+template <class T>
+__device__ inline T warp_sum(T value) {
+  return lanes_sum<kWarp>(value);
+}
+template <class T>
+__device__ inline T warp_max(T value) {
+  return lanes_max<kWarp>(value);
 }
 
 /// The sum over a block of one axis, the same bits in every thread; `scratch` holds warp_count() elements and may be

@@ -67,6 +67,10 @@ __device__ inline float fast_reciprocal(float x) {
   return y;
 }
 
+/// cos(pi x) and sin(pi x), whose reduction is exact: no table of 2/pi, and no stack.
+__device__ inline double cos_pi(double x) { return cospi(x); }
+__device__ inline double sin_pi(double x) { return sinpi(x); }
+
 /// Rounded to nearest even in one instruction; NaN stays NaN.
 __device__ inline bfloat16 round_to_bf16(float x) {
   bfloat16 y;

@@ -37,15 +37,9 @@ __global__ __launch_bounds__(kThreads, 4) void own_terms_kernel(AttentionBackwar
   const int64_t at = block.row + i;
   const auto term = own_term<kWarp, N>(d, q, k, v, out, grad, static_cast<const A*>(args.lse)[at],
                                        args.grad_lse == nullptr ? A{0} : static_cast<const A*>(args.grad_lse)[at]);
-  if (lane_index() == 0) {
-    static_cast<A*>(statistics.delta)[at] = term.delta;
-    static_cast<A*>(statistics.p)[at] = term.p;
-    static_cast<A*>(statistics.ds)[at] = term.ds;
-  }
-  if (block.pattern.window == 0 && KeyLists(PatternOf<int64_t>(block.pattern), args.shape.T).is_near(i)) {
-    scale_row<kWarp, N>(d, term.ds, q, head_rows<T>(args.grad_k, block.b, block.h)[i]);
-    scale_row<kWarp, N>(d, term.p, grad, head_rows<T>(args.grad_v, block.b, block.h)[i]);
-  }
+  const bool is_alone =
+      block.pattern.window == 0 && KeyLists(PatternOf<int64_t>(block.pattern), args.shape.T).is_near(i);
+  store_own_term<kWarp, N>(args, statistics, block, i, term, q, grad, is_alone);
 }
 
 void own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
@@ -71,6 +65,11 @@ void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
   if (tensor_core::takes(args)) return tensor_core::forward(args, stream);
   plain::forward(args, stream);
+}
+
+void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
+  if (tensor_core::takes(args, cache)) return tensor_core::cached_forward(args, cache, stream);
+  plain::cached_forward(args, cache, stream);
 }
 
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {

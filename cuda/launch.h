@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <source_location>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "core/stream.h"
@@ -39,16 +40,17 @@ inline void check_launch(const Launch& how) {
         how.grid_x, " x ", how.grid_y, " x ", how.grid_z, " blocks of ", how.block_x, " threads");
 }
 
-/// Starts a kernel whose arguments are at `arguments`; in the twin runs it to its end.
-/// Throws Error naming the kernel and the place of the call where the grid or block is impossible, or CUDA says no; in
-/// the twin also where a thread does what it may not.
+/// Starts a kernel whose arguments, plain data of these sizes, are at `arguments`; both lists end with a zero. In the
+/// twin runs it to its end. Throws Error naming the kernel and the place of the call where the grid or block is
+/// impossible, or CUDA says no; in the twin also where a thread does what it may not.
 void launch_kernel(const Launch& how, const void* kernel, void (*call)(const void* kernel, void** arguments),
-                   void** arguments);
+                   void** arguments, const size_t* sizes);
 
 /// launch({"scale", blocks, 256, 0, stream}, scale<T>, n, x, y): no more blocks than none is no launch at all.
 template <class... Parameters, class... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments));
+  static_assert((std::is_trivially_copyable_v<Parameters> && ...));
   std::tuple<std::remove_cv_t<Parameters>...> values(std::forward<Arguments>(arguments)...);
   std::apply(
       [&](auto&... value) {
@@ -61,7 +63,8 @@ void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arg
           }
           (std::index_sequence_for<Parameters...>{});
         };
-        launch_kernel(how, reinterpret_cast<const void*>(kernel), call, addresses);
+        const size_t sizes[] = {sizeof(Parameters)..., 0};
+        launch_kernel(how, reinterpret_cast<const void*>(kernel), call, addresses, sizes);
       },
       values);
 }

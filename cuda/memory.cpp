@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/op_scope.h"
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 namespace ratel::cuda {
@@ -30,6 +31,8 @@ Counters& counters(int device) {
   static std::map<int, Counters> all;
   return all[device];
 }
+
+thread_local MemoryRecording* recording = nullptr;
 
 double in_mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -68,11 +71,13 @@ void* allocate(size_t bytes, Stream stream) {
   held.use.live += count;
   held.use.requested += count;
   held.use.peak = std::max(held.use.peak, held.use.live);
+  if (recording != nullptr) recording->take(stream);
   return pointer;
 }
 
 void release(void* pointer, Stream stream) noexcept {
   if (pointer == nullptr) return;
+  if (recording != nullptr) recording->give_back(stream);
   {
     const std::scoped_lock lock(guard);
     Counters& held = counters(stream.device);
@@ -81,6 +86,18 @@ void release(void* pointer, Stream stream) noexcept {
     held.use.live -= static_cast<int64_t>(block.mapped().bytes);
   }
   raw_release(pointer, stream);
+}
+
+MemoryRecording::MemoryRecording(Stream stream) : stream_(stream) {
+  check(recording == nullptr, "a graph is recorded while another is");
+  recording = this;
+}
+
+MemoryRecording::~MemoryRecording() { recording = nullptr; }
+
+void MemoryRecording::check_balanced() const {
+  check(held_ == 0, "a graph: ", held_, " tensors that were made while it was recorded outlive it");
+  check(older_ == 0, "a graph: ", older_, " tensors from before were freed while it was recorded");
 }
 
 DeviceMemoryUse memory_use(int device) {

@@ -27,20 +27,16 @@
 
 namespace ratel::cuda {
 
-/// The gate of a scan of kStreams tensors: with two it comes before its sigmoid, and the first stream rotates.
-template <class T, int kStreams>
-__device__ inline accumulate_t<T> scan_gate(accumulate_t<T> g) {
-  if constexpr (kStreams == 1) return g;
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return fast_sigmoid(g);
-  else
-    return sigmoid(g);
-}
-
-/// The same; 1 for a token behind the end, which passes on what it is given in both directions.
+/// The gate of a scan of kStreams tensors: with two it comes before its sigmoid, and the first stream rotates. 1 for a
+/// token behind the end, which passes on what it is given in both directions.
 template <class T, int kStreams>
 __device__ inline accumulate_t<T> gate_or_hold(accumulate_t<T> g, bool is_token) {
-  const accumulate_t<T> gate = scan_gate<T, kStreams>(g);
+  const accumulate_t<T> gate = [g] {
+    if constexpr (kStreams == 1)
+      return g;
+    else
+      return sigmoid_for<T>(g);
+  }();
   return is_token ? gate : 1;
 }
 
@@ -71,11 +67,11 @@ struct ScanForward {
   using A = accumulate_t<T>;
   ScanShape shape;
   TokenRows<const T> parts[1 + kStreams];  // gate, streams
-  const A* initial = nullptr;              // (B, C), of every stream; or null
+  const A* initial = nullptr;              // (B, kStreams, C), or null
   SegmentSums<A> sums = {};
   A* carries = nullptr;   // (tiles, kStreams, B, C), or null
   T* out[kStreams] = {};  // (B, T, C) each, or null
-  A* last = nullptr;      // (B, C), or null
+  A* last = nullptr;      // (B, kStreams, C), not the memory of `initial`; or null
 };
 
 template <class T, int kStreams>
@@ -104,9 +100,10 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStr
   const int c = place.channel(shape, thread_index().x);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
+  const auto state_of = [&](int s) { return (place.b * kStreams + s) * shape.C + c; };
   A state[kStreams] = {};
   if (mine) {
-    for (int s = 0; s < kStreams; ++s) state[s] = args.initial == nullptr ? A{0} : args.initial[channel];
+    for (int s = 0; s < kStreams; ++s) state[s] = args.initial == nullptr ? A{0} : args.initial[state_of(s)];
     for (int64_t before = 0; before < place.segment; ++before) {
       const A* const sums = args.sums.template at<kStreams>(before, channel);
       for (int s = 0; s < kStreams; ++s) state[s] = sums[0] * state[s] + sums[(1 + s) * channels];
@@ -136,7 +133,8 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStr
       }
     }
   });
-  if (args.last != nullptr && mine && place.end == shape.T) args.last[channel] = state[0];
+  if (args.last == nullptr || !mine || place.segment < shape.segments - 1) return;
+  for (int s = 0; s < kStreams; ++s) args.last[state_of(s)] = state[s];
 }
 
 /// The sums of all segments but the last, whose are not asked for.
@@ -149,11 +147,10 @@ __global__ __launch_bounds__(kScanThreads) void scan_forward_sums(ScanForward<T,
   TileRing<T, 1 + kStreams, N, Slots::plain> ring(arena, shape, place, args.parts);
   const int c = place.channel(shape, thread_index().x);
   A product = 1, state[kStreams] = {};
-  // Every segment before the last is of whole tiles.
-  ring.template for_each_tile<false>([&](int64_t, int, int stage) {
+  ring.template for_each_tile<false>([&](int64_t, int tokens, int stage) {
 #pragma unroll
     for (int i = 0; i < kScanTile<T>; ++i) {
-      const A g = scan_gate<T, kStreams>(ring.value(stage, 0, i));
+      const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
       product *= g;
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) state[s] = g * state[s] + (1 - g) * ring.value(stage, 1 + s, i);

@@ -51,6 +51,10 @@ void recurrence_stage_forward(const RecurrenceStageArgs& args, Stream stream) {
     scan.carries = static_cast<accumulate_t<T>*>(args.carries);
     scan.out[0] = static_cast<T*>(args.keys);
     scan.out[1] = static_cast<T*>(args.values);
+    scan.initial = static_cast<const accumulate_t<T>*>(args.initial);
+    scan.last = static_cast<accumulate_t<T>*>(args.last);
+    scan.shape.counts = args.counts;
+    scan.shape.table_batch = args.table_batch_stride;
     with_vectors<T>(
         scan.shape.half, [&]<int N>() { run_scan<T, 2, N>(kName, scan, stream); }, projection, nullptr, nullptr);
   });

@@ -44,10 +44,12 @@ struct RotateHeadsArgs {
   void* y;
   int64_t y_batch_stride, y_time_stride;
   Rotation rotation;
+  int64_t table_batch_stride = 0;  // where batch entries stand at different positions: numbers of their tables
 };
 void rotate_heads(const RotateHeadsArgs& args, Stream stream);
 
-/// gate = sigmoid(g);  k~ = scan(gate, k);  v~ = scan(gate, v), from zero states;  keys = k~ rotated, values = v~.
+/// gate = sigmoid(g);  k~ = scan(gate, k);  v~ = scan(gate, v);  keys = k~ rotated, values = v~. From zero states, or
+/// of sequences that go on.
 struct RecurrenceStageArgs {
   int64_t B, T, C, H;
   DType dtype;
@@ -55,6 +57,12 @@ struct RecurrenceStageArgs {
   const void* table;       // of T tokens and d = C / H
   void *keys, *values;     // (B, T, C) in dtype, contiguous
   void* carries;           // recurrence_carries() bytes for backward, or null
+  // Of sequences that go on, (B, 2, C) in f32 (f64 for f64): the states of k~ and v~ before and after; each has
+  // counts[b] tokens of T, and a table of its own.
+  const void* initial = nullptr;
+  void* last = nullptr;
+  const int64_t* counts = nullptr;
+  int64_t table_batch_stride = 0;
 };
 void recurrence_stage_forward(const RecurrenceStageArgs& args, Stream stream);
 

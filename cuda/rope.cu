@@ -58,7 +58,7 @@ __global__ __launch_bounds__(kThreads) void rotate(RotateHeadsArgs args) {
     const int64_t t = rest % tokens, b = rest / tokens, in_row = h * args.d + c;
     const T* x = static_cast<const T*>(args.x) + b * args.x_batch_stride + t * args.x_time_stride + in_row;
     T* y = static_cast<T*>(args.y) + b * args.y_batch_stride + t * args.y_time_stride + in_row;
-    const A* turns = static_cast<const A*>(args.table) + 2 * (t * half + c);
+    const A* turns = static_cast<const A*>(args.table) + b * args.table_batch_stride + 2 * (t * half + c);
     const auto left = load_vec<N>(x), right = load_vec<N>(x + half);
     Vec<T, N> new_left, new_right;
     for (int k = 0; k < N; k += kTurn / 2) {

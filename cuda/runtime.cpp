@@ -135,7 +135,8 @@ float Event::milliseconds_since(const Event& earlier) const {
   return elapsed;
 }
 
-void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, void**), void** arguments) {
+void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, void**), void** arguments,
+                   const size_t*) {
   if (how.grid_x == 0 || how.grid_y == 0 || how.grid_z == 0) return;
   check_launch(how);
   use_device(how.stream.device);

@@ -29,8 +29,10 @@ struct TokenRows {
 struct ScanShape {
   int64_t B, T, C;
   int64_t blocks, segments, segment;
-  int64_t half = 0;             // where channels rotate in pairs: of a head
-  const void* table = nullptr;  // and (T, half) pairs of cosine and sine
+  int64_t half = 0;                 // where channels rotate in pairs: of a head
+  const void* table = nullptr;      // and (T, half) pairs of cosine and sine,
+  int64_t table_batch = 0;          // so many of A apart from one batch entry to the next
+  const int64_t* counts = nullptr;  // tokens of every batch entry, where it is not T
 
   __host__ __device__ int64_t grid() const { return blocks * B * segments; }
 };
@@ -62,7 +64,8 @@ struct ScanPlace {
     b = index % shape.B;
     segment = first_segment + index / shape.B;
     begin = segment * shape.segment;
-    end = begin + shape.segment < shape.T ? begin + shape.segment : shape.T;
+    const int64_t tokens = shape.counts == nullptr ? shape.T : shape.counts[b];
+    end = begin + shape.segment < tokens ? begin + shape.segment : tokens;  // may lie before it
   }
   /// The pair at a place among the block's 64, and its channel within the left half of its head.
   __device__ int pair(int place) const { return static_cast<int>(block) * (kScanThreads / 2) + place; }
@@ -162,7 +165,7 @@ class TileRing {
       const int at = thread_index().x % (kRow / kTurnVec) * kTurnVec, half = static_cast<int>(shape_.half);
       const int pair = place_.pair(at / 2);
       const bool has_pair = 2 * static_cast<int64_t>(pair) < shape_.C;
-      const A* const table = static_cast<const A*>(shape_.table);
+      const A* const table = static_cast<const A*>(shape_.table) + place_.b * shape_.table_batch;
       const A* const rows = table + (first * half + pair % half) * 2 + at % 2;
 #pragma unroll
       for (int step = 0; step < kTile / kTurnVec; ++step) {

@@ -19,4 +19,13 @@ __device__ inline float fast_sigmoid(float x) {
   return fast_reciprocal(1 + fast_exp2(-std::numbers::log2e_v<float> * x));
 }
 
+/// The one whose digits T shows.
+template <class T>
+__device__ inline accumulate_t<T> sigmoid_for(accumulate_t<T> x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return fast_sigmoid(x);
+  else
+    return sigmoid(x);
+}
+
 }  // namespace ratel::cuda

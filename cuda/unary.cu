@@ -7,16 +7,11 @@
 #include <numbers>
 
 #include "cuda/elementwise.h"
+#include "cuda/gelu.h"
 #include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
 namespace {
-
-/// (1 + erf(x / sqrt 2)) / 2, by erfc, which keeps its digits where the sum would cancel.
-template <class A>
-__device__ A normal_share(A x) {
-  return std::erfc(x * static_cast<A>(-std::numbers::sqrt2 / 2)) / 2;
-}
 
 struct Exp {
   template <class A>
@@ -51,7 +46,7 @@ struct Silu {
 struct Gelu {
   template <class A>
   __device__ A operator()(A x) const {
-    return x * normal_share(x);
+    return gelu(x);
   }
 };
 

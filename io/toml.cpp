@@ -95,10 +95,22 @@ class Flattener {
       const size_t line = name.source().begin.line;
       check_key(name.str(), line);
       const std::string key = prefix.empty() ? std::string(name.str()) : concat_text(prefix, ".", name.str());
+      const auto* array = node.as_array();
       if (const auto* inner = node.as_table())
         this->table(*inner, key);
+      else if (array != nullptr && array->is_homogeneous(toml::node_type::table))
+        tables(*array, key);
       else
         found_.push_back({{key, value(node, key), line}, name.source().begin.column});
+    }
+  }
+
+  void tables(const toml::array& array, const std::string& key) {
+    for (size_t i = 0; i < array.size(); ++i) {
+      const std::string element = concat_text(key, "[", i, "]");
+      const auto& begin = array[i].source().begin;
+      found_.push_back({{element, {}, begin.line}, begin.column});
+      table(*array[i].as_table(), element);
     }
   }
 

@@ -1,36 +1,217 @@
 #include "models/generate.h"
 
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
 #include "autograd/grad_mode.h"
+#include "models/kv_cache.h"
+#include "models/stop_strings.h"
 #include "ops/view.h"
 
 namespace ratel {
 namespace {
 
-/// The logits of the token after `text`.
-std::vector<double> next_logits(const RatPlus& model, const std::vector<int64_t>& text, const ModelPattern& pattern) {
-  const auto T = static_cast<int64_t>(text.size());
-  const Tensor hidden = model.hidden(from_vector(text, {1, T}, DType::i64, model.device()), pattern);  // (1, T, C)
-  return to_vector<double>(model.embedding.as_head(slice(hidden, 1, T - 1, T)));
+constexpr std::pair<FinishReason, std::string_view> kReasons[] = {{FinishReason::length, "length"},
+                                                                  {FinishReason::eos, "eos"},
+                                                                  {FinishReason::stop_string, "stop_string"},
+                                                                  {FinishReason::stopped, "stopped"}};
+constexpr int64_t kMostTokens = int64_t{1} << 30;  // the bytes of any model's cache fit in 64 bits
+
+using Prompts = std::vector<std::vector<int64_t>>;
+
+/// A text that grows.
+class Sequence {
+ public:
+  Sequence(const std::vector<int64_t>& prompt, const GenerationOptions& options, size_t index)
+      : options_(&options),
+        index_(index),
+        stream_(index % static_cast<size_t>(options.samples)),
+        prompt_(prompt.size()),
+        text_(prompt),
+        stop_strings_(options.stop_strings) {}
+
+  [[nodiscard]] const std::vector<int64_t>& text() const { return text_; }
+  [[nodiscard]] bool ended() const { return finish_.has_value(); }
+
+  /// Draws the next token.
+  Next extend(std::span<const double> logits, const OnToken& on_token) {
+    const size_t step = text_.size() - prompt_;
+    const int64_t token = sample_token(logits, options_->sampling, {step, stream_}, text_);
+    double logprob = std::numeric_limits<double>::quiet_NaN();
+    if (options_->logprobs == LogProbs::chosen) logprobs_.push_back(logprob = log_probability(logits, token));
+    text_.push_back(token);
+    std::string said = options_->token_text ? stop_strings_.push(options_->token_text(token)) : "";
+    if (stop_strings_.found())
+      finish_ = FinishReason::stop_string;
+    else if (token == options_->eos)
+      finish_ = FinishReason::eos;
+    else if (static_cast<int64_t>(step) + 1 == options_->max_new_tokens)
+      finish_ = FinishReason::length;
+    if (ended()) said += stop_strings_.finish();
+    said_ += said;
+    const Next next = on_token ? on_token({index_, token, logprob, said, finish_}) : Next::go_on;
+    if (next != Next::go_on) end();
+    return next;
+  }
+
+  /// Ends it here, if it has not ended.
+  void end() {
+    if (ended()) return;
+    finish_ = FinishReason::stopped;
+    said_ += stop_strings_.finish();
+  }
+
+  Continuation result() && {
+    text_.erase(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(prompt_));
+    return {std::move(text_), std::move(logprobs_), std::move(said_), finish_.value_or(FinishReason::stopped)};
+  }
+
+ private:
+  const GenerationOptions* options_;
+  size_t index_, stream_, prompt_;
+  std::vector<int64_t> text_;
+  std::vector<double> logprobs_;
+  StopStrings stop_strings_;
+  std::string said_;
+  std::optional<FinishReason> finish_;
+};
+
+/// The model over texts that grow: their next logits.
+class Reader {
+ public:
+  Reader(const RatPlus& model, const ModelPattern& pattern, const GenerationOptions& options)
+      : model_(model), pattern_(pattern), options_(options), V_(static_cast<size_t>(model.config.vocab_size)) {}
+
+  /// Reads what is new of the texts that go on. False where the caller wanted no more meanwhile.
+  bool read(const Prompts& prompts, const std::vector<Sequence>& sequences) {
+    if (options_.caching == Caching::none) return read_whole(sequences);
+    return cache_ ? read_last_tokens(sequences) : read_prompts(prompts);
+  }
+
+  /// Sequences whose logits are known, and the logits of the i-th of these.
+  [[nodiscard]] const std::vector<size_t>& rows() const { return rows_; }
+  [[nodiscard]] std::span<const double> logits(size_t i) const { return std::span(logits_).subspan(i * V_, V_); }
+  [[nodiscard]] const std::optional<KvCache>& cache() const { return cache_; }
+
+ private:
+  bool read_prompts(const Prompts& prompts) {
+    const auto longest = std::ranges::max_element(prompts, {}, &std::vector<int64_t>::size);
+    const auto capacity = static_cast<int64_t>(longest->size()) + options_.max_new_tokens - 1;  // the last is not read
+    cache_.emplace(model_, pattern_, static_cast<int64_t>(prompts.size()), capacity);
+    const Tensor first = prefill(model_, *cache_, prompts, options_.prefill_chunk, options_.stop);  // (prompts, V)
+    if (!first.defined()) return false;
+    const auto of_prompts = to_vector<double>(first);
+    std::vector<int64_t> origins;
+    for (size_t prompt = 0; prompt < prompts.size(); ++prompt)
+      for (int64_t sample = 0; sample < options_.samples; ++sample) {
+        rows_.push_back(rows_.size());
+        origins.push_back(static_cast<int64_t>(prompt));
+        const auto row = std::span(of_prompts).subspan(prompt * V_, V_);
+        logits_.insert(logits_.end(), row.begin(), row.end());
+      }
+    if (options_.samples > 1) cache_ = cache_->fork(origins);
+    return true;
+  }
+
+  bool read_last_tokens(const std::vector<Sequence>& sequences) {
+    std::vector<int64_t> going_on;  // places among rows_
+    for (size_t row = 0; row < rows_.size(); ++row)
+      if (!sequences[rows_[row]].ended()) going_on.push_back(static_cast<int64_t>(row));
+    if (2 * going_on.size() <= rows_.size()) {  // rows that have ended cost little each, but not nothing
+      cache_ = cache_->fork(going_on);
+      for (size_t row = 0; row < going_on.size(); ++row) rows_[row] = rows_[static_cast<size_t>(going_on[row])];
+      rows_.resize(going_on.size());
+    }
+    std::vector<int64_t> tokens, counts;
+    for (const size_t index : rows_) {
+      tokens.push_back(sequences[index].text().back());
+      counts.push_back(sequences[index].ended() ? 0 : 1);
+    }
+    const Shape shape{static_cast<int64_t>(rows_.size()), 1};
+    const Tensor next = next_logits(model_, *cache_, from_vector(tokens, shape, DType::i64, model_.device()), counts);
+    logits_ = to_vector<double>(next);  // (rows, V)
+    return true;
+  }
+
+  bool read_whole(const std::vector<Sequence>& sequences) {
+    rows_.clear();
+    logits_.clear();
+    for (size_t index = 0; index < sequences.size(); ++index) {
+      if (sequences[index].ended()) continue;
+      const std::vector<int64_t>& text = sequences[index].text();
+      const auto T = static_cast<int64_t>(text.size());
+      const Tensor hidden = model_.hidden(from_vector(text, {1, T}, DType::i64, model_.device()), pattern_);
+      const auto row = to_vector<double>(model_.embedding.as_head(slice(hidden, 1, T - 1, T)));
+      rows_.push_back(index);
+      logits_.insert(logits_.end(), row.begin(), row.end());
+    }
+    return true;
+  }
+
+  const RatPlus& model_;
+  const ModelPattern& pattern_;
+  const GenerationOptions& options_;
+  size_t V_;
+  std::optional<KvCache> cache_;
+  std::vector<size_t> rows_;
+  std::vector<double> logits_;
+};
+
+void check_arguments(const RatPlus& model, const Prompts& prompts, const ModelPattern& pattern,
+                     const GenerationOptions& options) {
+  check(!prompts.empty(), "generate: expected at least one prompt, found none");
+  for (size_t index = 0; index < prompts.size(); ++index) {
+    const std::string which = prompts.size() == 1 ? "the prompt" : "prompt " + std::to_string(index);
+    check(!prompts[index].empty(), "generate: ", which, " is empty; it needs at least one token");
+    for (const int64_t token : prompts[index])
+      check(token >= 0 && token < model.config.vocab_size, "generate: ", which, " has the token ", token,
+            ", expected tokens from 0 to ", model.config.vocab_size - 1);
+  }
+  check(options.max_new_tokens >= 0 && options.max_new_tokens <= kMostTokens,
+        "generate: expected max_new_tokens from 0 to ", kMostTokens, ", found ", options.max_new_tokens);
+  check(options.samples >= 1 && options.samples <= kMostTokens, "generate: expected at least 1 sample, found ",
+        options.samples);
+  check(options.prefill_chunk >= 1, "generate: expected prefill_chunk 1 or more, found ", options.prefill_chunk);
+  check(options.stop_strings.empty() || options.token_text, "generate: stop strings need token_text");
+  options.sampling.validate();
+  pattern.check_fits(model.config);
 }
 
 }  // namespace
 
-std::vector<int64_t> generate(const RatPlus& model, std::span<const int64_t> prompt, const ModelPattern& pattern,
-                              const GenerationOptions& options, const OnToken& on_token) {
-  check(!prompt.empty(), "generate: the prompt is empty; it needs at least one token");
-  check(options.max_new_tokens >= 0, "generate: expected max_new_tokens 0 or more, found ", options.max_new_tokens);
-  options.sampling.validate();
-  pattern.check_fits(model.config);
+EnumNames<FinishReason> names_of(FinishReason) { return kReasons; }
+
+Generation generate(const RatPlus& model, const Prompts& prompts, const ModelPattern& pattern,
+                    const GenerationOptions& options, const OnToken& on_token) {
+  check_arguments(model, prompts, pattern, options);
   const NoGrad no_grad;
-  std::vector<int64_t> text(prompt.begin(), prompt.end());
-  for (int64_t step = 0; step < options.max_new_tokens; ++step) {
-    const auto logits = next_logits(model, text, pattern);
-    const int64_t token = sample_token(logits, options.sampling, static_cast<uint64_t>(step));
-    text.push_back(token);
-    if (on_token && on_token(token) == Next::stop) break;
-    if (token == options.eos) break;
+  std::vector<Sequence> sequences;
+  for (const std::vector<int64_t>& prompt : prompts)
+    for (int64_t sample = 0; sample < options.samples; ++sample)
+      sequences.emplace_back(prompt, options, sequences.size());
+  Reader reader(model, pattern, options);
+  const auto stopped = [&] { return options.stop && options.stop(); };
+  bool go_on = options.max_new_tokens > 0;
+  while (go_on && !stopped() && reader.read(prompts, sequences)) {
+    const std::vector<size_t>& rows = reader.rows();
+    for (size_t row = 0; row < rows.size() && go_on; ++row)
+      if (!sequences[rows[row]].ended())
+        go_on = sequences[rows[row]].extend(reader.logits(row), on_token) != Next::stop_all;
+    go_on = go_on && !std::ranges::all_of(sequences, &Sequence::ended);
   }
-  return {text.begin() + static_cast<std::ptrdiff_t>(prompt.size()), text.end()};
+  Generation result;
+  for (Sequence& sequence : sequences) {
+    sequence.end();
+    result.sequences.push_back(std::move(sequence).result());
+    if (options.max_new_tokens == 0) result.sequences.back().finish = FinishReason::length;
+  }
+  if (reader.cache()) {
+    const auto texts = static_cast<int64_t>(sequences.size()), batch = reader.cache()->batch();
+    result.cache_bytes = reader.cache()->bytes() / batch * texts;
+    result.dense_bytes = reader.cache()->dense_bytes() / batch * texts;
+  }
+  return result;
 }
 
 }  // namespace ratel

@@ -16,9 +16,11 @@ namespace {
 /// (B, n, C) -> (B, C): of each sequence the row of its last new token, or its first row where it has none.
 Tensor last_rows(const Tensor& hidden, std::span<const int64_t> counts) {
   const int64_t B = hidden.dim(0), n = hidden.dim(1), C = hidden.dim(2);
+  if (n == 1) return reshape(hidden, {B, C});
   std::vector<int64_t> rows;
   for (int64_t b = 0; b < B; ++b) rows.push_back(b * n + std::max<int64_t>(0, counts[static_cast<size_t>(b)] - 1));
-  return embedding(reshape(hidden, {B * n, C}), from_vector(rows, {B}, DType::i64, hidden.device()));
+  return embedding(reshape(hidden, {B * n, C}), from_vector(rows, {B}, DType::i64, hidden.device()),
+                   IdCheck::by_caller);
 }
 
 std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& tokens) {
@@ -29,9 +31,9 @@ std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& token
 }  // namespace
 
 KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity)
-    : pattern_(pattern), capacity_(capacity) {
+    : config_(model.config), pattern_(pattern), capacity_(capacity) {
   const OpScope scope("kv_cache");
-  const RatPlusConfig& config = model.config;
+  const RatPlusConfig& config = config_;
   pattern.check_fits(config);
   check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
         capacity);
@@ -51,22 +53,25 @@ int64_t KvCache::bytes() const {
 
 void KvCache::reset() {
   for (int64_t b = 0; b < batch(); ++b) reset(b);
+  is_torn_ = false;
 }
 
 void KvCache::reset(int64_t sequence) {
   check(sequence >= 0 && sequence < batch(), "kv_cache: sequence ", sequence, " of ", batch(), " does not exist");
-  lengths_[static_cast<size_t>(sequence)] = 0;
   for (const AttentionCache& layer : layers_) {
     if (!layer.state.defined()) continue;
     const Tensor state = slice(layer.state, 0, sequence, sequence + 1);
     copy_into(state, zeros_like(state));
   }
+  lengths_[static_cast<size_t>(sequence)] = 0;
 }
 
 KvCache KvCache::fork(std::span<const int64_t> sequences) const {
   const OpScope scope("kv_cache");
   check(!sequences.empty(), "kv_cache: a fork needs at least one sequence");
+  check_whole();
   KvCache forked;
+  forked.config_ = config_;
   forked.pattern_ = pattern_;
   forked.capacity_ = capacity_;
   forked.dense_bytes_ = dense_bytes_ / batch() * static_cast<int64_t>(sequences.size());
@@ -93,29 +98,51 @@ KvCache KvCache::fork(std::span<const int64_t> sequences) const {
   return forked;
 }
 
+void KvCache::check_whole() const {
+  check(!is_torn_, "kv_cache: an earlier step failed between its layers\nhint: reset() it and feed the tokens again");
+}
+
+void KvCache::begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n) {
+  check_whole();
+  check(model.config == config_, "kv_cache: made for a model of another shape");
+  check(static_cast<int64_t>(counts.size()) == batch(), "kv_cache: expected a count for each of ", batch(),
+        " sequences, found ", counts.size());
+  for (size_t b = 0; b < counts.size(); ++b) {
+    check(counts[b] >= 0 && counts[b] <= n, "kv_cache: expected 0 to ", n, " new tokens of sequence ", b, ", found ",
+          counts[b]);
+    check(lengths_[b] + counts[b] <= capacity_, "kv_cache: sequence ", b, " is full: it has ", lengths_[b],
+          " tokens and cannot take ", counts[b], " more; the capacity is ", capacity_);
+  }
+  copy_into(positions_.lengths, from_vector(lengths_, {batch()}, DType::i64));
+  copy_into(positions_.counts, from_vector(std::vector<int64_t>(counts.begin(), counts.end()), {batch()}));
+  is_torn_ = true;
+}
+
+Tensor KvCache::hidden(const RatPlus& model, const Tensor& tokens) {
+  Tensor x = embedding(model.embedding.weight, tokens, IdCheck::by_caller);  // (B, n, C)
+  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, layers_[layer], positions_);
+  return model.norm(x);
+}
+
+Tensor KvCache::logits_of_one(const RatPlus& model, const Tensor& tokens) {
+  return model.embedding.as_head(reshape(hidden(model, tokens), {batch(), model.config.channels}));
+}
+
+void KvCache::end_step(std::span<const int64_t> counts) {
+  for (size_t b = 0; b < counts.size(); ++b) lengths_[b] += counts[b];
+  is_torn_ = false;
+}
+
 Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts_or_all) {
   const NoGrad no_grad;
-  const int64_t B = cache.batch();
-  check(tokens.rank() == 2 && tokens.dim(0) == B && tokens.dim(1) >= 1, "kv_cache: expected tokens (", B,
-        ", n) with n >= 1, found ", tokens.shape());
-  check(static_cast<int64_t>(cache.layers_.size()) == model.config.layers, "kv_cache: made for ", cache.layers_.size(),
-        " layers, the model has ", model.config.layers);
+  check(tokens.rank() == 2 && tokens.dim(0) == cache.batch() && tokens.dim(1) >= 1, "kv_cache: expected tokens (",
+        cache.batch(), ", n) with n >= 1, found ", tokens.shape());
+  check_ids(tokens, model.config.vocab_size);
   const std::vector<int64_t> counts = all_or(counts_or_all, tokens);
-  check(static_cast<int64_t>(counts.size()) == B, "kv_cache: expected a count for each of ", B, " sequences, found ",
-        counts.size());
-  for (size_t b = 0; b < counts.size(); ++b) {
-    check(counts[b] >= 0 && counts[b] <= tokens.dim(1), "kv_cache: expected 0 to ", tokens.dim(1),
-          " new tokens of sequence ", b, ", found ", counts[b]);
-    check(cache.lengths_[b] + counts[b] <= cache.capacity_, "kv_cache: sequence ", b, " is full: it has ",
-          cache.lengths_[b], " tokens and cannot take ", counts[b], " more; the capacity is ", cache.capacity_);
-  }
-  const CachePositions& at = cache.positions_;
-  copy_into(at.lengths, from_vector(cache.lengths_, {B}, DType::i64));
-  copy_into(at.counts, from_vector(counts, {B}, DType::i64));
-  Tensor x = model.embedding(tokens);  // (B, n, C)
-  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, cache.layers_[layer], at);
-  for (size_t b = 0; b < counts.size(); ++b) cache.lengths_[b] += counts[b];
-  return model.norm(x);
+  cache.begin_step(model, counts, tokens.dim(1));
+  Tensor hidden = cache.hidden(model, tokens);
+  cache.end_step(counts);
+  return hidden;
 }
 
 Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts) {
@@ -124,18 +151,25 @@ Tensor next_logits(const RatPlus& model, KvCache& cache, const Tensor& tokens, s
   return model.embedding.as_head(last_rows(hidden, all_or(counts, tokens)));
 }
 
-Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts, int64_t chunk) {
+Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vector<int64_t>>& prompts, int64_t chunk,
+               const std::function<bool()>& stop) {
   const NoGrad no_grad;
-  const int64_t B = cache.batch();
+  const int64_t B = cache.batch(), V = model.config.vocab_size;
   check(static_cast<int64_t>(prompts.size()) == B, "kv_cache: expected ", B, " prompts, found ", prompts.size());
   check(chunk >= 1, "kv_cache: expected chunks of at least 1 token, found ", chunk);
   int64_t longest = 0;
   for (size_t b = 0; b < prompts.size(); ++b) {
-    check(!prompts[b].empty(), "kv_cache: prompt ", b, " is empty; it needs at least one token");
-    longest = std::max(longest, static_cast<int64_t>(prompts[b].size()));
+    const auto length = static_cast<int64_t>(prompts[b].size());
+    check(length > 0, "kv_cache: prompt ", b, " is empty; it needs at least one token");
+    check(cache.lengths()[b] <= cache.capacity() - length, "kv_cache: sequence ", b, " of ", cache.lengths()[b],
+          " tokens cannot take a prompt of ", length, "; the capacity is ", cache.capacity());
+    for (const int64_t token : prompts[b])
+      check(token >= 0 && token < V, "kv_cache: prompt ", b, " has the token ", token, ", expected 0 to ", V - 1);
+    longest = std::max(longest, length);
   }
-  Tensor logits = empty({B, model.config.vocab_size}, model.embedding.weight.dtype(), model.device());
+  const Tensor last = empty({B, model.config.channels}, model.embedding.weight.dtype(), model.device());
   for (int64_t begin = 0; begin < longest; begin += chunk) {
+    if (stop && stop()) return {};
     const int64_t n = std::min(chunk, longest - begin);
     std::vector<int64_t> tokens, counts;
     for (const std::vector<int64_t>& prompt : prompts) {
@@ -144,14 +178,14 @@ Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vect
       for (int64_t t = 0; t < n; ++t) tokens.push_back(prompt[static_cast<size_t>(std::min(begin + t, length - 1))]);
     }
     const Tensor hidden = extend(model, cache, from_vector(tokens, {B, n}, DType::i64, model.device()), counts);
-    const Tensor rows = last_rows(hidden, counts);  // (B, C)
     for (int64_t b = 0; b < B; ++b) {
-      const auto length = static_cast<int64_t>(prompts[static_cast<size_t>(b)].size());
-      if (length <= begin || length > begin + n) continue;  // it ends in another chunk
-      copy_into(slice(logits, 0, b, b + 1), model.embedding.as_head(slice(rows, 0, b, b + 1)));
+      const int64_t end = static_cast<int64_t>(prompts[static_cast<size_t>(b)].size()) - begin;
+      if (end < 1 || end > n) continue;  // it ends in another chunk
+      const Tensor row = slice(slice(hidden, 0, b, b + 1), 1, end - 1, end);
+      copy_into(slice(last, 0, b, b + 1), reshape(row, {1, -1}));
     }
   }
-  return logits;
+  return model.embedding.as_head(last);
 }
 
 }  // namespace ratel

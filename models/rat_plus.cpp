@@ -110,15 +110,22 @@ std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern) {
 int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes) {
   config.validate();
   pattern.check_fits(config);
-  check(T >= 0 && element_bytes >= 1, "kv_cache_bytes: expected T >= 0 and element_bytes >= 1, found ", T, " and ",
+  check(T >= 0 && T <= kLongestSequence && element_bytes >= 1 && element_bytes <= 8,
+        "kv_cache_bytes: expected T from 0 to ", kLongestSequence, " and 1 to 8 bytes an element, found ", T, " and ",
         element_bytes);
-  const int64_t d = config.channels / config.heads;
-  const int64_t exact_bytes = element_bytes == 8 ? 8 : 4;
+  const int64_t d = config.channels / config.heads, exact_bytes = element_bytes == 8 ? 8 : 4;
   int64_t total = 0;
+  const auto add = [&](int64_t rows, int64_t row_bytes) {
+    int64_t bytes = 0;
+    check(!__builtin_mul_overflow(rows, row_bytes, &bytes) && !__builtin_add_overflow(total, bytes, &total),
+          "kv_cache_bytes: a cache of ", T, " tokens has too many bytes to count");
+  };
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (const Pattern& p : one_a_head(pattern.of_layer(layer, config.layers), config.heads))
-      total += 2 * cache_slots(p, T) * d * element_bytes + summary_rows(p, T) * d * exact_bytes;
-    if (config.recurrence == Recurrence::gated) total += 2 * config.channels * exact_bytes;
+    for (const Pattern& p : one_a_head(pattern.of_layer(layer, config.layers), config.heads)) {
+      add(2 * cache_slots(p, T), d * element_bytes);
+      add(summary_rows(p, T), d * exact_bytes);
+    }
+    if (config.recurrence == Recurrence::gated) add(2, config.channels * exact_bytes);
   }
   return total;
 }

@@ -12,6 +12,7 @@ namespace ratel {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kMostPenalty = 1e6;  // a penalised f32 logit is still finite
 
 void check_logits(std::span<const double> logits) {
   double largest = -kInfinity;
@@ -21,6 +22,22 @@ void check_logits(std::span<const double> logits) {
     largest = std::max(largest, logits[id]);
   }
   if (largest == -kInfinity) throw Error("sampling: no token has a finite logit", ErrorKind::numerical);
+}
+
+void check_token(std::span<const double> logits, int64_t token) {
+  check(token >= 0 && token < static_cast<int64_t>(logits.size()), "sampling: expected a token from 0 to ",
+        static_cast<int64_t>(logits.size()) - 1, ", found ", token);
+}
+
+/// The logits, those of the tokens in `text` penalised once.
+std::vector<double> penalised(std::span<const double> logits, double penalty, std::span<const int64_t> text) {
+  std::vector<double> result(logits.begin(), logits.end());
+  for (const int64_t token : text) {
+    check_token(logits, token);
+    const double logit = logits[static_cast<size_t>(token)];
+    result[static_cast<size_t>(token)] = logit > 0 ? logit / penalty : logit * penalty;
+  }
+  return result;
 }
 
 struct MoreProbable {
@@ -46,19 +63,13 @@ class Ranking {
       order(static_cast<size_t>(options.top_k));
       ids_.resize(ordered_ = static_cast<size_t>(options.top_k));
     }
-    largest_ = *std::max_element(logits.begin(), logits.end());  // it is always among them
+    largest_ = *std::max_element(logits.begin(), logits.end());  // it is always among them, with weight 1
     for (const int64_t id : ids_) {
       const double share = weight(id);
       total_ += share;
       size_ += share > 0 ? 1 : 0;
     }
-    if (options.top_p < 1) {
-      double kept = 0;
-      size_t count = 0;
-      for (; count < size_ && kept < options.top_p * total_; ++count) kept += weight(id_at(count));
-      size_ = count;
-      total_ = kept;
-    }
+    if (options.top_p < 1 || options.min_p > 0) cut(options.top_p, options.min_p);
   }
 
   [[nodiscard]] size_t size() const { return size_; }
@@ -68,6 +79,16 @@ class Ranking {
   [[nodiscard]] double weight(int64_t id) const {
     return std::exp((logits_[static_cast<size_t>(id)] - largest_) / temperature_);
   }
+
+  void cut(double top_p, double min_p) {
+    const double share = top_p < 1 ? top_p * total_ : kInfinity;
+    double kept = 0;
+    size_t count = 0;
+    for (; count < size_ && kept < share && weight(id_at(count)) >= min_p; ++count) kept += weight(id_at(count));
+    size_ = count;
+    total_ = kept;
+  }
+
   int64_t id_at(size_t rank) {
     order(rank + 1);
     return ids_[rank];
@@ -91,10 +112,15 @@ class Ranking {
   size_t ordered_ = 0, size_ = 0;
 };
 
-Ranking ranked(std::span<const double> logits, const SamplingOptions& options) {
+/// Calls f with the ranking of what may follow `text`.
+template <class F>
+auto with_ranking(std::span<const double> logits, const SamplingOptions& options, std::span<const int64_t> text,
+                  F&& f) {
   options.validate();
   check_logits(logits);
-  return {logits, options};
+  std::vector<double> changed;
+  if (options.repetition_penalty != 1) logits = changed = penalised(logits, options.repetition_penalty, text);
+  return f(Ranking(logits, options));
 }
 
 }  // namespace
@@ -104,22 +130,38 @@ void SamplingOptions::validate() const {
         temperature);
   check(top_k >= 0, "sampling: expected top_k 0 or more, found ", top_k);
   check(top_p > 0 && top_p <= 1, "sampling: expected top_p above 0 and at most 1, found ", top_p);
+  check(min_p >= 0 && min_p <= 1, "sampling: expected min_p from 0 to 1, found ", min_p);
+  check(repetition_penalty > 0 && repetition_penalty <= kMostPenalty,
+        "sampling: expected repetition_penalty above 0 and at most ", kMostPenalty, ", found ", repetition_penalty);
 }
 
-std::vector<TokenProbability> sampling_distribution(std::span<const double> logits, const SamplingOptions& options) {
-  Ranking ranking = ranked(logits, options);
-  std::vector<TokenProbability> tokens;
-  for (size_t rank = 0; rank < ranking.size(); ++rank) tokens.push_back(ranking[rank]);
-  return tokens;
+std::vector<TokenProbability> sampling_distribution(std::span<const double> logits, const SamplingOptions& options,
+                                                    std::span<const int64_t> text) {
+  return with_ranking(logits, options, text, [](Ranking ranking) {
+    std::vector<TokenProbability> tokens;
+    for (size_t rank = 0; rank < ranking.size(); ++rank) tokens.push_back(ranking[rank]);
+    return tokens;
+  });
 }
 
-int64_t sample_token(std::span<const double> logits, const SamplingOptions& options, uint64_t step) {
-  Ranking ranking = ranked(logits, options);
-  const double drawn = Rng(options.seed).uniform_at(step);
-  double reached = 0;
-  for (size_t rank = 0; rank < ranking.size(); ++rank)
-    if ((reached += ranking[rank].probability) > drawn) return ranking[rank].id;
-  return ranking[ranking.size() - 1].id;  // the sum fell short of 1 by rounding
+int64_t sample_token(std::span<const double> logits, const SamplingOptions& options, const Draw& draw,
+                     std::span<const int64_t> text) {
+  return with_ranking(logits, options, text, [&](Ranking ranking) {
+    const double drawn = Rng(options.seed, draw.stream).uniform_at(draw.step);
+    double reached = 0;
+    for (size_t rank = 0; rank < ranking.size(); ++rank)
+      if ((reached += ranking[rank].probability) > drawn) return ranking[rank].id;
+    return ranking[ranking.size() - 1].id;  // the sum fell short of 1 by rounding
+  });
+}
+
+double log_probability(std::span<const double> logits, int64_t token) {
+  check_logits(logits);
+  check_token(logits, token);
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double total = 0;
+  for (const double logit : logits) total += std::exp(logit - largest);
+  return logits[static_cast<size_t>(token)] - largest - std::log(total);
 }
 
 }  // namespace ratel

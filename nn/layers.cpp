@@ -1,8 +1,5 @@
 #include "nn/layers.h"
 
-#include "ops/arithmetic.h"
-#include "ops/unary.h"
-
 namespace ratel::nn {
 
 FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)
@@ -10,7 +7,10 @@ FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)
       fc1(s / "fc1", channels, 4 * channels),
       fc2(s / "fc2", 4 * channels, channels) {}
 
-Tensor FeedForward::operator()(const Tensor& x) const { return x + fc2(gelu(fc1(norm(x)))); }
+Tensor FeedForward::operator()(const Tensor& x) const {
+  const Tensor hidden = fc1(x, {.norm_weight = norm.weight, .norm_eps = norm.eps, .activation = Activation::gelu});
+  return fc2(hidden, {.residual = x});
+}
 
 RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
     : norm(s / "norm", config.channels, config.norm_eps),
@@ -20,12 +20,16 @@ RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
       recurrence(config.recurrence),
       rope_base(config.rope_base) {}
 
+Tensor RatPlusMixer::project(const Tensor& x) const {
+  return in_proj(x, {.norm_weight = norm.weight, .norm_eps = norm.eps});
+}
+
 Tensor RatPlusMixer::operator()(const Tensor& x, const HeadPatterns& patterns) const {
-  return x + out_proj(recurrent_attention(in_proj(norm(x)), heads, patterns, recurrence, rope_base));
+  return out_proj(recurrent_attention(project(x), heads, patterns, recurrence, rope_base), {.residual = x});
 }
 
 Tensor RatPlusMixer::operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const {
-  return x + out_proj(cached_attention(in_proj(norm(x)), cache, at, rope_base));
+  return out_proj(cached_attention(project(x), cache, at, rope_base), {.residual = x});
 }
 
 RatPlusBlock::RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config)

@@ -3,8 +3,8 @@
 #include "nn/param_store.h"
 #include "ops/cached_attention.h"
 #include "ops/embedding.h"
+#include "ops/fused_linear.h"
 #include "ops/head_loss.h"
-#include "ops/matmul.h"
 #include "ops/recurrent_attention.h"
 #include "ops/rms_norm.h"
 
@@ -14,11 +14,12 @@ namespace ratel::nn {
 
 inline constexpr double kInitStd = 0.02;  // RAT+: weights start as N(0, 0.02)
 
-/// y = x W^T without bias:  x (..., in) -> (..., out),  W (out, in).
+/// y = x W^T without bias:  x (..., in) -> (..., out),  W (out, in); with norm, activation and residual where they are
+/// given: ops/fused_linear.h.
 struct Linear {
   Tensor weight;
   Linear(const Scope& s, int64_t in, int64_t out) : weight(s.param("weight", {out, in}, normal(kInitStd))) {}
-  Tensor operator()(const Tensor& x) const { return matmul_nt(x, weight); }
+  Tensor operator()(const Tensor& x, const LinearFusion& fusion = {}) const { return fused_linear(x, weight, fusion); }
 };
 
 /// ids (...) -> (..., C),  W (V, C); as_head gives the logits of the output head tied to it: (..., C) -> (..., V).
@@ -27,7 +28,7 @@ struct Embedding {
   Embedding(const Scope& s, int64_t vocab_size, int64_t channels)
       : weight(s.param("weight", {vocab_size, channels}, normal(kInitStd))) {}
   Tensor operator()(const Tensor& ids) const { return embedding(weight, ids); }
-  [[nodiscard]] Tensor as_head(const Tensor& x) const { return matmul_nt(x, weight); }
+  [[nodiscard]] Tensor as_head(const Tensor& x) const { return fused_linear(x, weight); }
   /// Mean cross-entropy of those logits: ops/head_loss.h.
   [[nodiscard]] Tensor head_loss(const Tensor& x, const Tensor& labels) const {
     return ratel::head_loss(x, weight, labels);
@@ -69,6 +70,7 @@ struct RatPlusMixer {
   Recurrence recurrence;
   double rope_base;
   RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config);
+  [[nodiscard]] Tensor project(const Tensor& x) const;  ///< in_proj(norm(x)): (B, T, 5C), or 4C
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
   /// The same for new tokens that follow those in a cache: ops/cached_attention.h.
   Tensor operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const;

@@ -42,9 +42,10 @@ int64_t check_arguments(const Tensor& projection, const AttentionCache& cache, c
   if (projection.device().is_cuda()) return C;
   for (int64_t b = 0; b < B; ++b) {
     const int64_t length = at.lengths.data<int64_t>()[b], count = at.counts.data<int64_t>()[b];
-    check(length >= 0 && count >= 0 && count <= projection.dim(1) && length + count <= cache.capacity, kName,
-          ": sequence ", b, " of ", length, " tokens cannot take ", count, " more of ", projection.dim(1),
-          "; the capacity is ", cache.capacity);
+    check(count >= 0 && count <= projection.dim(1), kName, ": expected 0 to ", projection.dim(1),
+          " new tokens of sequence ", b, ", found ", count);
+    check(length >= 0 && length <= cache.capacity - count, kName, ": sequence ", b, " of ", length,
+          " tokens cannot take ", count, " more; the capacity is ", cache.capacity);
   }
   return C;
 }
@@ -63,30 +64,25 @@ int64_t summary_rows(const Pattern& pattern, int64_t capacity) {
   return pattern.score == BlockScore::mean ? blocks : 2 * blocks;
 }
 
-AttentionCache::AttentionCache(int64_t B, int64_t capacity_, int64_t C, int64_t heads, const HeadPatterns& patterns_,
-                               Recurrence recurrence_, DType dtype, Device device)
-    : capacity(capacity_), recurrence(recurrence_) {
+AttentionCache::AttentionCache(int64_t B, int64_t tokens, int64_t C, int64_t heads, const HeadPatterns& of_heads,
+                               Recurrence with, DType dtype, Device device)
+    : capacity(tokens), recurrence(with) {
   const OpScope scope("kv_cache");
-  check(B >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", B, " and ",
-        capacity);
+  check(B >= 1 && capacity >= 1 && capacity <= kLongestSequence,
+        "kv_cache: expected a batch of at least 1 and a capacity of 1 to ", kLongestSequence, " tokens, found ", B,
+        " and ", capacity);
   check(is_float(dtype), "kv_cache: expected a float dtype, found ", dtype);
   check(heads >= 1 && C > 0 && C % (2 * heads) == 0 && C / heads <= 1024, "kv_cache: ", heads, " heads do not divide ",
         C, " channels into even widths of at most 1024");
-  check_patterns(patterns_, heads, "kv_cache");
-  patterns = one_a_head(patterns_, heads);
-  const int64_t d = C / heads, slots = slots_before(heads), rows = summaries_before(heads);
+  check_patterns(of_heads, heads, "kv_cache");
+  patterns = one_a_head(of_heads, heads);
+  slots_before = sums_before(patterns, [&](const Pattern& p) { return cache_slots(p, capacity); });
+  summaries_before = sums_before(patterns, [&](const Pattern& p) { return summary_rows(p, capacity); });
+  const int64_t d = C / heads, slots = slots_before.back(), rows = summaries_before.back();
   keys = zeros({B, slots, d}, dtype, device);
   values = zeros({B, slots, d}, dtype, device);
   if (recurrence == Recurrence::gated) state = zeros({B, 2, C}, accumulate_dtype(dtype), device);
   if (rows > 0) summaries = zeros({B, rows, d}, accumulate_dtype(dtype), device);
-}
-
-int64_t AttentionCache::slots_before(int64_t head) const {
-  return sums_before(patterns, [&](const Pattern& p) { return cache_slots(p, capacity); })[static_cast<size_t>(head)];
-}
-
-int64_t AttentionCache::summaries_before(int64_t head) const {
-  return sums_before(patterns, [&](const Pattern& p) { return summary_rows(p, capacity); })[static_cast<size_t>(head)];
 }
 
 std::vector<Tensor> AttentionCache::tensors() const {
@@ -106,8 +102,6 @@ Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const C
   const OpScope scope(kName);
   const int64_t C = check_arguments(projection, cache, at);
   const int64_t B = projection.dim(0), n = projection.dim(1);
-  const auto slots = sums_before(cache.patterns, [&](const Pattern& p) { return cache_slots(p, cache.capacity); });
-  const auto rows = sums_before(cache.patterns, [&](const Pattern& p) { return summary_rows(p, cache.capacity); });
   Tensor out = empty({B, n, C}, projection.dtype(), projection.device());
   run({.B = B,
        .n = n,
@@ -118,8 +112,8 @@ Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const C
        .recurrence = cache.recurrence,
        .rope_base = rope_base,
        .patterns = cache.patterns.data(),
-       .slots_before = slots.data(),
-       .summaries_before = rows.data(),
+       .slots_before = cache.slots_before.data(),
+       .summaries_before = cache.summaries_before.data(),
        .lengths = static_cast<const int64_t*>(at.lengths.data()),
        .counts = static_cast<const int64_t*>(at.counts.data()),
        .projection = projection.data(),
@@ -129,6 +123,7 @@ Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const C
        .summaries = cache.summaries.defined() ? cache.summaries.data() : nullptr,
        .out = out.data()},
       projection.device());
+  for (const Tensor& changed : cache.tensors()) changed.storage()->bump_version();
   return out;
 }
 

@@ -15,11 +15,12 @@ struct AttentionCache {
   HeadPatterns patterns;  ///< one a head
   int64_t capacity = 0;   ///< tokens a sequence may have
   Recurrence recurrence = Recurrence::gated;
-  Tensor keys, values;  ///< (B, slots, d)  the model's dtype; the slots of head h begin at slots_before(h)
+  Tensor keys, values;  ///< (B, slots, d)  the model's dtype; the slots of head h begin at slots_before[h]
   Tensor state;         ///< (B, 2, C)      f32 (f64 for f64): k~ before rope and v~ of the last token; undefined
                         ///<                without recurrence
   Tensor summaries;     ///< (B, rows, d)   f32 (f64 for f64): what BlockScore::mean and minmax know of the blocks;
-                        ///<                those of head h begin at summaries_before(h); undefined where none does
+                        ///<                those of head h begin at summaries_before[h]; undefined where none does
+  std::vector<int64_t> slots_before, summaries_before;  ///< H + 1 of each: the last is the sum over all heads
 
   /// Empty, for B sequences of at most `capacity` tokens in a layer of C channels: all of it is allocated here.
   /// Throws Error where heads, channels or patterns do not fit, and Error (memory).
@@ -28,14 +29,13 @@ struct AttentionCache {
 
   [[nodiscard]] int64_t batch() const { return keys.dim(0); }
   [[nodiscard]] int64_t heads() const { return static_cast<int64_t>(patterns.size()); }
-  [[nodiscard]] int64_t slots_before(int64_t head) const;
-  [[nodiscard]] int64_t summaries_before(int64_t head) const;
   [[nodiscard]] std::vector<Tensor> tensors() const;  ///< those that are defined: keys, values, state, summaries
   [[nodiscard]] int64_t bytes() const;                ///< of all of them
 };
 
 /// Rows that the summaries of one head take: a block's sum of keys for `mean`; its least and greatest for `minmax`, one
-/// after the other; none else. The last block may be partial.
+/// after the other; none else. The last block may be partial. A row begins anew with its block's first token, whatever
+/// it held.
 int64_t summary_rows(const Pattern& pattern, int64_t capacity);
 
 /// Where the new tokens of a batch stand: sequence b has lengths[b] tokens in the cache, and the first counts[b] of its
@@ -50,7 +50,7 @@ struct CachePositions {
 ///
 ///   projection  (B, n, 5C)  the cache's dtype, contiguous, n >= 1; (B, n, 4C) without recurrence
 ///   at          lengths + counts must not exceed the capacity, nor counts n: the caller's duty where they are on a GPU
-///   returns     (B, n, C)   zeros for rows that hold no new token
+///   returns     (B, n, C)   zeros for rows that hold no new token, whatever the projection has there
 ///
 /// Whatever the pieces a sequence is fed in, the outputs are those of recurrent_attention over all of it, up to
 /// rounding. Work is O(n (T/D + W + S) C); for n = 1 the cache is read once and nothing else is held: decoding. No
@@ -59,14 +59,13 @@ struct CachePositions {
 Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const CachePositions& at,
                         double rope_base = 10000.0);
 
-/// Slots and summary rows of every head begin where those before end: H + 1 numbers each, on the host.
 struct CachedAttentionArgs {
   int64_t B, n, C, H, capacity;
   DType dtype;
   Recurrence recurrence;
   double rope_base;
   const Pattern* patterns;                         // H of them
-  const int64_t *slots_before, *summaries_before;  // H + 1 of them
+  const int64_t *slots_before, *summaries_before;  // H + 1 of them, on the host
   const int64_t *lengths, *counts;                 // B of them, on the device
   const void* projection;
   void *keys, *values, *state, *summaries;  // state and summaries may be null

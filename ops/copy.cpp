@@ -1,6 +1,7 @@
 #include "ops/copy.h"
 
 #include "autograd/node.h"
+#include "core/device_memory.h"
 #include "core/op_scope.h"
 
 namespace ratel {
@@ -45,8 +46,13 @@ void copy_into(const Tensor& into, const Tensor& from) {
   check(is_leaf(into), "copy_into: the tensor of shape ", into.shape(), " was made by an op and cannot be changed");
   check(into.layout().is_injective(), "copy_into: elements of the target of shape ", into.shape(),
         " share their place");
-  const bool shared = into.storage() == from.storage();
-  copy_elements(into, shared ? clone(detach(from)) : to(detach(from), into.device()));
+  const bool shared = into.storage() == from.storage(),
+             as_it_lies = into.dtype() == from.dtype() && into.is_contiguous() && from.is_contiguous();
+  if (into.device() != from.device() && as_it_lies)
+    copy_bytes(into.data(), into.device(), from.data(), from.device(),
+               static_cast<size_t>(into.numel()) * size_of(into.dtype()));
+  else
+    copy_elements(into, shared ? clone(detach(from)) : to(detach(from), into.device()));
   into.storage()->bump_version();
 }
 

@@ -22,19 +22,15 @@ void run_backward(const EmbeddingBackwardArgs& args, Device device) {
   cpu::embedding_backward(args);
 }
 
-/// The ids as contiguous i64, each checked against the table.
-Tensor checked_ids(const Tensor& weight, const Tensor& ids) {
+/// The ids as contiguous i64.
+Tensor ids_in_order(const Tensor& weight, const Tensor& ids, IdCheck ids_are_checked) {
   check(weight.rank() == 2 && is_float(weight.dtype()) && weight.is_contiguous(),
         "embedding: expected a contiguous float table (V, C), found ", weight.dtype(), ' ', weight.shape());
   check(!is_float(ids.dtype()), "embedding: expected ids of an integer dtype, found ", ids.dtype());
   check(weight.device() == ids.device(), "embedding: table on ", weight.device(), ", ids on ", ids.device());
-  Tensor checked = contiguous(to(ids, DType::i64));
-  const Tensor host = to(checked, kCpu);
-  const int64_t* values = host.data<int64_t>();
-  for (int64_t i = 0; i < checked.numel(); ++i)
-    check(values[i] >= 0 && values[i] < weight.dim(0), "embedding: id ", values[i], " at position ", i,
-          " is not in [0, ", weight.dim(0), ")");
-  return checked;
+  Tensor in_order = contiguous(to(ids, DType::i64));
+  if (ids_are_checked == IdCheck::by_op) check_ids(in_order, weight.dim(0));
+  return in_order;
 }
 
 Shape shape_of_rows(const Tensor& ids, int64_t C) {
@@ -45,9 +41,16 @@ Shape shape_of_rows(const Tensor& ids, int64_t C) {
 
 }  // namespace
 
-Tensor embedding(const Tensor& weight, const Tensor& ids) {
+void check_ids(const Tensor& ids, int64_t V) {
+  const Tensor host = to(contiguous(to(ids, DType::i64)), kCpu);
+  const int64_t* values = host.data<int64_t>();
+  for (int64_t i = 0; i < host.numel(); ++i)
+    check(values[i] >= 0 && values[i] < V, "embedding: id ", values[i], " at position ", i, " is not in [0, ", V, ")");
+}
+
+Tensor embedding(const Tensor& weight, const Tensor& ids, IdCheck ids_are_checked) {
   const OpScope scope("embedding");
-  const Tensor rows = checked_ids(weight, ids);
+  const Tensor rows = ids_in_order(weight, ids, ids_are_checked);
   const int64_t V = weight.dim(0), C = weight.dim(1), n = rows.numel();
   Tensor out = empty(shape_of_rows(ids, C), weight.dtype(), weight.device());
   run_forward({n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()},
@@ -65,7 +68,7 @@ Tensor embedding(const Tensor& weight, const Tensor& ids) {
 }
 
 Tensor embedding_reference(const Tensor& weight, const Tensor& ids) {
-  const Tensor rows = checked_ids(weight, ids);
+  const Tensor rows = ids_in_order(weight, ids, IdCheck::by_op);
   Tensor one_hot = zeros({rows.numel(), weight.dim(0)}, weight.dtype(), weight.device());
   const auto values = to_vector<int64_t>(rows);
   for (size_t i = 0; i < values.size(); ++i)

@@ -12,9 +12,14 @@ namespace ratel {
 ///   returns  (..., C)
 ///
 /// Gradient: weight, in f32 for bf16; rows are added in the order of ids, so that it is deterministic.
-/// Throws Error for an id outside [0, V), naming the id and its position.
+/// Throws Error for an id outside [0, V), naming the id and its position: for which ids on a GPU are copied back and
+/// waited for. With IdCheck::by_caller nothing is looked at, and the op may be part of a graph.
 /// Source: Bengio et al., "A neural probabilistic language model", JMLR 3, 2003, section 2.
-Tensor embedding(const Tensor& weight, const Tensor& ids);
+enum class IdCheck { by_op, by_caller };
+Tensor embedding(const Tensor& weight, const Tensor& ids, IdCheck ids_are_checked = IdCheck::by_op);
+
+/// The check: throws Error for the first id outside [0, V).
+void check_ids(const Tensor& ids, int64_t V);
 
 /// The definition: a one-hot matrix times the table.
 Tensor embedding_reference(const Tensor& weight, const Tensor& ids);

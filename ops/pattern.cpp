@@ -16,6 +16,8 @@ void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op)
           ": dilation must be at least 1, or -1 for no dilated keys, found ", p.dilation);
     check(p.window >= 0, op, ": window must not be negative, found ", p.window);
     check(p.initial >= 0, op, ": initial must not be negative, found ", p.initial);
+    for (const int64_t tokens : {p.dilation, p.window, p.initial, p.top_blocks})
+      check(tokens <= kLongestSequence, op, ": a pattern counts up to ", kLongestSequence, " tokens, found ", tokens);
     if (p.top_blocks == 0) continue;
     check(p.top_blocks >= 2, op, ": top-k needs at least 2 blocks, the first and the query's own, found ",
           p.top_blocks);

@@ -36,6 +36,7 @@ struct Pattern {
 };
 
 inline constexpr int64_t kNoDilatedKeys = -1;
+inline constexpr int64_t kLongestSequence = int64_t{1} << 40;  // of a sequence, a window, ...: sums of them fit
 
 /// The patterns of a layer's heads: one for all of them, or one a head.
 using HeadPatterns = std::vector<Pattern>;
@@ -47,7 +48,7 @@ constexpr bool sees(const Pattern& p, int64_t i, int64_t j) {
 }
 
 /// Throws Error naming `op` unless `patterns` holds 1 or `heads` valid patterns: dilation >= 1 or -1, window and
-/// initial >= 0; of top-k blocks dilation >= 1, top_blocks >= 2, window and initial 0.
+/// initial >= 0, none above kLongestSequence; of top-k blocks dilation >= 1, top_blocks >= 2, window and initial 0.
 void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op);
 
 /// True where one of the patterns is of top-k blocks.

@@ -74,7 +74,7 @@ Json parse_override(const Field& field, std::string_view text) {
   const auto& member = field.member;
   if (std::holds_alternative<int64_t*>(member) || std::holds_alternative<double*>(member)) return parse_number(text);
   if (std::holds_alternative<bool*>(member) && (text == "true" || text == "false")) return text == "true";
-  if (!std::holds_alternative<std::vector<int64_t>*>(member)) return text;
+  if (!std::holds_alternative<LayerValues*>(member)) return text;
   Json list = Json::array();
   for (const std::string_view part : split(text, ',')) list.push_back(parse_number(part));
   return list;
@@ -83,7 +83,46 @@ Json parse_override(const Field& field, std::string_view text) {
 }  // namespace
 
 ModelPattern TrainConfig::pattern() const {
-  return parse_model_pattern(train.dilation, train.window, train.initial, model.layers);
+  // One pattern a head, each by layer.
+  const auto of_head = [this](const char* name, const LayerValues& values, size_t head) {
+    std::vector<int64_t> result;
+    for (const auto& heads : values.layers) {
+      check(heads.size() == 1 || static_cast<int64_t>(heads.size()) == model.heads, name,
+            ": expected one value, or one for each of ", model.heads, " heads; found ", heads.size(), " values");
+      result.push_back(heads[heads.size() == 1 ? 0 : head]);
+    }
+    return result;
+  };
+  ModelPattern pattern{{}};
+  for (size_t head = 0; head < static_cast<size_t>(model.heads); ++head) {
+    const ModelPattern one =
+        parse_model_pattern(of_head("dilation", train.dilation, head), of_head("window", train.window, head),
+                            of_head("initial", train.initial, head), model.layers);
+    pattern.layers.resize(one.layers.size());
+    for (size_t layer = 0; layer < one.layers.size(); ++layer) pattern.layers[layer].push_back(one.layers[layer][0]);
+  }
+  for (HeadPatterns& heads : pattern.layers)
+    if (std::ranges::all_of(heads, [&](const Pattern& p) { return p == heads[0]; })) heads.resize(1);
+  return pattern;
+}
+
+void TrainConfig::set_pattern(const ModelPattern& pattern) {
+  const auto values = [&](int64_t Pattern::*member) {
+    LayerValues result{};
+    for (const HeadPatterns& heads : pattern.layers) {
+      std::vector<int64_t>& list = result.layers.emplace_back();
+      for (const Pattern& p : heads) list.push_back(p.*member);
+      if (std::ranges::all_of(list, [&](int64_t value) { return value == list[0]; })) list.resize(1);
+    }
+    if (std::ranges::all_of(result.layers, [&](const auto& list) { return list == result.layers[0]; }))
+      result.layers.resize(1);
+    return result;
+  };
+  for (const HeadPatterns& heads : pattern.layers)
+    check(!selects_blocks(heads), "train: top-k blocks have no gradient; expected a dilated pattern, found ", pattern);
+  train.dilation = values(&Pattern::dilation);
+  train.window = values(&Pattern::window);
+  train.initial = values(&Pattern::initial);
 }
 
 Device TrainConfig::device() const {

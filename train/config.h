@@ -12,6 +12,18 @@
 
 namespace ratel::train {
 
+/// A number of a pattern: one for all layers, or one a layer; each for all heads, or a list of one a head. As TOML 16,
+/// [1, 16, 16, 64], or [[1, 16], 64].
+struct LayerValues {
+  std::vector<std::vector<int64_t>> layers;
+
+  LayerValues(std::initializer_list<int64_t> one_a_layer) : LayerValues(std::vector<int64_t>(one_a_layer)) {}
+  LayerValues(const std::vector<int64_t>& one_a_layer) {
+    for (const int64_t value : one_a_layer) layers.push_back({value});
+  }
+  friend bool operator==(const LayerValues&, const LayerValues&) = default;
+};
+
 /// How a batch is trained on. `alternate`: two optimizer steps, first through the sparse pattern, then through the
 /// run's own. `sum`: one step on the sum of both losses. `off`: the run's own pattern alone.
 enum class Joint { alternate, sum, off };
@@ -45,9 +57,9 @@ struct TrainConfig {
   struct Run {            // [train]
     int64_t steps = 500;  ///< batches
     Joint joint = Joint::alternate;
-    int64_t sparse_dilation = 64;                             ///< of the sparse pattern of joint training
-    std::vector<int64_t> dilation{1}, window{0}, initial{0};  ///< the run's own pattern: one value, or one a layer
-    int64_t checkpoint_every = 100;                           ///< steps; the last step always makes one
+    int64_t sparse_dilation = 64;                    ///< of the sparse pattern of joint training
+    LayerValues dilation{1}, window{0}, initial{0};  ///< the run's own pattern
+    int64_t checkpoint_every = 100;                  ///< steps; the last step always makes one
     int64_t keep_checkpoints = 2;
     int64_t seed = 0;            ///< of the weights
     std::string device = "cpu";  ///< cpu, cuda or cuda:N
@@ -59,6 +71,8 @@ struct TrainConfig {
 
   /// The run's own pattern. Throws Error where a list fits neither one value nor one a layer, or a value is wrong.
   [[nodiscard]] ModelPattern pattern() const;
+  /// Makes `pattern` the run's own. Throws Error where it has top-k blocks, which have no gradient.
+  void set_pattern(const ModelPattern& pattern);
   [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
   /// train.device. Throws Error where it names none.
   [[nodiscard]] Device device() const;

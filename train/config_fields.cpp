@@ -42,15 +42,34 @@ Problem assign_number(const Field& field, const Json& json, T* value) {
   return {};
 }
 
-Problem assign_list(const Json& json, std::vector<int64_t>* value) {
+/// An integer as {it}, a list of integers as it is; nothing for all else.
+std::optional<std::vector<int64_t>> integers_of(const Json& json) {
+  if (json.is_int()) return {{json.as_int()}};
+  if (!json.is_array() || json.as_array().empty()) return {};
   std::vector<int64_t> list;
-  for (const Json& element : json.is_array() ? json.as_array() : Json::Array{json}) {
-    if (!element.is_int()) return expected(json, "an integer or a list of integers");
+  for (const Json& element : json.as_array()) {
+    if (!element.is_int()) return {};
     list.push_back(element.as_int());
   }
-  if (list.empty()) return expected(json, "at least one integer");
-  *value = list;
+  return list;
+}
+
+Problem assign_layers(const Json& json, LayerValues* value) {
+  LayerValues layers{};
+  for (const Json& layer : json.is_array() ? json.as_array() : Json::Array{json}) {
+    auto heads = integers_of(layer);
+    if (!heads) return expected(json, "an integer or a list of integers, or of lists of one a head");
+    layers.layers.push_back(std::move(*heads));
+  }
+  if (layers.layers.empty()) return expected(json, "at least one integer");
+  *value = std::move(layers);
   return {};
+}
+
+Json json_of(const LayerValues& values) {
+  Json list = Json::array();
+  for (const auto& heads : values.layers) list.push_back(heads.size() == 1 ? Json(heads[0]) : Json::array_of(heads));
+  return values.layers.size() == 1 && values.layers[0].size() == 1 ? list.as_array()[0] : list;
 }
 
 }  // namespace
@@ -85,7 +104,7 @@ std::vector<Field> fields_of(TrainConfig& c) {
        "alternate: a sparse and a dense step a batch; sum: one step on both losses; off: one pattern"},
       {"train.sparse_dilation", &c.train.sparse_dilation, fixed, 1, kMost, "dilation of joint training's sparse pass"},
       {"train.dilation", &c.train.dilation, fixed, 0, 0,
-       "the run's own pattern: one value, or one a layer; -1: no dilated keys"},
+       "the run's own pattern: one value, or one a layer, [[1, 16], 64]: by head; -1: no dilated keys"},
       {"train.window", &c.train.window, fixed, 0, 0, "keys before a query that it sees"},
       {"train.initial", &c.train.initial, fixed, 0, 0, "first keys that every query sees"},
       {"train.checkpoint_every", &c.train.checkpoint_every, free, 1, kMost, "steps between checkpoints"},
@@ -102,8 +121,8 @@ std::vector<Field> fields_of(TrainConfig& c) {
 Json value_of(const Field& field) {
   return std::visit(
       []<class T>(T* value) -> Json {
-        if constexpr (std::is_same_v<T, std::vector<int64_t>>)
-          return value->size() == 1 ? Json(value->front()) : Json::array_of(*value);
+        if constexpr (std::is_same_v<T, LayerValues>)
+          return json_of(*value);
         else if constexpr (std::is_enum_v<T>)
           return name_in(names_of(*value), *value);
         else
@@ -117,8 +136,8 @@ Problem assign(const Field& field, const Json& json) {
       [&]<class T>(T* value) -> Problem {
         if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>)
           return assign_number(field, json, value);
-        else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
-          return assign_list(json, value);
+        else if constexpr (std::is_same_v<T, LayerValues>)
+          return assign_layers(json, value);
         else if constexpr (std::is_same_v<T, bool>) {
           if (!json.is_bool()) return expected(json, "true or false");
           *value = json.as_bool();

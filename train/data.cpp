@@ -90,13 +90,15 @@ Batch TrainData::batch(int64_t first, int64_t count) const {
   return batch;
 }
 
-Batch consecutive_windows(const io::TokenFile& file, int64_t begin, int64_t count, int64_t length, int64_t eos) {
-  Batch batch = empty_batch(count, length);
+Batch windows_at(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos) {
+  Batch batch = empty_batch(static_cast<int64_t>(begins.size()), length);
   std::vector<int64_t> window(static_cast<size_t>(length + 1));
-  for (int64_t b = 0; b < count; ++b) {
-    file.read(begin + b * length, length + 1, window.data());
-    fill_row(window.data(), length, eos, batch.tokens.data<int64_t>() + b * length,
-             batch.labels.data<int64_t>() + b * length, batch.counted);
+  int64_t at = 0;
+  for (const int64_t begin : begins) {
+    file.read(begin, length + 1, window.data());
+    fill_row(window.data(), length, eos, batch.tokens.data<int64_t>() + at, batch.labels.data<int64_t>() + at,
+             batch.counted);
+    at += length;
   }
   return batch;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/tensor.h"
 #include "io/token_file.h"
@@ -44,7 +45,7 @@ class TrainData {
   uint64_t seed_;
 };
 
-/// `count` windows of length + 1 tokens that start at begin, begin + length, ... as a batch.
-Batch consecutive_windows(const io::TokenFile& file, int64_t begin, int64_t count, int64_t length, int64_t eos);
+/// Windows of length + 1 tokens that begin where `begins` says, as a batch.
+Batch windows_at(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos);
 
 }  // namespace ratel::train

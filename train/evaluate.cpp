@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/grad_mode.h"
 #include "ops/cross_entropy.h"
@@ -10,30 +11,56 @@
 namespace ratel::train {
 namespace {
 
-struct Total {
-  double loss = 0;
-  int64_t tokens = 0;
-};
+void check_options(const RatPlus& model, const EvalOptions& options) {
+  check(options.seq_len >= 1, "evaluate: expected a seq_len of at least 1, found ", options.seq_len);
+  check(options.batch_size >= 1, "evaluate: expected a batch_size of at least 1, found ", options.batch_size);
+  options.pattern.check_fits(model.config);
+}
 
-void add_batch(const RatPlus& model, const Batch& windows, const ModelPattern& pattern, Total& total) {
-  const Batch batch = moved_to(windows, model.device());
-  for (const double loss : to_vector<double>(token_losses(model(batch.tokens, pattern), batch.labels)))
-    total.loss += loss;  // ignored positions are zeros
-  total.tokens += batch.counted;
+/// One batch of windows of `length` tokens: a loss each.
+void add_batch(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins, int64_t length,
+               const EvalOptions& options, std::vector<WindowLoss>& losses) {
+  const Batch batch = moved_to(windows_at(file, begins, length, options.eos), model.device());
+  const Tensor labels = moved_to(batch.labels, kCpu);
+  const auto of_tokens = to_vector<double>(token_losses(model(batch.tokens, options.pattern), batch.labels));
+  const std::vector<int64_t> targets = to_vector<int64_t>(labels);
+  for (size_t at = 0; at < of_tokens.size();) {
+    WindowLoss window;
+    for (const size_t end = at + static_cast<size_t>(length); at < end; ++at) {
+      if (targets[at] == kIgnoreIndex) continue;
+      window.loss += of_tokens[at];
+      ++window.tokens;
+    }
+    losses.push_back(window);
+  }
 }
 
 }  // namespace
 
+std::vector<WindowLoss> window_losses(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins,
+                                      const EvalOptions& options) {
+  check_options(model, options);
+  const NoGrad no_grad;
+  std::vector<WindowLoss> losses;
+  for (size_t done = 0; done < begins.size();) {
+    if (options.stop && options.stop()) break;
+    const size_t count = std::min(static_cast<size_t>(options.batch_size), begins.size() - done);
+    add_batch(model, file, begins.subspan(done, count), options.seq_len, options, losses);
+    done += count;
+    if (options.progress)
+      options.progress(static_cast<int64_t>(done) * options.seq_len,
+                       static_cast<int64_t>(begins.size()) * options.seq_len);
+  }
+  return losses;
+}
+
 EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalOptions& options) {
-  const int64_t T = options.seq_len;
-  check(T >= 1, "evaluate: expected a seq_len of at least 1, found ", T);
-  check(options.batch_size >= 1, "evaluate: expected a batch_size of at least 1, found ", options.batch_size);
-  options.pattern.check_fits(model.config);
+  check_options(model, options);
   if (file.size() < 2) fail_input(file.path(), "expected at least 2 tokens to predict one, found ", file.size());
 
   const NoGrad no_grad;
-  const int64_t targets = file.size() - 1;
-  Total total;
+  const int64_t T = options.seq_len, targets = file.size() - 1;
+  std::vector<WindowLoss> losses;
   bool complete = true;
   for (int64_t begin = 0; begin < targets;) {
     if (options.stop && options.stop()) {
@@ -41,13 +68,26 @@ EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalO
       break;
     }
     const int64_t length = std::min(T, targets - begin);
-    const int64_t count = std::min(options.batch_size, (targets - begin) / length);
-    add_batch(model, consecutive_windows(file, begin, count, length, options.eos), options.pattern, total);
-    begin += count * length;
+    std::vector<int64_t> begins(static_cast<size_t>(std::min(options.batch_size, (targets - begin) / length)));
+    for (int64_t& one : begins) one = std::exchange(begin, begin + length);
+    add_batch(model, file, begins, length, options, losses);
     if (options.progress) options.progress(begin, targets);
   }
-  const double loss = total.tokens > 0 ? total.loss / static_cast<double>(total.tokens) : 0;
-  return {loss, std::exp(loss), total.tokens, complete};
+  EvalResult result = mean_of(losses);
+  result.complete = complete;
+  return result;
+}
+
+EvalResult mean_of(std::span<const WindowLoss> windows) {
+  EvalResult result;
+  double total = 0;
+  for (const WindowLoss& window : windows) {
+    total += window.loss;
+    result.tokens += window.tokens;
+  }
+  if (result.tokens > 0) result.loss = total / static_cast<double>(result.tokens);
+  result.perplexity = std::exp(result.loss);
+  return result;
 }
 
 }  // namespace ratel::train

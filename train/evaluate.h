@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
+#include <vector>
 
 #include "io/token_file.h"
 #include "models/rat_plus.h"
@@ -29,8 +31,21 @@ struct EvalOptions {
 /// does not divide the file's size - 1: every token but the first is predicted exactly once. As in training, what
 /// follows an `eos` input is not counted.
 ///
-/// Gradients are off. Losses are summed in f64 in the order of the file. Throws Error(input) for a file of fewer than
-/// two tokens or a token id the model does not know, Error where T or the pattern do not fit.
+/// Gradients are off. Losses are summed in f64, window by window in the order of the file. Throws Error(input) for a
+/// file of fewer than two tokens or a token id the model does not know, Error where T or the pattern do not fit.
 EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalOptions& options);
+
+/// The loss of one window: the sum over its tokens that counted.
+struct WindowLoss {
+  double loss = 0;
+  int64_t tokens = 0;
+};
+
+/// The losses of those windows of seq_len tokens that begin at `begins`, in that order; fewer where `stop` ended it.
+/// Throws as evaluate() does, and Error where a window is not in the file.
+std::vector<WindowLoss> window_losses(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins,
+                                      const EvalOptions& options);
+/// Their mean over the tokens that counted.
+EvalResult mean_of(std::span<const WindowLoss> windows);
 
 }  // namespace ratel::train

@@ -9,9 +9,11 @@
 #include "io/metrics_file.h"
 #include "io/token_file.h"
 #include "models/model_folder.h"
+#include "models/pattern_file.h"
 #include "ops/threads.h"
 #include "train/data.h"
 #include "train/optimizer.h"
+#include "train/weights.h"
 
 namespace ratel::train {
 namespace {
@@ -65,26 +67,6 @@ class RunThreads {
 
  private:
   int before_ = num_threads();
-};
-
-/// The parameters of a run: the masters, which are trained and saved, and what the model computes with, which is the
-/// same or, in bf16, rounded from them.
-class Weights {
- public:
-  explicit Weights(const TrainConfig& config)
-      : masters_(master_dtype(config.train.dtype), static_cast<uint64_t>(config.train.seed), nn::Start::init,
-                 config.device()) {
-    if (masters_.dtype() == config.train.dtype) return;
-    const RatPlus fills_the_masters(nn::Scope(masters_), config.model);
-    copies_.emplace(config.train.dtype, 0, nn::Start::empty, config.device());
-  }
-  /// The store the model is made from.
-  nn::ParamStore& computed() { return copies_ ? *copies_ : masters_; }
-  nn::ParamStore& masters() { return masters_; }
-
- private:
-  nn::ParamStore masters_;
-  std::optional<nn::ParamStore> copies_;
 };
 
 /// One run from the first step of this session to its last.
@@ -243,6 +225,7 @@ TrainConfig resolve_adapt_config(const AdaptOptions& options) {
   if (!options.dilation.empty()) config.train.dilation = options.dilation;
   if (!options.window.empty()) config.train.window = options.window;
   if (!options.initial.empty()) config.train.initial = options.initial;
+  if (!options.pattern.empty()) config.set_pattern(read_pattern_file(options.pattern, config.model));
   apply_overrides(config, options.overrides);
   config.validate();
   return config;

@@ -65,6 +65,7 @@ struct AdaptOptions : RunOptions {
   std::string from;  ///< a model folder, a checkpoint or a run folder; may be empty where a run resumes
   /// The pattern, one value or one a layer; an empty list leaves the default (1, 0, 0) or what the overrides say.
   std::vector<int64_t> dilation, window, initial;
+  std::string pattern;  ///< in place of the three: a pattern file, models/pattern_file.h
 };
 
 /// Adapts trained weights to one pattern: joint off, no warm-up, nothing frozen, fresh moments, a tenth of the source

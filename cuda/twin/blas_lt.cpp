@@ -2,11 +2,15 @@
 
 #include "cuda/blas_lt.h"
 
+#include "cuda/twin/graph.h"
+
 namespace ratel::cuda {
 
 void set_gemm_choice(GemmChoice) {}
 
-void gemm(const MatmulArgs& args, Stream) {
+namespace {
+
+void multiply(const MatmulArgs& args) {
   visit_float(args.dtype, "matmul", [&]<class T>() {
     using A = accumulate_t<T>;
     const bool ta = args.transpose_a == Transpose::yes, tb = args.transpose_b == Transpose::yes;
@@ -24,6 +28,13 @@ void gemm(const MatmulArgs& args, Stream) {
         }
     }
   });
+}
+
+}  // namespace
+
+void gemm(const MatmulArgs& args, Stream) {
+  if (twin::is_recording()) return twin::record([=] { multiply(args); });
+  multiply(args);
 }
 
 }  // namespace ratel::cuda

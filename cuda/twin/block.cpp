@@ -3,6 +3,7 @@
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -12,6 +13,7 @@
 
 #include "core/error.h"
 #include "cuda/launch.h"
+#include "cuda/twin/graph.h"
 #include "cuda/twin/twin.h"
 
 namespace ratel::cuda {
@@ -223,9 +225,31 @@ Moment now() {
 
 }  // namespace twin
 
-void launch_kernel(const Launch& how, const void* kernel, void (*call)(const void*, void**), void** arguments) {
-  if (how.grid_x == 0 || how.grid_y == 0 || how.grid_z == 0) return;
-  check_launch(how);
+namespace {
+
+/// Copies of a kernel's arguments, for when the call that brought them is over.
+class KeptArguments {
+ public:
+  KeptArguments(void** arguments, const size_t* sizes) {
+    constexpr size_t kUnit = sizeof(std::max_align_t);
+    size_t units = 0;
+    for (int i = 0; sizes[i] > 0; ++i) units += (sizes[i] + kUnit - 1) / kUnit;
+    values_.resize(units);
+    units = 0;
+    for (int i = 0; sizes[i] > 0; ++i) {
+      std::memcpy(&values_[units], arguments[i], sizes[i]);
+      addresses_.push_back(&values_[units]);
+      units += (sizes[i] + kUnit - 1) / kUnit;
+    }
+  }
+  [[nodiscard]] void** addresses() { return addresses_.data(); }
+
+ private:
+  std::vector<std::max_align_t> values_;
+  std::vector<void*> addresses_;
+};
+
+void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*, void**), void** arguments) {
   constexpr size_t kMostShared = 227 << 10;  // of a block on an H100
   check(how.shared_bytes <= kMostShared, how.kernel, ": ", how.shared_bytes, " bytes of shared memory, a GPU has ",
         kMostShared);
@@ -250,6 +274,17 @@ void launch_kernel(const Launch& how, const void* kernel, void (*call)(const voi
     throw;
   }
   twin::check_memory(how.kernel);
+}
+
+}  // namespace
+
+void launch_kernel(const Launch& how, const void* kernel, void (*call)(const void*, void**), void** arguments,
+                   const size_t* sizes) {
+  if (how.grid_x == 0 || how.grid_y == 0 || how.grid_z == 0) return;
+  check_launch(how);
+  if (!twin::is_recording()) return run_kernel(how, kernel, call, arguments);
+  const auto kept = std::make_shared<KeptArguments>(arguments, sizes);
+  twin::record([=] { run_kernel(how, kernel, call, kept->addresses()); });
 }
 
 }  // namespace ratel::cuda

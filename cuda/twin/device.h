@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "cuda/device.h"
 #include "cuda/twin/block.h"
@@ -95,6 +96,8 @@ T atomic_add(T* into, T value) {
 
 inline float fast_exp2(float x) { return std::exp2(x); }
 inline float fast_reciprocal(float x) { return 1 / x; }
+inline double cos_pi(double x) { return std::cos(std::numbers::pi * std::remainder(x, 2.0)); }
+inline double sin_pi(double x) { return std::sin(std::numbers::pi * std::remainder(x, 2.0)); }
 inline bfloat16 round_to_bf16(float x) { return bfloat16(x); }
 inline uint32_t pack_bf16(float low, float high) {
   return static_cast<uint32_t>(bfloat16(high).bits) << 16 | bfloat16(low).bits;

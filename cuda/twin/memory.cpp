@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "cuda/runtime.h"
 #include "cuda/twin/block.h"
+#include "cuda/twin/graph.h"
 #include "cuda/twin/twin.h"
 
 namespace ratel::cuda {
@@ -48,10 +49,12 @@ void* raw_allocate(size_t bytes, Stream) {
   unsigned char* const begin = base + (pages + 1) * kPage - rounded(bytes, 16);
   allocations[begin] = {base, pages, bytes};
   given += bytes;
+  if (twin::is_recording()) twin::record_allocation(begin, bytes);
   return begin;
 }
 
 void raw_release(void* pointer, Stream) noexcept {
+  if (twin::is_recording()) return twin::record_release(pointer, allocations.at(pointer).bytes);
   const auto found = allocations.extract(pointer);
   given -= found.mapped().bytes;
   munmap(found.mapped().base, (found.mapped().pages + 2) * kPage);

@@ -7,9 +7,12 @@
 // More: first (a task: one head) the recurrence over the new tokens, whose turned keys and values join a copy of the
 // cache's initial tokens and window in rows by position; then (a task: 64 queries of a head) attention by
 // attention_tile.h, which reads the dilated keys where they lie in the cache; then the cache takes up the new tokens.
-// bf16 rows of the cache are converted once a call. Scratch: (S + W + n) d a head, and for bf16 (T/D) d.
+// bf16 rows of the cache are converted a run at a time. Scratch: (S + W + n) d a head.
 
 #include "ops/cached_attention.h"
+
+#include <memory>
+#include <vector>
 
 #include "ops/cpu/cached_keys.h"
 #include "ops/cpu/projection.h"
@@ -21,11 +24,16 @@ namespace {
 
 using Part = ProjectionPart;
 
-/// The rope angles of all positions that this call can turn.
+/// The rope angles of all positions that this call can turn; null where there is no new token.
 template <class A>
-auto rope_for(const CachedAttentionArgs& args) {
-  const auto [least, most] = std::minmax_element(args.lengths, args.lengths + args.B);
-  return rope_table<A>(*least, *most - *least + args.n, args.C / args.H, args.rope_base);
+std::shared_ptr<const RopeTable<A>> rope_for(const CachedAttentionArgs& args) {
+  int64_t begin = args.capacity, end = 0;
+  for (int64_t b = 0; b < args.B; ++b) {
+    if (args.counts[b] == 0) continue;
+    begin = std::min(begin, args.lengths[b]);
+    end = std::max(end, args.lengths[b] + args.counts[b]);
+  }
+  return begin < end ? rope_table<A>(begin, end - begin, args.C / args.H, args.rope_base) : nullptr;
 }
 
 /// out = a sigmoid(o) of new token t.
@@ -40,36 +48,40 @@ void store_zeros(const CachedAttentionArgs& args, const Projection<T>& p, int64_
   std::fill_n(static_cast<T*>(args.out) + p.out_offset(head, t), p.d, T{});
 }
 
-/// The recurrence of one head over new tokens: begins from the cache's state and leaves the last one there.
+/// The recurrence of one head over new tokens: begins from the cache's state and leaves the last one there. `buffer` is
+/// kWidth d numbers of working memory.
 template <class T>
 class Scan {
   using A = accumulate_t<T>;
 
  public:
-  Scan(const Projection<T>& p, const CachedHead<T>& cache) : p_(p), cache_(cache), gate_(p.d), state_(2 * p.d) {
+  static constexpr int64_t kWidth = 3;
+  Scan(const Projection<T>& p, const CachedHead<T>& cache, A* buffer)
+      : p_(p), cache_(cache), gate_(buffer), state_(buffer + p.d) {
     if (cache.key_state == nullptr) return;
-    std::copy_n(cache.key_state, p.d, state_.get());
-    std::copy_n(cache.value_state, p.d, state_.get() + p.d);
+    std::copy_n(cache.key_state, p.d, state_);
+    std::copy_n(cache.value_state, p.d, state_ + p.d);
   }
   /// The turned key and the value of new token t, the tokens in their order.
   void step(const RopeTable<A>& rope, int64_t head, int64_t t, A* key, A* value) const {
-    p_.step(head, t, gate_.get(), state_.get(), state_.get());
-    rope.rotate(cache_.length + t, state_.get(), key, 1);
-    std::copy_n(state_.get() + p_.d, p_.d, value);
+    p_.step(head, t, gate_, state_, state_);
+    rope.rotate(cache_.length + t, state_, key, 1);
+    std::copy_n(state_ + p_.d, p_.d, value);
   }
   void finish() const {
     if (cache_.key_state == nullptr) return;
-    std::copy_n(state_.get(), p_.d, cache_.key_state);
-    std::copy_n(state_.get() + p_.d, p_.d, cache_.value_state);
+    std::copy_n(state_, p_.d, cache_.key_state);
+    std::copy_n(state_ + p_.d, p_.d, cache_.value_state);
   }
 
  private:
   const Projection<T>& p_;
   const CachedHead<T>& cache_;
-  Scratch<A> gate_, state_;
+  A *gate_, *state_;
 };
 
-/// Attention of one query over rows of a cache by the online softmax, which begins with the query's own key.
+/// Attention of one query over rows of a cache by the online softmax, which begins with the query's own key. `buffer`
+/// is kWidth d numbers of working memory.
 template <class T>
 class OneQuery {
   using A = accumulate_t<T>;
@@ -78,9 +90,9 @@ class OneQuery {
   static constexpr int64_t kRows = 64;
 
  public:
-  OneQuery(int64_t d, const A* q, const A* key, const A* value, A* out)
-      : d_(d), scale_(1 / std::sqrt(static_cast<A>(d))), q_(q), out_(out) {
-    if constexpr (!std::is_same_v<T, A>) converted_ = Scratch<A>(kRows * d);
+  static constexpr int64_t kWidth = std::is_same_v<T, A> ? 0 : kRows;
+  OneQuery(int64_t d, const A* q, const A* key, const A* value, A* out, A* buffer)
+      : d_(d), scale_(1 / std::sqrt(static_cast<A>(d))), q_(q), out_(out), converted_(buffer) {
     largest_ = scale_ * ConstVector(q, d).dot(ConstVector(key, d));
     std::copy_n(value, d, out);
   }
@@ -108,87 +120,84 @@ class OneQuery {
     if constexpr (std::is_same_v<T, A>) {
       return {rows, n, d_};
     } else {
-      load(rows, converted_.get(), n * d_);
-      return {converted_.get(), n, d_};
+      load(rows, converted_, n * d_);
+      return {converted_, n, d_};
     }
   }
 
   int64_t d_;
   A scale_, largest_, total_ = 1;
   const A* q_;
-  A* out_;
-  Scratch<A> converted_;
+  A *out_, *converted_;
 };
+
+/// One token of a head whose count is 1.
+template <class T, class A>
+void decode_head(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope, int64_t head,
+                 A* buffer) {
+  const CachedHead<T> cache(args, head);
+  const CacheSlots& slots = cache.slots;
+  const int64_t d = p.d, i = cache.length;
+  A *q = buffer, *key = q + d, *value = key + d, *a = value + d, *rest = a + d;
+  const Scan<T> scan(p, cache, rest);
+  scan.step(rope, head, 0, key, value);
+  scan.finish();
+  rope.rotate(i, (*p.load(head, Part::query, 0)).data(), q, 1);
+  OneQuery<T> query(d, q, key, value, a, rest);
+  const auto add = [&](int64_t slot, int64_t count) {
+    query.add(cache.keys + slot * d, cache.values + slot * d, count);
+  };
+  const int64_t ring = slots.ring(i), to_end = std::min(ring, slots.count() - slots.ring_begin(i));
+  add(0, slots.dilated(i));
+  add(slots.first_initial(), slots.initial(i));
+  add(slots.ring_begin(i), to_end);
+  add(slots.first_ring(), ring - to_end);
+  query.finish();
+  store_gated(args, p, head, 0, a);
+  cache.keep(i, key, value);
+}
 
 template <class T>
 void decode(const CachedAttentionArgs& args) {
   using A = accumulate_t<T>;
   const Projection<T> p(args.projection, 1, args.C, args.H, args.recurrence);
-  const int64_t d = p.d, slots = args.slots_before[args.H] / args.H;
+  const int64_t heads = args.B * args.H;
   const auto rope = rope_for<A>(args);
-  parallel_for(args.B * args.H, rows_per_piece(2 * slots * d), [&](int64_t first, int64_t last) {
-    const Scratch<A> buffers(4 * d);
-    A *q = buffers.get(), *key = q + d, *value = key + d, *a = value + d;
-    for (int64_t head = first; head < last; ++head) {
-      const CachedHead<T> cache(args, head);
-      if (cache.count == 0) {
+  int64_t rows = 0;
+  for (int64_t head = 0; head < heads; ++head) rows += CachedHead<T>(args, head).visible();
+  parallel_for(heads, rows_per_piece((rows / heads + 8) * 2 * p.d), [&](int64_t first, int64_t last) {
+    const Scratch<A> buffer((4 + std::max(Scan<T>::kWidth, OneQuery<T>::kWidth)) * p.d);
+    for (int64_t head = first; head < last; ++head)
+      if (args.counts[head / args.H] == 0)
         store_zeros(args, p, head, 0);
-        continue;
-      }
-      const Scan<T> scan(p, cache);
-      scan.step(*rope, head, 0, key, value);
-      scan.finish();
-      rope->rotate(cache.length, (*p.load(head, Part::query, 0)).data(), q, 1);
-      OneQuery<T> query(d, q, key, value, a);
-      const int64_t i = cache.length;
-      const auto add = [&](int64_t slot, int64_t count) {
-        if (count > 0) query.add(cache.keys + slot * d, cache.values + slot * d, count);
-      };
-      const int64_t ring = cache.slots.ring(i),
-                    to_end = std::min(ring, cache.slots.count() - cache.slots.ring_begin(i));
-      add(0, cache.slots.dilated(i));
-      add(cache.slots.first_initial(), cache.slots.initial(i));
-      add(cache.slots.ring_begin(i), to_end);
-      add(cache.slots.first_ring(), ring - to_end);
-      query.finish();
-      store_gated(args, p, head, 0, a);
-      cache.keep(i, key, value);
-    }
+      else
+        decode_head(args, p, *rope, head, buffer.get());
   });
 }
 
-/// Keys and values of every head by position, and, where the cache is bf16, its dilated ones converted.
+/// Keys and values by position of every head that has new tokens.
 template <class T>
 class ByPosition {
   using A = accumulate_t<T>;
-  static constexpr bool kDirect = std::is_same_v<T, A>;
 
  public:
-  ByPosition(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope) : args_(args), d_(p.d) {
+  ByPosition(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope) : d_(p.d) {
     const int64_t heads = args.B * args.H;
-    for (int64_t head = 0, rows = 0; head < heads; ++head) {
+    int64_t rows = 0;
+    for (int64_t head = 0; head < heads; ++head) {
       const CachedHead<T> cache(args, head);
       begin_.push_back(rows);
-      rows += cache.early_rows() + cache.count + (kDirect ? 0 : cache.slots.dilated(cache.length));
-      if (head + 1 == heads) begin_.push_back(rows);
+      if (cache.count > 0) rows += cache.early_rows() + cache.count;
     }
-    keys_ = Scratch<A>(begin_.back() * d_);
-    values_ = Scratch<A>(begin_.back() * d_);
+    keys_ = Scratch<A>(rows * d_);
+    values_ = Scratch<A>(rows * d_);
     parallel_for(heads, 1, [&](int64_t first, int64_t last) {
       for (int64_t head = first; head < last; ++head) fill(CachedHead<T>(args, head), p, rope, head);
     });
   }
 
-  [[nodiscard]] CachedRows<A> of(const CachedHead<T>& cache, int64_t head) const {
-    const A *dilated_keys, *dilated_values;
-    if constexpr (kDirect) {
-      dilated_keys = cache.keys, dilated_values = cache.values;
-    } else {
-      const int64_t row = cache.early_rows() + cache.count;
-      dilated_keys = keys(head) + row * d_, dilated_values = values(head) + row * d_;
-    }
-    return {dilated_keys, dilated_values,       keys(head),           values(head), d_,
-            cache.length, cache.initial_rows(), cache.window_begin(), cache.pattern};
+  [[nodiscard]] CachedRows<T> of(const CachedHead<T>& cache, int64_t head) const {
+    return {cache, keys(head), values(head)};
   }
   /// The cache takes up the new tokens of a head.
   void keep(const CachedHead<T>& cache, int64_t head) const {
@@ -201,14 +210,16 @@ class ByPosition {
   [[nodiscard]] A* values(int64_t head) const { return values_.get() + begin_[static_cast<size_t>(head)] * d_; }
 
   void fill(const CachedHead<T>& cache, const Projection<T>& p, const RopeTable<A>& rope, int64_t head) const {
-    const auto copy_slots = [&](int64_t slot, int64_t count, int64_t row) {
-      load(cache.keys + slot * d_, keys(head) + row * d_, count * d_);
-      load(cache.values + slot * d_, values(head) + row * d_, count * d_);
+    if (cache.count == 0) return;
+    const auto copy = [&](int64_t j) {
+      const int64_t from = cache.slots.slot(j) * d_, into = cache.row_of(j) * d_;
+      load(cache.keys + from, keys(head) + into, d_);
+      load(cache.values + from, values(head) + into, d_);
     };
-    for (int64_t j = 0; j < cache.initial_rows(); ++j) copy_slots(cache.slots.slot(j), 1, cache.row_of(j));
-    for (int64_t j = cache.window_begin(); j < cache.length; ++j) copy_slots(cache.slots.slot(j), 1, cache.row_of(j));
-    if constexpr (!kDirect) copy_slots(0, cache.slots.dilated(cache.length), cache.early_rows() + cache.count);
-    const Scan<T> scan(p, cache);
+    for (int64_t j = 0; j < cache.initial_rows(); ++j) copy(j);
+    for (int64_t j = cache.window_begin(); j < cache.length; ++j) copy(j);
+    const Scratch<A> buffer(Scan<T>::kWidth * d_);
+    const Scan<T> scan(p, cache, buffer.get());
     for (int64_t t = 0; t < cache.count; ++t) {
       const int64_t row = cache.row_of(cache.length + t);
       scan.step(rope, head, t, keys(head) + row * d_, values(head) + row * d_);
@@ -216,7 +227,6 @@ class ByPosition {
     scan.finish();
   }
 
-  const CachedAttentionArgs& args_;
   int64_t d_;
   std::vector<int64_t> begin_;  // rows before every head
   Scratch<A> keys_, values_;
@@ -228,6 +238,10 @@ void extend(const CachedAttentionArgs& args) {
   const Projection<T> p(args.projection, args.n, args.C, args.H, args.recurrence);
   const int64_t d = p.d, heads = args.B * args.H;
   const auto rope = rope_for<A>(args);
+  if (rope == nullptr) {
+    std::fill_n(static_cast<T*>(args.out), args.B * args.n * args.C, T{});
+    return;
+  }
   const ByPosition<T> rows(args, p, *rope);
   Stretches(heads, args.n, kQueryTile).for_each([&](int64_t head, int64_t begin, int64_t end) {
     const CachedHead<T> cache(args, head);

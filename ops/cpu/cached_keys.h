@@ -40,6 +40,9 @@ struct CachedHead {
   [[nodiscard]] int64_t early_rows() const { return initial_rows() + length - window_begin(); }
   [[nodiscard]] int64_t row_of(int64_t j) const { return j < initial_rows() ? j : initial_rows() + j - window_begin(); }
 
+  /// Rows of keys and values that a query at `length` sees, its own aside.
+  [[nodiscard]] int64_t visible() const { return slots.visible(length); }
+
   /// Puts the key and value of new token j into its slot, if a query after end() may still see it.
   void keep(int64_t j, const A* key, const A* value) const {
     if (!slots.keeps(j)) return;
@@ -50,25 +53,26 @@ struct CachedHead {
 };
 
 /// Keys and values that a tile of new tokens sees, where AttentionTile asks for them: dilated ones before the new
-/// tokens lie side by side in the cache; the rest lies by position in (early_rows() + count, d) rows: initial tokens,
-/// the window, the new tokens.
-template <class A>
-struct CachedRows {
-  const A *dilated_keys, *dilated_values;  // (length / D, d)
-  const A *keys, *values;
-  int64_t d, length, initial_rows, window_begin;
-  Pattern pattern;
+/// tokens lie side by side in the cache, and are converted where they are bf16, a run at a time; the rest lies by
+/// position in (early_rows() + count, d) rows: initial tokens, the window, the new tokens.
+template <class T>
+class CachedRows {
+  using A = accumulate_t<T>;
 
-  [[nodiscard]] int64_t row_of(int64_t j) const { return j < initial_rows ? j : initial_rows + j - window_begin; }
-  [[nodiscard]] const A* own_key(int64_t i) const { return keys + row_of(i) * d; }
-  [[nodiscard]] const A* own_value(int64_t i) const { return values + row_of(i) * d; }
+ public:
+  CachedRows(const CachedHead<T>& cache, const A* keys, const A* values) : cache_(cache), keys_(keys), values_(values) {
+    if constexpr (!kDirect) converted_ = Scratch<A>(2 * kKeyTile * cache.d);
+  }
+  [[nodiscard]] const A* own_key(int64_t i) const { return keys_ + cache_.row_of(i) * cache_.d; }
+  [[nodiscard]] const A* own_value(int64_t i) const { return values_ + cache_.row_of(i) * cache_.d; }
 
   /// As for_each_key_run does, with runs of dilated keys cut where the new tokens begin.
   template <class F>
   void for_each_run(int64_t begin, int64_t end, F&& f) const {
-    for_each_key_run(pattern, begin, end, [&](KeyRun run) {
-      if (run.kind == KeyRun::Kind::dilated && run.first < length) {
-        const int64_t cached = std::min(run.count, (length - 1 - run.first) / run.step + 1), left = run.count - cached;
+    for_each_key_run(cache_.pattern, begin, end, [&](KeyRun run) {
+      if (is_cached(run)) {
+        const int64_t cached = std::min(run.count, (cache_.length - 1 - run.first) / run.step + 1);
+        const int64_t left = run.count - cached;
         run.count = cached;
         f(run);
         if (left == 0) return;
@@ -78,13 +82,30 @@ struct CachedRows {
       f(run);
     });
   }
-  [[nodiscard]] Rows<const A> keys_of(const KeyRun& run, const A* dilated, const A* by_position) const {
-    const bool cached = run.kind == KeyRun::Kind::dilated && run.first < length;
-    if (cached) return {dilated + (run.first / run.step) * d, d};
-    return {by_position + row_of(run.first) * d, run.step * d};
+  [[nodiscard]] Rows<const A> keys_of(const KeyRun& run) const { return rows_of(run, cache_.keys, keys_, 0); }
+  [[nodiscard]] Rows<const A> values_of(const KeyRun& run) const { return rows_of(run, cache_.values, values_, 1); }
+
+ private:
+  static constexpr bool kDirect = std::is_same_v<T, A>;
+  [[nodiscard]] bool is_cached(const KeyRun& run) const {
+    return run.kind == KeyRun::Kind::dilated && run.first < cache_.length;
   }
-  [[nodiscard]] Rows<const A> keys_of(const KeyRun& run) const { return keys_of(run, dilated_keys, keys); }
-  [[nodiscard]] Rows<const A> values_of(const KeyRun& run) const { return keys_of(run, dilated_values, values); }
+  [[nodiscard]] Rows<const A> rows_of(const KeyRun& run, const T* slots, const A* by_position, int half) const {
+    const int64_t d = cache_.d;
+    if (!is_cached(run)) return {by_position + cache_.row_of(run.first) * d, run.step * d};
+    const T* rows = slots + run.first / run.step * d;
+    if constexpr (kDirect) {
+      return {rows, d};
+    } else {
+      A* copy = converted_.get() + half * kKeyTile * d;
+      load(rows, copy, run.count * d);
+      return {copy, d};
+    }
+  }
+
+  CachedHead<T> cache_;
+  const A *keys_, *values_;
+  Scratch<A> converted_;
 };
 
 }  // namespace ratel::cpu

@@ -35,7 +35,8 @@ void gemm(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, 
       for (int64_t i = 0; i < M; i += kRows) {
         const int64_t rows = std::min(kRows, M - i);
         pack_a(a + i * a_row + k * a_k, a_row, a_k, rows, deep, packed_a.get());
-        multiply_packed(rows, columns, deep, alpha, packed_a.get(), packed_b.get(), c + i * ldc + j, ldc, k > 0 || add);
+        multiply_packed(rows, columns, deep, alpha, packed_a.get(), deep, packed_b.get(), c + i * ldc + j, ldc,
+                        k > 0 || add);
       }
     }
   }

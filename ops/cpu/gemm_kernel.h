@@ -5,8 +5,8 @@
 
 namespace ratel::cpu {
 
-// The innermost part of a matrix product: a small block of c stays in registers while k runs, fed by packed panels.
-//   panel of a   `height` rows, height <= kPanelRows:  element (i, k) at [k * height + i]
+// The innermost part of a matrix product: a small block of c stays in registers while k runs, fed by panels.
+//   panel of a   `height` rows, height <= kPanelRows:  element (i, k) at [i * lda + k], as a matrix lies by rows
 //   panel of b   `width` columns, one of three widths:  element (k, j) at [k * width + j], zeros beyond the last column
 // Each k costs height * width FMAs and height + width loads: 14 x 32 on AVX-512, 6 x 16 on AVX2, which the FMA units
 // bind. An element of c is one chain of FMAs in the order of k, whatever block it falls into: how a product is cut into
@@ -57,14 +57,14 @@ int64_t padded_columns(int64_t columns) {
   return columns == whole ? whole : whole + panel_width<T>(columns - whole);
 }
 
-/// c (rows, columns) = alpha a b, or += where `add`, for packed a and b.
+/// c (rows, columns) = alpha a b, or += where `add`, for rows of a that lie along k, lda apart, and packed b.
 template <class T>
-void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, const T* b, T* c, int64_t ldc,
-                     bool add);
+void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, int64_t lda, const T* b, T* c,
+                     int64_t ldc, bool add);
 
-extern template void multiply_packed<float>(int64_t, int64_t, int64_t, float, const float*, const float*, float*,
-                                            int64_t, bool);
-extern template void multiply_packed<double>(int64_t, int64_t, int64_t, double, const double*, const double*, double*,
-                                             int64_t, bool);
+extern template void multiply_packed<float>(int64_t, int64_t, int64_t, float, const float*, int64_t, const float*,
+                                            float*, int64_t, bool);
+extern template void multiply_packed<double>(int64_t, int64_t, int64_t, double, const double*, int64_t, const double*,
+                                             double*, int64_t, bool);
 
 }  // namespace ratel::cpu

@@ -9,9 +9,9 @@
 
 namespace ratel::cpu {
 
-// Packing copies strips of a and b into the panels that gemm_kernel.h reads. A panel is filled L rows at a time, in
-// vectors: L x L blocks are transposed in registers where rows lie along k, copied where they lie side by side. Rows
-// left over are covered by a last group that overlaps the one before.
+// Packing brings a and b into the form that gemm_kernel.h reads: a by rows, b in panels. An operand that lies so
+// already is copied row by row, the other kind is transposed in registers, in blocks of L x L. What is left over is
+// covered by a last group that overlaps the one before.
 
 /// L neighbours, converted.
 template <class T, int L, class E>
@@ -28,7 +28,7 @@ typename VectorOf<T, L>::Type load_lanes(const E* from) {
 
 /// One step of a transposition: exchanges the blocks of S lanes off the diagonal of a pair of rows that are S apart.
 template <int S, class Vector, size_t... I>
-void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
+[[gnu::always_inline]] inline void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
   constexpr size_t kLanes = sizeof...(I);
   const Vector low = __builtin_shufflevector(a, b, ((I & S) == 0 ? I : I - S + kLanes)...);
   const Vector high = __builtin_shufflevector(a, b, ((I & S) == 0 ? I + S : I + kLanes)...);
@@ -36,80 +36,108 @@ void exchange(Vector& a, Vector& b, std::index_sequence<I...>) {
 }
 
 template <int S, int L, class Vector>
-void exchange_all(Vector* rows) {
+[[gnu::always_inline]] inline void exchange_all(Vector* rows) {
 #pragma GCC unroll 8
   for (int i = 0; i < L; ++i)
     if ((i & S) == 0) exchange<S>(rows[i], rows[i + S], std::make_index_sequence<L>());
   if constexpr (S > 1) exchange_all<S / 2, L>(rows);
 }
 
+/// out[r, c] = x[r, c], L columns at a time, of which the last overlap those before. columns >= L.
 template <class T, int L, class E>
-void pack_groups(const E* x, int64_t row_stride, int64_t k_stride, int64_t height, int64_t K, T* out) {
-  using Vector = typename VectorOf<T, L>::Type;
+void copy_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
   using Memory = typename VectorOf<T, L>::Unaligned;
-  const auto store = [&](int64_t k, int64_t i, Vector v) { *reinterpret_cast<Memory*>(out + k * height + i) = v; };
-  if (k_stride != 1) {
-    for (int64_t k = 0; k < K; ++k)
-      for (int64_t i = 0;; i = std::min(i + L, height - L)) {
-        store(k, i, load_lanes<T, L>(x + k * k_stride + i));
-        if (i == height - L) break;
-      }
-    return;
+  for (int64_t r = 0; r < rows; ++r, x += ldx, out += ldo) {
+    for (int64_t c = 0; c + L <= columns; c += L) *reinterpret_cast<Memory*>(out + c) = load_lanes<T, L>(x + c);
+    *reinterpret_cast<Memory*>(out + columns - L) = load_lanes<T, L>(x + columns - L);
   }
+}
+
+/// out[c, r] = x[r, c] in blocks of L x L, of which the last overlap those before. rows, columns >= L. Lines `ahead` of
+/// those that are read are fetched.
+template <class T, int L, class E>
+void transpose_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo, int64_t ahead) {
+  using Memory = typename VectorOf<T, L>::Unaligned;
   // A cache line of every row of a group before the next group: rows a power of two apart evict one another soon.
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
-  int64_t k = 0;
-  for (; k + L <= K;) {
-    const int64_t end = std::min(k + kLine, K - K % L);
-    for (int64_t i = 0;; i = std::min(i + L, height - L)) {
-      for (int64_t at = k; at < end; at += L) {
-        Vector rows[L];
+  constexpr int64_t kLine = std::max<int64_t>(L, 64 / static_cast<int64_t>(sizeof(E)));
+  for (int64_t line = 0; line < columns; line += kLine)
+    for (int64_t r = 0;; r = std::min(r + L, rows - L)) {
+      for (int64_t at = line; at < std::min(columns, line + kLine); at += L) {
+        const int64_t c = std::min(at, columns - L);
+        typename VectorOf<T, L>::Type block[L];
 #pragma GCC unroll 8
-        for (int r = 0; r < L; ++r) rows[r] = load_lanes<T, L>(x + (i + r) * row_stride + at);
-        exchange_all<L / 2, L>(rows);
+        for (int i = 0; i < L; ++i) {
+          block[i] = load_lanes<T, L>(x + (r + i) * ldx + c);
+          if (at == line) __builtin_prefetch(x + (r + i) * ldx + c + ahead, 0, 2);
+        }
+        exchange_all<L / 2, L>(block);
 #pragma GCC unroll 8
-        for (int r = 0; r < L; ++r) store(at + r, i, rows[r]);
+        for (int i = 0; i < L; ++i) *reinterpret_cast<Memory*>(out + (c + i) * ldo + r) = block[i];
       }
-      if (i == height - L) break;
+      if (r == rows - L) break;
     }
-    k = end;
-  }
-  for (; k < K; ++k)
-    for (int64_t i = 0; i < height; ++i) out[k * height + i] = convert_element<T>(x[i * row_stride + k]);
 }
 
-/// One panel: element (i, k) of x, at x[i * row_stride + k * k_stride], to out[k * height + i], zeros for i >= rows.
-/// One of the strides is 1.
+/// out[r, c] = x[r, c] with rows of x ldx and rows of out ldo apart.
 template <class T, class E>
-void pack_panel(const E* x, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t height, int64_t K, T* out) {
+void pack_rows(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
   constexpr int kWide = 32 / static_cast<int>(sizeof(T)), kNarrow = kWide / 2;
-  if (rows == height && height >= kWide) return pack_groups<T, kWide>(x, row_stride, k_stride, height, K, out);
-  if (rows == height && height >= kNarrow) return pack_groups<T, kNarrow>(x, row_stride, k_stride, height, K, out);
-  if (rows < height) std::fill(out, out + height * K, T{0});
-  for (int64_t k = 0; k < K; ++k)
-    for (int64_t i = 0; i < rows; ++i) out[k * height + i] = convert_element<T>(x[i * row_stride + k * k_stride]);
+  if (columns >= kWide) return copy_groups<T, kWide>(x, ldx, rows, columns, out, ldo);
+  if (columns >= kNarrow) return copy_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) out[r * ldo + c] = convert_element<T>(x[r * ldx + c]);
 }
 
-/// Rows [0, rows) of a, in panels of panel_height(rows).
+/// out[c, r] = x[r, c]; lines `ahead` of those that are read are fetched.
+template <class T, class E>
+void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo, int64_t ahead = 0) {
+  constexpr int kWide = 32 / static_cast<int>(sizeof(T)), kNarrow = kWide / 2;
+  const int64_t smaller = std::min(rows, columns);
+  if (smaller >= kWide) return transpose_groups<T, kWide>(x, ldx, rows, columns, out, ldo, ahead);
+  if (smaller >= kNarrow) return transpose_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo, ahead);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) out[c * ldo + r] = convert_element<T>(x[r * ldx + c]);
+}
+
+/// Rows [0, rows) of a, whose element (i, k) is at a[i * row_stride + k * k_stride]: by rows, K apart. One of the
+/// strides is 1.
 template <class T, class E>
 void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t K, T* out) {
-  const int64_t height = panel_height(rows);
-  // Where the rows lie side by side, all panels take their part of a cache line before it is evicted.
-  const int64_t run = row_stride == 1 ? 16 : K;
-  for (int64_t k = 0; k < K; k += run)
-    for (int64_t i = 0; i < rows; i += height) {
-      const int64_t h = std::min(height, rows - i);
-      pack_panel(a + i * row_stride + k * k_stride, row_stride, k_stride, h, h, std::min(run, K - k),
-                 out + i * K + k * h);
+  if (k_stride == 1) return pack_rows(a, row_stride, rows, K, out, K);
+  // So many k at a time that their pages stay at hand; no hardware foresees the way to the next ones.
+  constexpr int64_t kRun = 64;
+  for (int64_t k = 0; k < K; k += kRun)
+    pack_transposed(a + k * k_stride, k_stride, std::min(kRun, K - k), rows, out + k, K, kRun * k_stride);
+}
+
+/// Full panels of b from rows that lie along its columns: a row of b is read once, into all panels.
+template <class T, class E>
+void pack_full_panels(const E* b, int64_t ldb, int64_t columns, int64_t K, T* out) {
+  constexpr int64_t kFull = kPanelColumns<T>, L = 32 / static_cast<int64_t>(sizeof(T));
+  using Memory = typename VectorOf<T, L>::Unaligned;
+  constexpr int64_t kAhead = 8;
+  for (int64_t k = 0; k < K; ++k, b += ldb)
+    for (int64_t j = 0; j < columns; j += kFull) {
+      __builtin_prefetch(b + kAhead * ldb + j, 0, 2);
+#pragma GCC unroll 4
+      for (int64_t lane = 0; lane < kFull; lane += L)
+        *reinterpret_cast<Memory*>(out + j * K + k * kFull + lane) = load_lanes<T, L>(b + j + lane);
     }
 }
 
-/// Columns [0, columns) of b.
+/// Columns [0, columns) of b, whose element (k, j) is at b[j * column_stride + k * k_stride], in panels.
 template <class T, class E>
 void pack_b(const E* b, int64_t column_stride, int64_t k_stride, int64_t columns, int64_t K, T* out) {
-  for (int64_t j = 0; j < columns; j += kPanelColumns<T>) {
-    const int64_t width = panel_width<T>(columns - j);
-    pack_panel(b + j * column_stride, column_stride, k_stride, std::min(width, columns - j), width, K, out + j * K);
+  const int64_t full = column_stride == 1 ? columns / kPanelColumns<T> * kPanelColumns<T> : 0;
+  if (full > 0) pack_full_panels(b, k_stride, full, K, out);
+  for (int64_t j = full; j < columns; j += kPanelColumns<T>) {
+    const int64_t width = panel_width<T>(columns - j), kept = std::min(width, columns - j);
+    const E* from = b + j * column_stride;
+    if (kept < width) std::fill_n(out + j * K, width * K, T{0});
+    if (column_stride == 1)
+      pack_rows(from, k_stride, K, kept, out + j * K, width);
+    else
+      pack_transposed(from, column_stride, kept, K, out + j * K, width);
   }
 }
 

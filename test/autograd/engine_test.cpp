@@ -16,14 +16,13 @@
 using ratel::DType;
 using ratel::Grads;
 using ratel::Needs;
-using ratel::Shape;
 using ratel::Tape;
 using ratel::Tensor;
 namespace test = ratel::test;
 
 namespace {
 
-Tensor leaf(std::vector<double> values) {
+Tensor leaf(const std::vector<double>& values) {
   const auto n = static_cast<int64_t>(values.size());
   return requires_grad(ratel::from_vector(values, {n}));
 }
@@ -111,7 +110,7 @@ BOOST_AUTO_TEST_CASE(what_was_saved_is_freed_with_the_tape) {
     for (int i = 0; i < 10; ++i) y = y * y;
     const Tensor out = sum(y);
     y = {};
-    BOOST_TEST(ratel::memory_use().live >= before + 10 * 8000);
+    BOOST_TEST(ratel::memory_use().live >= before + int64_t{10} * 8000);
     backward(out);
     BOOST_TEST(ratel::memory_use().live == before + 8000 + 8000 + 8);  // x, its gradient, out
   }
@@ -262,7 +261,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
 }
 
 BOOST_AUTO_TEST_CASE(a_saved_tensor_that_changed_is_noticed) {
-  const auto changed = "a tensor saved for backward was changed in place";
+  const std::string changed = "a tensor saved for backward was changed in place";
   const Tensor x = leaf({1, 2}), w = ratel::from_vector<double>({3, 4}, {2}), other = ratel::ones({2}, DType::f64);
   Tensor y = sum(x * w);
   copy_into(w, other);

@@ -16,7 +16,7 @@ struct Trained : Fixture {
 
   /// A copy of the model alone, in a folder of that name.
   [[nodiscard]] std::string model(const std::string& name) const {
-    const std::string folder = scratch / name;
+    std::string folder = scratch / name;
     fs::create_directory(folder);
     for (const char* file : {"/config.json", "/model.safetensors"}) fs::copy(checkpoint + file, folder + file);
     return folder;
@@ -70,6 +70,13 @@ BOOST_AUTO_TEST_CASE(command_lines_that_cannot_work) {
   check_fails({"generate", "--model", t.run, "--prompt-tokens", "-1"}, 2, "found -1");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--temperature=-1"}, 2, "temperature");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--top-p=2"}, 2, "top_p");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--min-p=-1"}, 2, "min_p");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--repetition-penalty=0"}, 2, "repetition_penalty");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--samples=0"}, 2, "--samples");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--stop", ""}, 2, "--stop");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--logprobs"}, 2, "--logprobs: expected --json");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--prompt", ""}, 2, "--prompt");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--prompts-file", t.text}, 2, "expected one of --prompt");
 }
 
 BOOST_AUTO_TEST_CASE(patterns_that_do_not_fit) {
@@ -80,6 +87,47 @@ BOOST_AUTO_TEST_CASE(patterns_that_do_not_fit) {
   check_fails(eval_of(trained().run, {"--window=-1"}), 2, "window");
   check_fails(eval_of(trained().run, {"--initial=1,-1"}), 2, "initial");
   check_fails(eval_of(trained().run, {"--seq-len=-4"}), 2, "--seq-len");
+}
+
+BOOST_AUTO_TEST_CASE(pattern_files_that_are_wrong) {
+  const Trained& t = trained();
+  const std::string file = t.scratch / "pattern.toml", json = t.scratch / "pattern.json", x = t.scratch / "x";
+  const auto check_file = [&](const std::string& text, const std::string& part) {
+    write(file, text);
+    check_fails(eval_of(t.run, {"--pattern", file}), 3, file + part);
+  };
+  check_file("window = 3\ndilatoin = 4\n", ":2: unknown key \"dilatoin\"; the nearest is \"dilation\"");
+  check_file("[[layer]]\n[[layer]]\nwindow = -1\n", ":3: window: expected 0 or more, found -1");
+  check_file("dilation = [1, 2, 3]\n", ":1: dilation: expected one value, or a list of one for each of 2 heads, found");
+  check_file("[[layer]]\ndilation = 3\n", ": expected [[layer]] for each of 2 layers, found 1");
+  check_file("[layer]\ndilation = 3\n", ":2: expected a table [[layer]] for each layer");
+  check_file("dilation = \n", ":1: ");
+  check_file("", ": expected a pattern, found none");
+  write(json, "{\"layer\": [{}, {\"dilation\": 0}]}");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--pattern", json}, 3,
+              json + ": layer.1.dilation: expected");
+  write(json, "[[{");
+  check_fails(eval_of(t.run, {"--pattern", json}), 3, json + ":");
+  check_fails(eval_of(t.run, {"--pattern", t.scratch / "none.toml"}), 3, "none.toml");
+  write(file, "dilation = 2\n");
+  check_fails(eval_of(t.run, {"--pattern", file, "--window=3"}), 2, "--pattern: expected no --dilation");
+  const Words adapt = {"adapt", "--from", t.run, "--data", t.data, "--out", x, "--pattern", file};
+  Words both = adapt;
+  both.emplace_back("--dilation=2");
+  check_fails(both, 2, "--pattern: expected no --dilation");
+  write(file, "dilation = 8\ntop_blocks = 4\n");
+  check_fails(adapt, 2, "top-k blocks have no gradient");
+}
+
+BOOST_AUTO_TEST_CASE(prompts_that_are_wrong) {
+  const Trained& t = trained();
+  const std::string file = t.scratch / "prompts.txt";
+  const Words words = {"generate", "--model", t.run, "--prompts-file", file};
+  check_fails(words, 3, file);
+  write(file, "one\n\nthree\n");
+  check_fails(words, 3, file + ":2: expected a prompt, found an empty line");
+  write(file, "");
+  check_fails(words, 3, file + ":1: expected a prompt, found an empty line");
 }
 
 BOOST_AUTO_TEST_CASE(files_that_are_not_there) {

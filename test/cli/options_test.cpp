@@ -18,7 +18,7 @@ struct Command {
   double ratio = 0.5;
   bool loud = false;
   std::vector<int64_t> list;
-  std::vector<std::string> files;
+  std::vector<std::string> files, words;
   std::vector<Override> overrides;
 
   Command() {
@@ -26,6 +26,7 @@ struct Command {
     options.integer("--count", "N", count, "an integer");
     options.real("--ratio", "X", ratio, "a number");
     options.flag("--loud", loud, "a flag");
+    options.texts("--word", "TEXT", words, "texts");
     options.integers("--list", "N[,N...]", list, "integers");
     options.positional("FILE", files, "files");
     options.overrides(overrides);
@@ -74,6 +75,14 @@ BOOST_AUTO_TEST_CASE(values_are_read_in_both_spellings_negative_ones_too) {
   BOOST_TEST(command.loud);
   BOOST_TEST((command.list == std::vector<int64_t>{-1, 16, 64}));
   BOOST_TEST((command.files == std::vector<std::string>{"a", "b"}));
+}
+
+BOOST_AUTO_TEST_CASE(a_text_may_be_given_again_where_it_says_so) {
+  Command command;
+  command.parse({"--word", "x, y", "a", "--name=n", "--word=-z", "b"});
+  BOOST_TEST((command.words == std::vector<std::string>{"x, y", "-z"}));
+  BOOST_TEST((command.files == std::vector<std::string>{"a", "b"}));
+  BOOST_TEST(command.options.given("--word"));
 }
 
 BOOST_AUTO_TEST_CASE(overrides_are_collected_in_order_and_anywhere) {

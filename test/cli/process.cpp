@@ -1,11 +1,11 @@
 #include "test/cli/process.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -85,6 +85,8 @@ bool Process::is_running() const {
   siginfo_t info{};
   return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
 }
+
+std::string Process::said() const { return read(err_); }
 
 Ended run_ratel(const Words& arguments) { return Process(arguments).wait(); }
 

@@ -29,6 +29,8 @@ class Process {
   Ended wait();
   /// True where the process has not ended yet.
   [[nodiscard]] bool is_running() const;
+  /// What it has written to stderr so far.
+  [[nodiscard]] std::string said() const;
 
  private:
   int pid_ = -1;

@@ -1,9 +1,8 @@
 // Training ended by signals, politely and not, and taken up again: the same losses and weights as the unbroken run.
-#include <signal.h>
-
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <thread>
 

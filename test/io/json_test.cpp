@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(numbers) {
   BOOST_TEST(parse("1000000000000000019884624838656").as_double() == 1e30);
   BOOST_TEST(parse("1e2").as_double() == 100);
   BOOST_TEST(!parse("1e2").is_int());
-  check_error(ErrorKind::usage, "18446744073709551615", [] { Json(std::numeric_limits<uint64_t>::max()); });
+  check_error(ErrorKind::usage, "18446744073709551615", [] { return Json(std::numeric_limits<uint64_t>::max()); });
 }
 
 BOOST_AUTO_TEST_CASE(invalid_utf8_is_replaced_in_a_dump) {
@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
   check_refused("01", "f.json:1: ");
   check_refused("1e999", "number overflow");
   check_refused("\"a\nb\"", "control character");
-  check_refused("\"\\ud800\"", "surrogate");
+  check_refused(R"("\ud800")", "surrogate");
   check_refused("\"\xff\"", "ill-formed UTF-8");
   check_refused("\"\xed\xa0\x80\"", "ill-formed UTF-8");
   check_refused("\"\xc0\x80\"", "ill-formed UTF-8");
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
 BOOST_AUTO_TEST_CASE(a_key_twice) {
   check_refused(R"({"a": 1, "b": {"a": 2}, "a": 3})", "f.json:27: the key \"a\" appears twice");
   check_refused(R"({"b": {"a": 2, "\u0061": 3}})", "appears twice");
-  check_refused(R"({"\n": 2, "\n": 3})", "the key \"\\x0a\" appears twice");
+  check_refused(R"({"\n": 2, "\n": 3})", R"(the key "\x0a" appears twice)");
   BOOST_TEST(parse(R"([{"a": 1}, {"a": 2}])").as_array().size() == 2u);
 }
 

@@ -56,8 +56,9 @@ BOOST_AUTO_TEST_CASE(reading_ranges) {
   file.read(1, 2, out.data());
   BOOST_TEST(out == (std::vector<int64_t>{6, 7}));
   file.read(5, 0, out.data());
-  for (const auto& [begin, count] : {std::pair<int64_t, int64_t>{-1, 1}, {4, 2}, {6, 0}, {0, -1}, {1, INT64_MAX}})
-    check_error(ErrorKind::usage, "in [0, 5)", [&] { file.read(begin, count, out.data()); });
+  using Range = std::pair<int64_t, int64_t>;  // begin, count
+  for (const Range& range : {Range{-1, 1}, {4, 2}, {6, 0}, {0, -1}, {1, INT64_MAX}})
+    check_error(ErrorKind::usage, "in [0, 5)", [&] { file.read(range.first, range.second, out.data()); });
   check_error(ErrorKind::usage, "in [0, 5)", [&] { (void)file.token(5); });
 }
 

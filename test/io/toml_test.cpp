@@ -77,17 +77,28 @@ BOOST_AUTO_TEST_CASE(entries_in_the_order_of_the_text) {
   BOOST_TEST(listed("b = 1\na.c = 2\na.b = 3") == "1 b=1\n2 a.c=2\n3 a.b=3\n");
 }
 
+BOOST_AUTO_TEST_CASE(arrays_of_tables_are_numbered) {
+  BOOST_TEST(listed("x = 1\n[[layer]]\na = 2\n[[layer]]\n[[layer]]\na = 3\n[layer.in]\nb = 4\n[[layer.of]]\n") ==
+             "1 x=1\n2 layer[0]=null\n3 layer[0].a=2\n4 layer[1]=null\n5 layer[2]=null\n6 layer[2].a=3\n"
+             "8 layer[2].in.b=4\n9 layer[2].of[0]=null\n");
+  BOOST_TEST(listed("a = [{b = 1}, {},\n {b = 2}]") ==
+             "1 a[0]=null\n1 a[0].b=1\n1 a[1]=null\n2 a[2]=null\n2 a[2].b=2\n");
+  BOOST_TEST(listed("a = []") == "1 a=[]\n");
+}
+
 BOOST_AUTO_TEST_CASE(what_is_refused) {
   check_refused("a = 1\nb = ", "f.toml:2: ");
   check_refused("a = 1\na = 2", "f.toml:2: ");
   check_refused("[a]\nb = 1\n[a]", "f.toml:3: ");
   check_refused("[a]\nb = 1\nc = 2020-01-01", "f.toml:3: a.c: expected a number");
   check_refused("a = [1, 12:00:00]", "a date or time");
-  check_refused("a = [{b = 1}]", "found a table");
-  check_refused("\n[[a]]\nb = 1", "found a table");
+  check_refused("\na = [{b = 1}, 2]",
+                "f.toml:2: a: expected a number, a string, a bool or an array of these, found a table");
+  check_refused("a = [[{b = 1}]]", "found a table");
+  check_refused("a = 1\n[[a]]", "f.toml:2: ");
   check_refused("\"a.b\" = 1", "f.toml:1: expected a key of letters, digits, - and _, found \"a.b\"");
   check_refused("\n\"\" = 1", "f.toml:2: expected a key");
-  check_refused("\"a\\nb\" = 1", "\"a\\x0ab\"");
+  check_refused(R"("a\nb" = 1)", R"("a\x0ab")");
   check_refused("a = \"\xff\"", "f.toml:1: ");
   check_refused({"a = 1\0b", 7}, "f.toml:1: ");
   check_refused("a = 99999999999999999999", "f.toml:1: ");

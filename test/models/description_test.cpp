@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(every_damaged_member_of_a_config_is_named) {
     if (value.is_int()) check_config_error(changed(name, &fraction), name);
     if (!value.is_string()) check_config_error(changed(name, &text), name);
   }
-  check_config_error(changed("recurrence", &text), "expected \"gated\" or \"none\", found \"x\"");
+  check_config_error(changed("recurrence", &text), R"(expected "gated" or "none", found "x")");
   check_config_error(changed("heads", &three), "3 heads do not divide 16 channels");
   check_config_error(list, "object");
 }
@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(all_unknown_members_are_listed_at_once) {
   Json json = to_json(kConfig);
   json.set("chanels", 3);
   json.set("bias", true);
-  check_config_error(json, "unknown: \"chanels\" (the nearest is \"channels\"), \"bias\"");
+  check_config_error(json, R"(unknown: "chanels" (the nearest is "channels"), "bias")");
 }
 
 BOOST_AUTO_TEST_CASE(damaged_patterns_are_named) {

@@ -199,11 +199,11 @@ BOOST_AUTO_TEST_CASE(every_wrong_member_of_config_json_is_named) {
     refused(key, true, key);
   }
   refused("format_version", 2, "expected format_version 1, found 2");
-  refused("architecture", "llama", "expected architecture \"rat_plus\", found \"llama\"");
-  refused("dtype", "i64", "expected \"f64\", \"f32\" or \"bf16\", found \"i64\"");
-  refused("tokenizer", "words", "expected \"bytes\" or \"none\", found \"words\"");
+  refused("architecture", "llama", R"(expected architecture "rat_plus", found "llama")");
+  refused("dtype", "i64", R"(expected "f64", "f32" or "bf16", found "i64")");
+  refused("tokenizer", "words", R"(expected "bytes" or "none", found "words")");
   refused("tokenizer", "bytes", "the byte tokenizer needs 257 words, found vocab_size 11");
-  refused("adapted_patern", 1, "unknown: \"adapted_patern\" (the nearest is \"adapted_pattern\")");
+  refused("adapted_patern", 1, R"(unknown: "adapted_patern" (the nearest is "adapted_pattern"))");
   refused("adapted_pattern", to_json(ModelPattern{{{{}}, {{}}}}), "expected patterns for 1 or 1 layers, found 2");
   Json model = good.at("model");
   model.set("heads", 3);

@@ -35,7 +35,7 @@ void plain_step(std::vector<double>& p, const std::vector<double>& grad, std::ve
     p[i] *= 1 - s.rate * s.decay;
     m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
     v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
-    const double count = static_cast<double>(s.step);
+    const auto count = static_cast<double>(s.step);
     const double size = s.rate / (1 - std::pow(s.beta1, count)), root = std::sqrt(1 - std::pow(s.beta2, count));
     p[i] -= size * m[i] / (std::sqrt(v[i]) / root + s.eps);
   }

@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(every_pattern_equals_its_reference_on_every_path) {
            {"a block of 32 keys and one of 33", 1, 1, 140, 4, 33, 3},
            {"past 128 channels", 1, 1, 30, 134, 4, 3},
            {"the most channels", 1, 1, 20, 1024, 4, 3},
-           {"a block beyond the sequence", 1, 1, 30, 4, int64_t{1} << 60, int64_t{1} << 60},
+           {"a block beyond the sequence", 1, 1, 30, 4, ratel::kLongestSequence, ratel::kLongestSequence},
        })
     for (const BlockScore score : kScores)
       for (const Inputs& x : {normals(c.B, c.H, c.T, c.d), whole_numbers(c.B, c.H, c.T, c.d)}) {

@@ -50,7 +50,7 @@ Shape with_classes(const Shape& labels, int64_t V) {
 /// Random labels, the third of every four ignored.
 Tensor some_labels(const Shape& shape, int64_t V) {
   ratel::Rng rng(5);
-  const Tensor labels = random_integers(shape, rng, V);
+  Tensor labels = random_integers(shape, rng, V);
   for (int64_t i = 2; i < labels.numel(); i += 4) labels.data<int64_t>()[i] = kIgnoreIndex;
   return labels;
 }

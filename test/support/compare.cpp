@@ -135,7 +135,7 @@ Tensor scattered(const Tensor& x) {
   const Tensor host = full(wide, 1e30, x.dtype());
   Layout layout = host.layout();
   for (int axis = 0; axis < x.rank(); ++axis) layout = layout.sliced(axis, 1, 2 * x.dim(axis) + 1, 2);
-  const Tensor view = view_of(host, layout);
+  Tensor view = view_of(host, layout);
   const auto values = to_vector<double>(x);
   size_t next = 0;
   visit_any(x.dtype(), [&]<class T>() {

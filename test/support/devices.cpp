@@ -25,6 +25,8 @@ std::vector<Device> devices() {
   return present;
 }
 
+bool is_imitated(Device device) { return RATEL_TEST_TWIN != 0 && device.is_cuda(); }
+
 void note_skipped(const std::string& reason) {
   if (skipped().empty()) std::atexit(print_skipped);
   ++skipped()[reason];

@@ -11,6 +11,9 @@ namespace ratel::test {
 /// The devices of this machine that this build can compute on: the CPU, then the GPUs (the twin counts as one).
 std::vector<Device> devices();
 
+/// True for the twin: a GPU imitated on the CPU, on which large cases take too long.
+bool is_imitated(Device device);
+
 /// Counts a case that could not run on a GPU, and why; the reasons and their counts are printed as the program ends.
 void note_skipped(const std::string& reason);
 

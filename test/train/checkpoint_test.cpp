@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <tuple>
 
 #include "models/model_folder.h"
 #include "test/train/tiny_run.h"
@@ -29,7 +30,7 @@ struct Fixture {
   train::Optimizer optimizer{store, config.optimizer};
   Fixture() { fs::create_directories(run); }
 
-  std::string save(int64_t step) {
+  [[nodiscard]] std::string save(int64_t step) const {
     CheckpointState state;
     state.progress = {.step = step,
                       .samples = 4 * step,
@@ -51,8 +52,8 @@ struct Fixture {
   }
 };
 
-using Damage = std::function<void(const std::string& path)>;
-const std::pair<const char*, Damage> kDamages[] = {
+using Damage = void (*)(const std::string& path);
+constexpr std::pair<const char*, Damage> kDamages[] = {
     {"missing", [](const std::string& path) { fs::remove(path); }},
     {"empty", [](const std::string& path) { fs::resize_file(path, 0); }},
     {"truncated", [](const std::string& path) { fs::resize_file(path, fs::file_size(path) - 2); }},
@@ -81,7 +82,7 @@ const std::pair<const char*, Damage> kDamages[] = {
 
 BOOST_FIXTURE_TEST_CASE(what_is_saved_is_read_back_and_is_a_model_folder, Fixture) {
   for (const auto& [name, tensor] : optimizer.state())
-    for (float* x = tensor.data<float>(); x != tensor.data<float>() + tensor.numel(); ++x) *x = 0.5F;
+    for (auto* x = tensor.data<float>(); x != tensor.data<float>() + tensor.numel(); ++x) *x = 0.5F;
   const std::string path = save(8);
   BOOST_TEST(path == run + "/checkpoints/step-8");
   train::verify_checkpoint(path);
@@ -152,12 +153,12 @@ BOOST_FIXTURE_TEST_CASE(a_valid_checkpoint_stays_and_a_damaged_one_is_replaced, 
   BOOST_TEST(save(3) == path);
   BOOST_TEST((fs::last_write_time(path + "/MANIFEST.json") == before));
   fs::resize_file(path + "/model.safetensors", 10);
-  save(3);
+  std::ignore = save(3);
   train::verify_checkpoint(path);
 }
 
 BOOST_FIXTURE_TEST_CASE(pruning_keeps_the_newest, Fixture) {
-  for (const int64_t step : {1, 2, 10, 9}) save(step);
+  for (const int64_t step : {1, 2, 10, 9}) std::ignore = save(step);
   const std::string later = save(20);  // damaged, say: it was passed over when the run resumed
   train::prune_checkpoints(run, 2, 10);
   BOOST_TEST(steps() == (std::vector<int64_t>{9, 10, 20}), boost::test_tools::per_element());
@@ -178,7 +179,7 @@ BOOST_FIXTURE_TEST_CASE(a_full_disk_leaves_what_there_was, Fixture) {
   ::setrlimit(RLIMIT_FSIZE, &small);
   ratel::ErrorKind kind{};
   try {
-    save(8);
+    std::ignore = save(8);
   } catch (const ratel::Error& error) {
     kind = error.kind();
   }
@@ -188,7 +189,7 @@ BOOST_FIXTURE_TEST_CASE(a_full_disk_leaves_what_there_was, Fixture) {
   BOOST_TEST(steps() == (std::vector<int64_t>{4}), boost::test_tools::per_element());
   BOOST_TEST(!fs::exists(run + "/checkpoints/step-8.tmp"));
   train::verify_checkpoint(older);
-  save(8);
+  std::ignore = save(8);
 
   check_error([&] { train::require_free_space(run, uint64_t{1} << 62); }, "hint: make room");
   train::require_free_space(run, 1);
@@ -209,7 +210,7 @@ BOOST_FIXTURE_TEST_CASE(leftovers_are_removed_and_do_not_count, Fixture) {
   train::remove_leftovers(run);
   BOOST_TEST(fs::exists(run + "/notes.tmp"));
   fs::remove(run + "/notes.tmp");
-  save(7);
+  std::ignore = save(7);
   BOOST_TEST(!train::is_empty_run(run));
 }
 

@@ -4,7 +4,9 @@
 #include "test/support/compare.h"
 
 namespace train = ratel::train;
+using ratel::ModelPattern;
 using ratel::test::check_error;
+using train::LayerValues;
 using train::TrainConfig;
 
 namespace {
@@ -29,6 +31,8 @@ TrainConfig unusual() {
   c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
   c.train = {77, train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7, 5, 9, "cuda:1", ratel::DType::f64, 2, true};
+  c.train.window.layers = {{2, 3, 4}};
+  c.train.initial.layers[1] = {1, 0, 1};
   return c;
 }
 
@@ -72,10 +76,36 @@ BOOST_AUTO_TEST_CASE(overrides_of_every_type) {
   BOOST_TEST(c.optimizer.clip == 2.0);
   BOOST_TEST(c.train.recompute);
   BOOST_TEST((c.train.joint == train::Joint::sum));
-  BOOST_TEST(c.train.dilation == (std::vector<int64_t>{1, 4, -1}), boost::test_tools::per_element());
-  BOOST_TEST(c.train.window == std::vector<int64_t>{5}, boost::test_tools::per_element());
+  BOOST_TEST((c.train.dilation == LayerValues{1, 4, -1}));
+  BOOST_TEST((c.train.window == LayerValues{5}));
   BOOST_TEST((c.train.dtype == ratel::DType::f64));
   BOOST_TEST((c.model.recurrence == ratel::Recurrence::none));
+}
+
+BOOST_AUTO_TEST_CASE(a_pattern_by_layer_and_head) {
+  TrainConfig config = from_toml("[train]\ndilation = [[1, 16], 4, 4, [8, 8]]\nwindow = [[0, 2]]\ninitial = 3\n");
+  const ModelPattern pattern{
+      {{{1, 0, 3}, {16, 2, 3}}, {{4, 0, 3}, {4, 2, 3}}, {{4, 0, 3}, {4, 2, 3}}, {{8, 0, 3}, {8, 2, 3}}}};
+  BOOST_TEST((config.pattern() == pattern));
+  BOOST_TEST(train::to_toml(config).find("dilation = [[1,16],4,4,[8,8]]\n") != std::string::npos);
+  const std::vector<ModelPattern> patterns{{},
+                                           ModelPattern::uniform({-1, 3, 2}),
+                                           pattern,
+                                           ModelPattern{{{{1}}, {{2}}, {{4}}, {{8, 0, 1}}}},
+                                           ModelPattern{{{{1}, {16}}}}};
+  for (const ModelPattern& each : patterns) {
+    config.set_pattern(each);
+    BOOST_TEST((config.pattern() == each));
+  }
+  config.set_pattern(ModelPattern::uniform({16, 0, 0}));
+  BOOST_TEST((config.train.dilation == LayerValues{16}));
+  check_error(
+      [&] {
+        config.set_pattern(ModelPattern::uniform({64, 0, 0, 8}));
+      },
+      "top-k blocks have no gradient; expected a dilated pattern, found D=64 K=8 last");
+  config.train.dilation.layers = {{1, 2, 3}};
+  check_error([&] { config.validate(); }, "dilation: expected one value, or one for each of 2 heads; found 3 values");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
@@ -88,7 +118,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
     }
   };
   check_toml("[data]\n\nseq_length = 3\n",
-             "run.toml:3: unknown key \"data.seq_length\"; the nearest is \"data.seq_len\"");
+             R"(run.toml:3: unknown key "data.seq_length"; the nearest is "data.seq_len")");
   check_toml("[data]\nseq_len = \"3\"\n", "run.toml:2: data.seq_len: expected an integer, found the string \"3\"");
   check_toml("[data]\nseq_len = 2.5\n", "run.toml:2: data.seq_len: expected an integer, found 2.5");
   check_toml("[data]\nseq_len = 0\n", "run.toml:2: data.seq_len: expected 1 or more, found 0");
@@ -96,18 +126,20 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_file_is_named_with_its_line) {
              "run.toml:2: optimizer.warmup_fraction: expected a number from 0 to 1, found 1.5");
   check_toml("[optimizer]\npeak_rate = nan\n", "run.toml:2: optimizer.peak_rate: expected");
   check_toml("[train]\njoint = \"both\"\n",
-             "run.toml:2: train.joint: expected one of \"alternate\", \"sum\", \"off\", found the string \"both\"");
+             R"(run.toml:2: train.joint: expected one of "alternate", "sum", "off", found the string "both")");
   check_toml("[train]\nrecompute = 1\n", "run.toml:2: train.recompute: expected true or false, found 1");
   check_toml("[train]\ndilation = []\n", "run.toml:2: train.dilation: expected at least one integer");
   check_toml("[train]\ndilation = [1, \"x\"]\n",
              "run.toml:2: train.dilation: expected an integer or a list of integers");
+  check_toml("[train]\ndilation = [[1, [2]]]\n", "run.toml:2: train.dilation: expected an integer or a list");
+  check_toml("[train]\ndilation = [[]]\n", "run.toml:2: train.dilation: expected an integer or a list");
   check_toml("[model]\npreset = \"huge\"\n", "run.toml:2: model.preset: rat_plus: no preset \"huge\"; there are tiny");
   check_toml("steps = 3\n", "run.toml:1: unknown key \"steps\"");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_in_an_override_is_named) {
   check_error([] { overridden({"--train.stepz=3"}); },
-              "--train.stepz=3: unknown key \"train.stepz\"; the nearest is \"train.steps\"");
+              R"(--train.stepz=3: unknown key "train.stepz"; the nearest is "train.steps")");
   check_error([] { overridden({"--train.steps=many"}); },
               "--train.steps=many: train.steps: expected an integer, found the string \"many\"");
   check_error([] { overridden({"--train.steps="}); }, "expected an integer");

@@ -17,7 +17,7 @@ struct Fixture {
   Fixture() { test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1)); }
 
   /// Four joint steps of a micro model into a folder of this name.
-  train::TrainOptions options(const std::string& name, std::vector<std::string> overrides) {
+  [[nodiscard]] train::TrainOptions options(const std::string& name, std::vector<std::string> overrides) const {
     train::TrainConfig config = test::tiny_config();
     config.model.channels = 16;
     config.data.seq_len = 16;
@@ -32,7 +32,7 @@ struct Fixture {
   }
 
   /// The dense and sparse losses of a run, in the order of its steps.
-  Tensor losses(const std::string& name, const std::vector<std::string>& overrides) {
+  [[nodiscard]] Tensor losses(const std::string& name, const std::vector<std::string>& overrides) const {
     train::train_run(options(name, overrides));
     std::vector<double> values;
     for (const ratel::io::Json& row : ratel::io::read_metrics(train::metrics_path(folder / name))) {
@@ -45,7 +45,7 @@ struct Fixture {
   }
 
   /// Stops after three steps and resumes, and compares with a run that did not.
-  void check_resumes(const std::string& name, const std::vector<std::string>& overrides) {
+  void check_resumes(const std::string& name, const std::vector<std::string>& overrides) const {
     train::train_run(options(name + "_whole", overrides));
     auto first = options(name, overrides);
     int64_t steps = 0;

@@ -85,7 +85,7 @@ struct Run {
   test::Weights end;
 };
 
-Run run_trainer(const Golden& golden, TrainConfig config, uint64_t draw = 0) {
+Run run_trainer(const Golden& golden, const TrainConfig& config, uint64_t draw = 0) {
   const DType dtype = config.train.dtype;
   ratel::nn::ParamStore store(dtype);
   const ratel::RatPlus model(ratel::nn::Scope(store), config.model);

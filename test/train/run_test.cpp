@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "models/model_folder.h"
+#include "models/pattern_file.h"
 #include "ops/threads.h"
 #include "test/train/tiny_run.h"
 
@@ -36,12 +37,13 @@ struct Fixture {
     o.observer.warn = [this](const std::string& text) { warnings.push_back(text); };
     return o;
   }
-  /// A run that stops after `steps` of this session.
-  RunResult part(TrainOptions o, int64_t steps) {
-    o.stop = [left = steps]() mutable { return --left <= 0; };
-    return train::train_run(o);
-  }
 };
+
+/// A run that stops after `steps` of this session.
+RunResult part(TrainOptions o, int64_t steps) {
+  o.stop = [left = steps]() mutable { return --left <= 0; };
+  return train::train_run(o);
+}
 
 ratel::ErrorKind kind_of(const std::function<void()>& f) {
   try {
@@ -107,7 +109,7 @@ BOOST_FIXTURE_TEST_CASE(rows_after_the_checkpoint_are_dropped, Fixture) {
   part(options("crashed"), 7);
   fs::remove_all(train::checkpoint_path(folder / "crashed", 7));
   BOOST_TEST(test::exact_metrics(folder / "crashed").size() == 7u);
-  std::ofstream(train::metrics_path(folder / "crashed"), std::ios::app) << "{\"step\": 8, \"lo";
+  std::ofstream(train::metrics_path(folder / "crashed"), std::ios::app) << R"({"step": 8, "lo)";
   int64_t from = -1;
   TrainOptions o = options("crashed", Start::resume);
   o.observer.start = [&](const train::TrainConfig&, int64_t, int64_t step) { from = step; };
@@ -212,7 +214,7 @@ BOOST_FIXTURE_TEST_CASE(a_changed_run_is_refused_with_both_values_unless_allowed
   const std::pair<const char*, const char*> changes[] = {
       {"model.vocab_size=20", "model.vocab_size was 17, is 20"},
       {"model.layers=3", "model.layers was 2, is 3"},
-      {"model.recurrence=none", "model.recurrence was \"gated\", is \"none\""},
+      {"model.recurrence=none", R"(model.recurrence was "gated", is "none")"},
       {"data.seq_len=11", "data.seq_len was 12, is 11"},
       {"data.batch_size=6", "data.batch_size was 4, is 6"},
       {"data.accumulate=1", "data.accumulate was 2, is 1"},
@@ -220,10 +222,10 @@ BOOST_FIXTURE_TEST_CASE(a_changed_run_is_refused_with_both_values_unless_allowed
       {"optimizer.peak_rate=1e-3", "optimizer.peak_rate was 0.01, is 0.001"},
       {"optimizer.weight_decay=0", "optimizer.weight_decay was 0.1, is 0.0"},
       {"train.steps=13", "train.steps was 12, is 13"},
-      {"train.joint=sum", "train.joint was \"alternate\", is \"sum\""},
+      {"train.joint=sum", R"(train.joint was "alternate", is "sum")"},
       {"train.sparse_dilation=8", "train.sparse_dilation was 4, is 8"},
       {"train.dilation=1,2", "train.dilation was 1, is [1,2]"},
-      {"train.dtype=f64", "train.dtype was \"f32\", is \"f64\""},
+      {"train.dtype=f64", R"(train.dtype was "f32", is "f64")"},
   };
   const auto before = test::exact_metrics(folder / "run");
   for (const auto& [override, message] : changes) {
@@ -339,6 +341,16 @@ BOOST_FIXTURE_TEST_CASE(adapting_takes_weights_and_settings_from_the_source, Fix
   test::check_same_run(o.out, whole, 6, "adapted");
   again.dilation = {8};
   check_error([&] { train::adapt_run(again); }, "train.dilation was 4, is 8");
+
+  // By a pattern file, with a value a head.
+  train::AdaptOptions mixed;
+  mixed.from = o.from;
+  mixed.pattern = folder / "pattern.toml";
+  const ratel::ModelPattern by_head{{{{1, 0, 0}, {8, 2, 0}}, {{4, 0, 0}}}};
+  ratel::write_pattern_file(mixed.pattern, by_head);
+  BOOST_TEST((train::resolve_adapt_config(mixed).pattern() == by_head));
+  ratel::write_pattern_file(mixed.pattern, ratel::ModelPattern::uniform({8, 0, 0, 4}));
+  check_error([&] { train::resolve_adapt_config(mixed); }, "top-k blocks have no gradient");
 
   // From a bare model folder: the model's sizes, everything else by default.
   ratel::save_model(folder / "bare", model.description, model.store);

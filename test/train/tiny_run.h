@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/rng.h"
 #include "io/metrics_file.h"
 #include "io/safetensors.h"
@@ -70,7 +71,7 @@ inline void check_same_checkpoint(const std::string& a, const std::string& b, co
     const auto first = io::SafetensorsFile::open(a + name), second = io::SafetensorsFile::open(b + name);
     BOOST_TEST(first.names() == second.names(), boost::test_tools::per_element());
     for (const std::string& tensor : first.names())
-      check_identical(first.tensor(tensor), second.tensor(tensor), what + ' ' + tensor);
+      check_identical(first.tensor(tensor), second.tensor(tensor), concat_text(what, ' ', tensor));
   }
 }
 

@@ -36,13 +36,14 @@ struct Bench {
         trainer(config, model, optimizer, [&data](int64_t first, int64_t count) { return data.batch(first, count); }) {}
 };
 
+train::TrainData tiny_data(const test::TemporaryFolder& folder) {
+  test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1));
+  return {ratel::io::TokenFile::open(folder / "data.bin", test::kTinyVocab), 12, 3, test::kTinyEos};
+}
+
 struct Fixture {
   test::TemporaryFolder folder;
-  train::TrainData data = make();
-  train::TrainData make() {
-    test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1));
-    return {ratel::io::TokenFile::open(folder / "data.bin", test::kTinyVocab), 12, 3, test::kTinyEos};
-  }
+  train::TrainData data = tiny_data(folder);
 };
 
 TrainConfig config_of(Joint joint, int64_t accumulate, DType dtype) {
@@ -145,7 +146,7 @@ BOOST_FIXTURE_TEST_CASE(training_lowers_the_loss, Fixture) {
 BOOST_FIXTURE_TEST_CASE(updates_that_are_not_finite_are_reported_and_not_applied, Fixture) {
   Bench b(config_of(Joint::alternate, 2, DType::f32), data);
   b.trainer.step();
-  float* weight = b.store.at("layers.1.mixer.out_proj.weight").data<float>();
+  auto* weight = b.store.at("layers.1.mixer.out_proj.weight").data<float>();
   const float good = *weight;
   *weight = std::numeric_limits<float>::quiet_NaN();
   const Tensor before = clone(detach(b.store.at("embedding.weight")));
@@ -190,9 +191,9 @@ BOOST_FIXTURE_TEST_CASE(the_pass_that_is_not_finite_is_named, Fixture) {
   config.train.sparse_dilation = 1;
   Bench b(config, data);
   const int64_t C = config.model.channels;
-  float* embedding = b.store.at("embedding.weight").data<float>();
+  auto* embedding = b.store.at("embedding.weight").data<float>();
   for (int64_t token = 0; token < config.model.vocab_size; ++token) embedding[token * C + token % 2] = 0;
-  float* in_proj = b.store.at("layers.0.mixer.in_proj.weight").data<float>();  // rows o, q, k, v
+  auto* in_proj = b.store.at("layers.0.mixer.in_proj.weight").data<float>();  // rows o, q, k, v
   std::fill_n(in_proj + C * C, 2 * C * C, 0.0f);
   in_proj[C * C] = in_proj[2 * C * C + 1] = 1e22f;
   std::vector<train::SkippedUpdate> skipped;

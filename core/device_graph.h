@@ -1,0 +1,43 @@
+#pragma once
+
+#include <functional>
+
+#include "core/device.h"
+#include "core/stream.h"
+
+namespace ratel {
+
+/// Work on a GPU that is recorded once and run many times by one call: what a step of many small kernels costs the host
+/// is paid once.
+///
+///   DeviceGraph step(device, [&] { copy_into(result, f(input)); });
+///   copy_into(input, ...); step.run();
+///
+/// The kernels, their arguments and addresses are those of the recording: what changes from run to run must lie in
+/// tensors that were there before it. `work` runs in the constructor and computes nothing there. All that it makes is
+/// gone when it returns, and nothing older is freed in it; it copies nothing between host and device and waits for
+/// nothing.
+class DeviceGraph {
+ public:
+  /// Throws Error for the CPU, where `work` breaks a rule above, and what `work` throws.
+  DeviceGraph(Device device, const std::function<void()>& work);
+  ~DeviceGraph();
+  DeviceGraph(const DeviceGraph&) = delete;
+  DeviceGraph& operator=(const DeviceGraph&) = delete;
+
+  /// Puts the work into the device's current stream. One run follows another: its working memory is one.
+  void run() const;
+
+ private:
+  Device device_;
+  void* graph_ = nullptr;
+};
+
+/// Declared here and defined in cuda/, as in core/device_memory.h.
+namespace cuda {
+void* record_graph(int device, const std::function<void()>& work);
+void run_graph(void* graph, Stream stream);
+void release_graph(void* graph) noexcept;
+}  // namespace cuda
+
+}  // namespace ratel

@@ -1,0 +1,170 @@
+// A linear layer with norm, activation and residual for a few rows on a GPU. A warp has R rows of the weight, which it
+// reads once, 16 bytes a lane, and multiplies with all rows of x: a stretch of them, times the norm's weight, lies in
+// shared memory as f32, and their squares are added while it is put there. The norm itself is a factor of each row, so
+// that it is applied to the sums. Lanes are added in a butterfly, and each finishes some of the warp's results.
+//
+// Bytes: 2 N K of the weight in bf16, beside which each block reads x from the cache. Bound by memory, with 16 rows
+// about even by products: a vector of the weight takes 8 rows of x 64 of the 107 multiply-adds that a multiprocessor of
+// an H100 has time for while it arrives.
+
+#include "ops/fused_linear.h"
+
+#include <cmath>
+
+#include "cuda/device.h"
+#include "cuda/gelu.h"
+
+namespace ratel::cuda {
+namespace {
+
+/// For M rows of x: warps of a block, and rows of the weight a warp.
+template <int M>
+inline constexpr int kWarps = M == 1 ? 4 : 8;
+template <int M>
+inline constexpr int kRows = M == 1 ? 2 : 4;
+
+/// Columns of x in shared memory at a time: 32 KiB or 16, whole steps of a warp.
+template <class A, int M>
+inline constexpr int kStretch = M == 1 ? 4096 : 32768 / (M * static_cast<int>(sizeof(A)));
+
+/// Where vectors of N columns of M rows lie: in pieces of 16 bytes, those of neighbouring vectors together, so that a
+/// warp reads them from different banks.
+template <class A, int M, int N>
+class Stretch {
+  static constexpr int kPiece = N < kPerVec<A> ? N : kPerVec<A>, kColumns = kStretch<A, M>;
+
+ public:
+  static constexpr int kSize = M * kColumns;
+  __device__ explicit Stretch(SharedArena& arena) : data_(arena.take<A>(kSize)) {}
+  __device__ void put(int row, int column, const A (&values)[N]) const {
+    for (int i = 0; i < N; i += kPiece) {
+      Vec<A, kPiece> piece;
+      for (int j = 0; j < kPiece; ++j) piece.at[j] = values[i + j];
+      data_.store(at(row, column, i), piece);
+    }
+  }
+  __device__ void get(int row, int column, A (&values)[N]) const {
+    for (int i = 0; i < N; i += kPiece) {
+      const auto piece = data_.template load<kPiece>(at(row, column, i));
+      for (int j = 0; j < kPiece; ++j) values[i + j] = piece.at[j];
+    }
+  }
+
+ private:
+  __device__ static int at(int row, int column, int i) {
+    return row * kColumns + i / kPiece * (kColumns / N * kPiece) + column / N * kPiece;
+  }
+  Shared<A> data_;
+};
+
+template <class T, int M, int N>
+__global__ __launch_bounds__(kWarps<M>* kWarp) void few_rows(FusedLinearArgs args) {
+  using A = accumulate_t<T>;
+  constexpr int R = kRows<M>, kThreads = kWarps<M> * kWarp;
+  SharedArena arena;
+  const Stretch<A, M, N> stretch(arena);
+  const Shared<A> squares = arena.take<A>(M * kWarps<M>);
+  const int K = static_cast<int>(args.K), rows = static_cast<int>(args.rows);
+  const int64_t first = (static_cast<int64_t>(block_index().x) * kWarps<M> + warp_index()) * R;
+  const T *x = static_cast<const T*>(args.x), *norm = static_cast<const T*>(args.norm_weight), *weight[R];
+  for (int r = 0; r < R; ++r)
+    weight[r] = static_cast<const T*>(args.weight) + (first + r < args.N ? first + r : args.N - 1) * K;
+
+  A sums[R][M] = {}, square[M] = {};
+  for (int begin = 0; begin < K; begin += kStretch<A, M>) {
+    const int columns = K - begin < kStretch<A, M> ? K - begin : kStretch<A, M>;
+    sync_block();  // all have read the stretch before
+    for (int c = thread_index().x * N; c < columns; c += kThreads * N) {
+      A factor[N];
+      for (A& f : factor) f = 1;
+      if (norm != nullptr) {
+        const auto weights = load_vec<N>(norm + begin + c);
+        for (int i = 0; i < N; ++i) factor[i] = convert_element<A>(weights.at[i]);
+      }
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        A values[N] = {};
+        if (m < rows) {
+          const auto in = load_vec<N>(x + int64_t{m} * K + begin + c);
+          for (int i = 0; i < N; ++i) {
+            values[i] = convert_element<A>(in.at[i]);
+            square[m] += values[i] * values[i];
+            values[i] *= factor[i];
+          }
+        }
+        stretch.put(m, c, values);
+      }
+    }
+    sync_block();
+#pragma unroll(M == 1 ? 4 : 1)
+    for (int c = lane_index() * N; c < columns; c += kWarp * N) {
+      Vec<T, N> w[R];
+#pragma unroll
+      for (int r = 0; r < R; ++r) w[r] = load_vec<N>(weight[r] + begin + c);
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        A values[N];
+        stretch.get(m, c, values);
+#pragma unroll
+        for (int r = 0; r < R; ++r)
+          for (int i = 0; i < N; ++i) sums[r][m] += values[i] * convert_element<A>(w[r].at[i]);
+      }
+    }
+  }
+
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+    const A all = warp_sum(square[m]);
+    if (lane_index() == 0) squares[m * kWarps<M> + warp_index()] = all;
+  }
+  sync_block();
+  // Lane l finishes results l and l + 32 of the warp's R x M.
+  constexpr int kResults = R * M, kMine = (kResults + kWarp - 1) / kWarp;
+  static_assert(kMine <= 2);
+  A mine[kMine] = {};
+#pragma unroll
+  for (int place = 0; place < kResults; ++place) {
+    const A sum = warp_sum(sums[place / M][place % M]);
+    if (lane_index() == place % kWarp) mine[place / kWarp] = sum;
+  }
+#pragma unroll 1
+  for (int i = 0; i < kMine; ++i) {
+    const int place = i * kWarp + lane_index(), m = place % M;
+    const int64_t n = first + place / M;
+    if (place >= kResults || m >= rows || n >= args.N) return;
+    A y = i == 0 ? mine[0] : mine[kMine - 1];
+    if (norm != nullptr) {
+      double total = 0;
+      for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};
+      y *= static_cast<A>(1 / std::sqrt(total / K + args.norm_eps));
+    }
+    if (args.activation == Activation::gelu) y = gelu(y);
+    if (args.residual != nullptr) y += convert_element<A>(static_cast<const T*>(args.residual)[m * args.N + n]);
+    static_cast<T*>(args.y)[m * args.N + n] = round_to<T>(y);
+  }
+}
+
+template <class T, int M, int N>
+void run(const FusedLinearArgs& args, Stream stream) {
+  using A = accumulate_t<T>;
+  constexpr int64_t kRowsOfBlock = int64_t{kWarps<M>} * kRows<M>;
+  launch({"fused_linear", (args.N + kRowsOfBlock - 1) / kRowsOfBlock, kWarps<M> * kWarp,
+          shared_size<A>(Stretch<A, M, N>::kSize) + shared_size<A>(M * kWarps<M>), stream},
+         few_rows<T, M, N>, args);
+}
+
+}  // namespace
+
+void fused_linear(const FusedLinearArgs& args, Stream stream) {
+  visit_float(args.dtype, "fused_linear", [&]<class T>() {
+    constexpr int N = kPerVec<T>;
+    if (!is_vectorisable<T>(args.K, args.x, args.weight, args.norm_weight))
+      return run<T, kFewFusedRows, 1>(args, stream);
+    if (args.rows == 1) return run<T, 1, N>(args, stream);
+    if (args.rows <= 4) return run<T, 4, N>(args, stream);
+    if (args.rows <= 8) return run<T, 8, N>(args, stream);
+    run<T, kFewFusedRows, N>(args, stream);
+  });
+}
+
+}  // namespace ratel::cuda

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace ratel::cuda::twin {
+
+bool is_recording();
+/// While a graph is recorded: `step` happens in each of its runs.
+void record(std::function<void()> step);
+
+/// Throws Error saying that `what` cannot be part of a graph, while one is recorded.
+void check_not_recording(const char* what);
+
+/// While a graph is recorded: memory that is taken is NaN in each run from there on, and what is given back stays with
+/// the graph, and is NaN from there on.
+void record_allocation(void* pointer, size_t bytes);
+void record_release(void* pointer, size_t bytes);
+
+}  // namespace ratel::cuda::twin

@@ -1,0 +1,76 @@
+#include <optional>
+
+#include "core/device_graph.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/matmul.h"
+#include "ops/unary.h"
+#include "test/support/compare.h"
+#include "test/support/devices.h"
+
+using ratel::Device;
+using ratel::DeviceGraph;
+using ratel::DType;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+/// Kernels, a product, working memory that comes and goes.
+Tensor work(const Tensor& x, const Tensor& w) { return exp(matmul_nt(x, w) * 0.1) + sigmoid(x * x); }
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_graph_computes_what_its_work_does_from_what_lies_there_now) {
+  test::on_gpus([](Device device) {
+    const Tensor w = to(test::randn({24, 24}, 1, DType::f32), device);
+    Tensor x = to(test::randn({5, 24}, 2, DType::f32), device), y = empty_like(x);
+    work(x, w);  // cuBLASLt chooses its algorithm
+    const DeviceGraph graph(device, [&] { copy_into(y, work(x, w)); });
+    for (const uint64_t seed : {3, 4, 5}) {
+      copy_into(x, test::randn({5, 24}, seed, DType::f32));
+      copy_into(y, zeros_like(y));
+      const Tensor expected = work(x, w);
+      graph.run();
+      test::check_identical(to(y, ratel::kCpu), to(expected, ratel::kCpu), "a run");
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(recording_computes_nothing) {
+  test::on_gpus([](Device device) {
+    Tensor y = ratel::full({7}, 3, DType::f32, device);
+    const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
+    BOOST_TEST(to_vector<float>(y)[6] == 3.0F);
+    graph.run();
+    graph.run();
+    BOOST_TEST(to_vector<float>(y)[6] == 5.0F);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(what_could_not_run_again_is_refused) {
+  test::on_gpus([](Device device) {
+    const Tensor x = ratel::full({7}, 3, DType::f32, device);
+    Tensor made;
+    test::check_error([&] { DeviceGraph(device, [&] { made = x + 1; }); }, "outlive it");
+    made = {};
+    std::optional<Tensor> older = x + 1;
+    test::check_error([&] { DeviceGraph(device, [&] { older.reset(); }); }, "1 tensors from before were freed");
+    test::check_error([&] { DeviceGraph(device, [&] { ratel::fail("the work's own error"); }); }, "own error");
+    // After all these, recording works.
+    Tensor y = empty_like(x);
+    const DeviceGraph graph(device, [&] { copy_into(y, x + 1); });
+    graph.run();
+    BOOST_TEST(to_vector<float>(y)[0] == 4.0F);
+  });
+  test::check_error([] { DeviceGraph(ratel::kCpu, [] {}); }, "a graph is recorded on a GPU, not on cpu");
+}
+
+BOOST_AUTO_TEST_CASE(copies_to_the_host_are_refused) {
+  test::on_gpus([](Device device) {
+    const Tensor x = ratel::full({7}, 3, DType::f32, device);
+    BOOST_CHECK_THROW(DeviceGraph(device, [&] { to_vector<float>(x); }), ratel::Error);
+    BOOST_CHECK_THROW(DeviceGraph(device, [&] { to(ratel::ones({7}, DType::f32), device); }), ratel::Error);
+  });
+}

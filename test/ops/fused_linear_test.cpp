@@ -1,0 +1,136 @@
+#include "ops/fused_linear.h"
+
+#include "autograd/gradient.h"
+#include "ops/arithmetic.h"
+#include "ops/backward.h"
+#include "ops/copy.h"
+#include "ops/reduce.h"
+#include "ops/view.h"
+#include "test/support/compare.h"
+#include "test/support/devices.h"
+#include "test/support/gradcheck.h"
+
+using ratel::Activation;
+using ratel::DType;
+using ratel::LinearFusion;
+using ratel::Shape;
+using ratel::Tensor;
+namespace test = ratel::test;
+
+namespace {
+
+enum Parts : unsigned { kNorm = 1, kGelu = 2, kResidual = 4, kAll = 7 };
+
+/// All operands of one product, as far as `parts` asks for them.
+struct Layer {
+  Tensor x, weight;
+  LinearFusion fusion;
+
+  Layer(const Shape& shape, int64_t N, unsigned parts, uint64_t seed) : x(test::randn(shape, seed)) {
+    const int64_t K = shape[-1];
+    weight = test::randn({N, K}, seed + 1) * (1 / std::sqrt(static_cast<double>(K)));
+    if (parts & kNorm) fusion.norm_weight = test::randn({K}, seed + 2) * 0.3 + 1;
+    if (parts & kGelu) fusion.activation = Activation::gelu;
+    Shape out = shape;
+    out.set(-1, N);
+    if (parts & kResidual) fusion.residual = test::randn(out, seed + 3);
+  }
+  [[nodiscard]] Layer in(DType dtype, ratel::Device device) const {
+    Layer other(*this);
+    for (Tensor* each : {&other.x, &other.weight, &other.fusion.norm_weight, &other.fusion.residual})
+      if (each->defined()) *each = to(to(*each, dtype), device);
+    return other;
+  }
+  [[nodiscard]] Tensor fused() const { return to(fused_linear(x, weight, fusion), ratel::kCpu); }
+  [[nodiscard]] Tensor reference() const { return fused_linear_reference(x, weight, fusion); }
+};
+
+struct Case {
+  const char* path;
+  Shape shape;
+  int64_t N;
+};
+
+// The kernels' paths: one row, up to 4, 8 and 16 of them, and more, which are composed; rows that are no whole
+// registers; columns of one step of a warp and past it, of several stretches; rows of the weight that do not fill a
+// warp, a block, a group of columns.
+const Case kCases[] = {
+    {"one number", {1, 1}, 1},
+    {"one row, a step of a warp", {1, 256}, 8},
+    {"one row, past a step", {1, 1, 264}, 9},
+    {"one row, odd", {1, 77}, 3},
+    {"one row, two stretches", {1, 4104}, 17},
+    {"two rows", {2, 1, 64}, 33},
+    {"four rows, stretches", {4, 2056}, 7},
+    {"five rows, odd", {5, 33}, 31},
+    {"eight rows, stretches", {2, 4, 1040}, 32},
+    {"nine rows", {9, 128}, 5},
+    {"sixteen rows, stretches, two blocks", {16, 520}, 70},
+    {"more rows than the kernel has", {17, 40}, 6},
+    {"rank one", {24}, 10},
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
+  for (const Case& c : kCases)
+    for (const unsigned parts : {0U, +kNorm, +kGelu, +kResidual, kNorm | kGelu, +kAll}) {
+      const Layer layer(c.shape, c.N, parts, 1);
+      for (const ratel::Device device : test::devices())
+        test::check_close(layer.in(DType::f64, device).fused(), layer.reference(), 1e-13,
+                          ratel::concat_text(c.path, ", parts ", parts, " on ", device));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const Shape& shape : {Shape{1, 264}, Shape{3, 77}, Shape{8, 512}, Shape{16, 1040}})
+      for (const unsigned parts : {+kNorm, kNorm | kGelu, +kResidual, +kAll})
+        for (const ratel::Device device : test::devices()) {
+          test::RoundingErrors errors;
+          for (const uint64_t draw : {1, 2, 3}) {
+            const Layer layer = Layer(shape, 96, parts, draw).in(dtype, ratel::kCpu);
+            errors.add(layer.in(dtype, device).fused(), layer.reference(),
+                       layer.in(DType::f64, ratel::kCpu).reference());
+          }
+          errors.check(ratel::concat_text(dtype, ' ', shape, ", parts ", parts, " on ", device));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(any_layout) {
+  Layer layer({3, 40}, 12, kAll, 5);
+  const Tensor expected = layer.reference();
+  layer.x = test::scattered(layer.x);
+  layer.weight = test::scattered(layer.weight);
+  layer.fusion.residual = test::scattered(layer.fusion.residual);
+  test::check_close(layer.fused(), expected, 1e-13, "scattered");
+  layer.fusion.residual = {};
+  layer.weight = test::randn({40, 40}, 7);
+  layer.fusion.residual = layer.x;
+  test::check_close(layer.fused(), layer.reference(), 1e-13, "x is the residual");
+  BOOST_TEST(fused_linear(test::randn({0, 40}, 1), layer.weight).shape() == (Shape{0, 40}));
+}
+
+BOOST_AUTO_TEST_CASE(gradients_are_those_of_the_composed_version) {
+  const Layer layer({2, 9}, 5, kAll, 11);
+  test::gradcheck(
+      [](const std::vector<Tensor>& in) {
+        return fused_linear(in[0], in[1], {.norm_weight = in[2], .activation = Activation::gelu, .residual = in[3]});
+      },
+      {layer.x, layer.weight, layer.fusion.norm_weight, layer.fusion.residual}, "all inputs");
+}
+
+BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
+  const Layer layer = Layer({3, 512}, 1024, kAll, 13).in(DType::f32, ratel::kCpu);
+  test::check_thread_independent([&] { return layer.fused(); }, "fused_linear");
+}
+
+BOOST_AUTO_TEST_CASE(errors) {
+  const Tensor x = test::randn({2, 4}, 1), weight = test::randn({3, 4}, 2);
+  test::check_error([&] { fused_linear(x, transpose(weight, 0, 1)); }, "expected x (..., K) and a weight (N, K)");
+  test::check_error([&] { fused_linear(x, to(weight, DType::f32)); }, "expected a weight (3, 4) in f64");
+  test::check_error([&] { fused_linear(x, weight, {.norm_weight = test::randn({3}, 1)}); },
+                    "expected a norm's weight (4)");
+  test::check_error([&] { fused_linear(x, weight, {.residual = x}); }, "expected a residual (2, 3)");
+  test::check_error([&] { fused_linear(to(x, DType::i64), weight); }, "expected a float dtype");
+}
