@@ -9,6 +9,7 @@
 #include "test/support/compare.h"
 #include "test/support/devices.h"
 
+using ratel::BlockScore;
 using ratel::Caching;
 using ratel::Continuation;
 using ratel::FinishReason;
@@ -124,6 +125,7 @@ BOOST_AUTO_TEST_CASE(the_cache_changes_no_token) {
       {"nothing but oneself", ModelPattern::uniform({-1})},
       {"window longer than the text", ModelPattern::uniform({-1, 100})},
       {"by layer", {{{{1}}, {{8, 2, 1}}}}},
+      {"top-k blocks", {{{{4, 0, 0, 3}, {2, 0, 0, 4, BlockScore::mean}}, {{3, 0, 0, 3, BlockScore::minmax}}}}},
       {"by head", {{{{2}, {-1, 5}}, {{1}, {16, 0, 3}}}}}};
   for (const ratel::Device device : test::devices())
     for (const auto recurrence : {ratel::Recurrence::gated, ratel::Recurrence::none}) {

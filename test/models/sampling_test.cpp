@@ -8,7 +8,6 @@
 #include "core/rng.h"
 #include "test/support/compare.h"
 
-using ratel::Draw;
 using ratel::log_probability;
 using ratel::sample_token;
 using ratel::sampling_distribution;
