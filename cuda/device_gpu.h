@@ -46,6 +46,8 @@ __device__ inline uint32_t ballot(bool flag) { return __ballot_sync(0xffffffffu,
 __device__ inline bool any(bool flag) { return __any_sync(0xffffffffu, flag) != 0; }
 __device__ inline bool all(bool flag) { return __all_sync(0xffffffffu, flag) != 0; }
 
+__device__ inline int count_ones(uint32_t flags) { return __popc(flags); }
+
 /// Adds to memory that other blocks add to, and returns what was there. Exact for integers; the order of float
 /// additions is chance, so that no result may depend on it.
 template <class T>

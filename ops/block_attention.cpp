@@ -38,7 +38,8 @@ void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const He
 }
 
 void run(const BlockAttentionArgs& args, Device device) {
-  check_cpu(device, kName);
+  if constexpr (kHasCuda)
+    if (device.is_cuda()) return cuda::block_attention(args, current_stream(device));
   cpu::block_attention(args);
 }
 

@@ -8,12 +8,15 @@
 // cache's initial tokens and window in rows by position; then (a task: 64 queries of a head) attention by
 // attention_tile.h, which reads the dilated keys where they lie in the cache; then the cache takes up the new tokens.
 // bf16 rows of the cache are converted a run at a time. Scratch: (S + W + n) d a head.
+//
+// Heads of top-k blocks take the new tokens up first, and then attend over the cache alone (cached_blocks.h).
 
 #include "ops/cached_attention.h"
 
 #include <memory>
 #include <vector>
 
+#include "ops/cpu/cached_blocks.h"
 #include "ops/cpu/cached_keys.h"
 #include "ops/cpu/projection.h"
 #include "ops/cpu/rope_table.h"
@@ -157,6 +160,23 @@ void decode_head(const CachedAttentionArgs& args, const Projection<T>& p, const 
   cache.keep(i, key, value);
 }
 
+/// The same of a head of top-k blocks.
+template <class T, class A>
+void decode_blocks(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope, int64_t head,
+                   A* buffer) {
+  const CachedHead<T> cache(args, head);
+  const CachedBlocks<T> blocks(args, cache, head);
+  const int64_t d = p.d, i = cache.length;
+  A *q = buffer, *key = q + d, *value = key + d, *a = value + d, *rest = a + d;
+  const Scan<T> scan(p, cache, rest);
+  scan.step(rope, head, 0, key, value);
+  scan.finish();
+  blocks.append(i, key, value);
+  rope.rotate(i, (*p.load(head, Part::query, 0)).data(), q, 1);
+  blocks.attend({q, d}, i, 1, {a, d});
+  store_gated(args, p, head, 0, a);
+}
+
 template <class T>
 void decode(const CachedAttentionArgs& args) {
   using A = accumulate_t<T>;
@@ -170,12 +190,15 @@ void decode(const CachedAttentionArgs& args) {
     for (int64_t head = first; head < last; ++head)
       if (args.counts[head / args.H] == 0)
         store_zeros(args, p, head, 0);
+      else if (args.patterns[head % args.H].top_blocks > 0)
+        decode_blocks(args, p, *rope, head, buffer.get());
       else
         decode_head(args, p, *rope, head, buffer.get());
   });
 }
 
-/// Keys and values by position of every head that has new tokens.
+/// Keys and values by position of every head that has new tokens; where a head is of top-k blocks the cache holds all
+/// of them in that order, and has taken the new ones up.
 template <class T>
 class ByPosition {
   using A = accumulate_t<T>;
@@ -187,12 +210,18 @@ class ByPosition {
     for (int64_t head = 0; head < heads; ++head) {
       const CachedHead<T> cache(args, head);
       begin_.push_back(rows);
-      if (cache.count > 0) rows += cache.early_rows() + cache.count;
+      if (cache.count > 0 && cache.pattern.top_blocks == 0) rows += cache.early_rows() + cache.count;
     }
     keys_ = Scratch<A>(rows * d_);
     values_ = Scratch<A>(rows * d_);
     parallel_for(heads, 1, [&](int64_t first, int64_t last) {
-      for (int64_t head = first; head < last; ++head) fill(CachedHead<T>(args, head), p, rope, head);
+      for (int64_t head = first; head < last; ++head) {
+        const CachedHead<T> cache(args, head);
+        if (cache.pattern.top_blocks > 0)
+          append(args, cache, p, rope, head);
+        else
+          fill(cache, p, rope, head);
+      }
     });
   }
 
@@ -201,6 +230,7 @@ class ByPosition {
   }
   /// The cache takes up the new tokens of a head.
   void keep(const CachedHead<T>& cache, int64_t head) const {
+    if (cache.pattern.top_blocks > 0) return;
     for (int64_t j = cache.length; j < cache.end(); ++j)
       cache.keep(j, keys(head) + cache.row_of(j) * d_, values(head) + cache.row_of(j) * d_);
   }
@@ -227,6 +257,19 @@ class ByPosition {
     scan.finish();
   }
 
+  void append(const CachedAttentionArgs& args, const CachedHead<T>& cache, const Projection<T>& p,
+              const RopeTable<A>& rope, int64_t head) const {
+    const CachedBlocks<T> blocks(args, cache, head);
+    const Scratch<A> buffer((2 + Scan<T>::kWidth) * d_);
+    A *key = buffer.get(), *value = key + d_;
+    const Scan<T> scan(p, cache, value + d_);
+    for (int64_t t = 0; t < cache.count; ++t) {
+      scan.step(rope, head, t, key, value);
+      blocks.append(cache.length + t, key, value);
+    }
+    scan.finish();
+  }
+
   int64_t d_;
   std::vector<int64_t> begin_;  // rows before every head
   Scratch<A> keys_, values_;
@@ -248,12 +291,16 @@ void extend(const CachedAttentionArgs& args) {
     const int64_t n = std::max<int64_t>(0, std::min(end, cache.count) - begin);
     for (int64_t t = begin + n; t < end; ++t) store_zeros(args, p, head, t);
     if (n == 0) return;
-    AttentionTile<A> tile(d);
     const Scratch<A> buffers(2 * n * d);
     A *q = buffers.get(), *a = q + n * d;
     for (int64_t r = 0; r < n; ++r)
       rope->rotate(cache.length + begin + r, (*p.load(head, Part::query, begin + r)).data(), q + r * d, 1);
-    tile.forward(rows.of(cache, head), {q, d}, cache.length + begin, n, {a, d}, nullptr);
+    if (cache.pattern.top_blocks > 0) {
+      CachedBlocks<T>(args, cache, head).attend({q, d}, cache.length + begin, n, {a, d});
+    } else {
+      AttentionTile<A> tile(d);
+      tile.forward(rows.of(cache, head), {q, d}, cache.length + begin, n, {a, d}, nullptr);
+    }
     for (int64_t r = 0; r < n; ++r) store_gated(args, p, head, begin + r, a + r * d);
   });
   parallel_for(heads, 1, [&](int64_t first, int64_t last) {

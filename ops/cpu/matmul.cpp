@@ -6,10 +6,10 @@
 #include "ops/cpu/scratch.h"
 
 // c = a b on all threads: a block of b, all of K deep, is packed once by all threads together; then each task packs its
-// rows of a, a depth at a time, unless they are read as they lie, and multiplies them with the block. bf16 becomes f32
-// while it is packed, and c is kept in an f32 tile until it is complete. 2 M N K FLOPs over M K + K N + 2 M N elements;
-// packing reads b once and a once for every block of columns. Bound by FMAs, for a few rows by reading b. Tasks follow
-// from the sizes alone.
+// rows of a, a depth at a time, unless they are read as they lie, and multiplies them with the block. Next to few rows
+// each task packs its own columns of b. bf16 becomes f32 while it is packed, and c is kept in an f32 tile until it is
+// complete. 2 M N K FLOPs over M K + K N + 2 M N elements; packing reads b once and a once for every block of columns.
+// Bound by FMAs, for a few rows by reading b. Tasks follow from the sizes alone.
 
 namespace ratel::cpu {
 namespace {
@@ -47,11 +47,12 @@ int64_t even_part(int64_t n, int64_t parts, int64_t unit) {
 }
 
 /// Into how many tasks the rows are cut: about 128 rows each, of which a depth of a stays in the second-level cache; a
-/// power of two or a multiple of 8, so that 2, 4 or 8 threads end together.
-int64_t count_row_parts(int64_t M) {
+/// power of two or a multiple of 8, so that 2, 4 or 8 threads end together. So few rows that they make one task are cut
+/// in two unless the columns alone make `enough`.
+int64_t count_row_parts(int64_t M, bool enough) {
   const int64_t parts = (M + 127) / 128;
   if (parts > 4) return (parts + 7) / 8 * 8;
-  return parts == 1 && M >= 2 * kPanelRows ? 2 : parts == 3 ? 4 : parts;
+  return parts == 1 && M >= 2 * kPanelRows && !enough ? 2 : parts == 3 ? 4 : parts;
 }
 
 template <class E, class For>
@@ -63,23 +64,25 @@ void multiply(const Product<E>& p, For parallel) {
   const int64_t widest = std::clamp(kPacked / p.K / kUnit * kUnit, int64_t{256}, kWidest);
   const int64_t depth = gemm_depth(p.K), depths = (p.K + depth - 1) / depth;
   const int64_t block = even_part(p.N, (p.N + widest - 1) / widest, kUnit);
-  const int64_t row_panels = (p.M + kPanelRows - 1) / kPanelRows, row_parts = count_row_parts(p.M);
+  const int64_t row_panels = (p.M + kPanelRows - 1) / kPanelRows, row_parts = count_row_parts(p.M, block >= 32 * kUnit);
   const auto row_begin = [&](int64_t part) { return std::min(part * row_panels / row_parts * kPanelRows, p.M); };
   int64_t column_parts = 1;
-  while (row_parts * column_parts < 8 && block / column_parts >= 16 * kUnit) column_parts *= 2;
+  while (row_parts * column_parts < 8 && block / column_parts >= (row_parts == 1 ? 8 : 16) * kUnit) column_parts *= 2;
   const int64_t columns_each = even_part(block, column_parts, kUnit);
   // a is read as it lies where few columns would not repay the packing, else packed by each task or, if several of them
   // need it, before.
   const bool direct = std::is_same_v<E, T> && p.a_k == 1 && columns_each <= 256;
   const bool share_a = !direct && column_parts > 1;
-  const Scratch<T> packed_b(padded_columns<T>(std::min(block, p.N)) * p.K), shared_a(share_a ? p.M * p.K : 0);
+  const bool own_b = row_parts == 1;  // its columns of b are of use to no other task
+  const Scratch<T> packed_b(own_b ? 0 : padded_columns<T>(std::min(block, p.N)) * p.K),
+      shared_a(share_a ? p.M * p.K : 0);
   for (int64_t first = 0; first < p.N; first += block) {
     const int64_t columns = std::min(block, p.N - first), padded = padded_columns<T>(columns);
-    const int64_t strips = (columns + kStrip - 1) / kStrip;
+    const int64_t strips = own_b ? 0 : (columns + kStrip - 1) / kStrip;
     const int64_t shared_parts = share_a && first == 0 ? row_parts : 0;
     parallel((strips + shared_parts) * depths, 1, [&](int64_t i, int64_t) {
       const int64_t k = i % depths * depth, deep = std::min(depth, p.K - k), j = i / depths * kStrip;
-      if (j < columns)
+      if (i < strips * depths)
         return pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, std::min(kStrip, columns - j),
                       deep, packed_b.get() + padded * k + j * deep);
       const int64_t part = i / depths - strips, row = row_begin(part), rows = row_begin(part + 1) - row;
@@ -90,6 +93,7 @@ void multiply(const Product<E>& p, For parallel) {
       const int64_t j = task % column_parts * columns_each, width = std::min(columns_each, columns - j);
       if (width <= 0) return;
       const Scratch<T> packed_a(direct || share_a ? 0 : rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
+      const Scratch<T> own(own_b ? padded_columns<T>(width) * depth : 0);
       E* c = p.c + i * p.ldc + first + j;
       for (int64_t k = 0; k < p.K; k += depth) {
         const int64_t deep = std::min(depth, p.K - k);
@@ -99,7 +103,8 @@ void multiply(const Product<E>& p, For parallel) {
         if constexpr (std::is_same_v<E, T>)
           if (direct) a = from, lda = p.a_row;
         if (!direct && !share_a) pack_a(from, p.a_row, p.a_k, rows, deep, packed_a.get());
-        const T* b = packed_b.get() + padded * k + j * deep;
+        const T* b = own_b ? own.get() : packed_b.get() + padded * k + j * deep;
+        if (own_b) pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, width, deep, own.get());
         if constexpr (std::is_same_v<E, T>)
           multiply_packed(rows, width, deep, T{1}, a, lda, b, c, p.ldc, k > 0 || p.accumulate);
         else

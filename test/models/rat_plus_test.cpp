@@ -202,6 +202,19 @@ BOOST_AUTO_TEST_CASE(dense_equals_a_window_over_everything) {
   BOOST_TEST(test::relative_error(logits_of(m, tokens, ModelPattern::uniform({8, 0, 0})), dense) > 1e-3);
 }
 
+BOOST_AUTO_TEST_CASE(enough_top_blocks_equal_dense) {
+  const Model m(kSmall);
+  const Tensor tokens = random_tokens(2, 33, 23, 1);
+  const Tensor dense = logits_of(m, tokens, {});
+  for (const ratel::BlockScore score : {ratel::BlockScore::last, ratel::BlockScore::mean, ratel::BlockScore::minmax}) {
+    const auto top = [&](int64_t blocks) {
+      return ModelPattern::uniform({.dilation = 4, .top_blocks = blocks, .score = score});
+    };
+    test::check_close(logits_of(m, tokens, top(9)), dense, 1e-12, "all 9 blocks");
+    BOOST_TEST(test::relative_error(logits_of(m, tokens, top(3)), dense) > 1e-3);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(one_pattern_a_layer_or_a_head_is_the_same_as_one_for_all) {
   const Model m(kSmall);
   const Tensor tokens = random_tokens(2, 21, 23, 1);

@@ -88,14 +88,16 @@ BOOST_AUTO_TEST_CASE(every_pattern_equals_its_reference_on_every_path) {
            {"a block of 32 keys and one of 33", 1, 1, 140, 4, 33, 3},
            {"past 128 channels", 1, 1, 30, 134, 4, 3},
            {"the most channels", 1, 1, 20, 1024, 4, 3},
-           {"a block beyond the sequence", 1, 1, 30, 4, int64_t{1} << 60, int64_t{1} << 60},
+           {"a block beyond the sequence", 1, 1, 30, 4, ratel::kLongestSequence, ratel::kLongestSequence},
        })
     for (const BlockScore score : kScores)
       for (const Inputs& x : {normals(c.B, c.H, c.T, c.d), whole_numbers(c.B, c.H, c.T, c.d)}) {
         const HeadPatterns p{top(c.block, c.blocks, score)};
         const Tensor exact = reference(x, p);
-        for (const ratel::Device device : test::devices())
+        for (const ratel::Device device : test::devices()) {
+          if (device.is_cuda() && c.T > 300) continue;  // runs of keys are the CPU's
           test::check_close(ours(x, p, device), exact, 1e-12, ratel::concat_text(c.path, ", ", p[0], " on ", device));
+        }
       }
 }
 
@@ -108,11 +110,11 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
   for (const ratel::Device device : test::devices())
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const BlockScore score : kScores)
-        for (const Case& c : {Case{"rows of whole 16 bytes", 2, 260, 16, top(16, 4, score)},
-                              {"rows at odd addresses", 2, 150, 13, top(6, 5, score)},
-                              {"wide", 1, 90, 136, top(8, 4, score)}}) {
+        for (const Case& c : {Case{"rows of whole 16 bytes", 1, 130, 16, top(8, 4, score)},
+                              {"rows at odd addresses", 1, 70, 13, top(3, 5, score)},
+                              {"wide", 1, 40, 136, top(4, 4, score)}}) {
           test::RoundingErrors errors;
-          for (uint64_t draw = 0; draw < 4; ++draw) {
+          for (uint64_t draw = 0; draw < 2; ++draw) {
             const Inputs x = whole_numbers(1, c.H, c.T, c.d, dtype, draw);
             errors.add(ours(x, {c.pattern}, device), reference(x, {c.pattern}),
                        reference(in(x, DType::f64), {c.pattern}));
@@ -213,7 +215,7 @@ BOOST_AUTO_TEST_CASE(many_heads_keep_their_own_patterns) {
 
 BOOST_AUTO_TEST_CASE(reads_any_strides_with_a_contiguous_last_axis) {
   for (const DType dtype : {DType::f64, DType::bf16}) {
-    const Tensor base = test::randn({2, 70, 3, 25}, 1, dtype);  // (B, T, H, 3d + 1)
+    const Tensor base = test::randn({2, 40, 2, 25}, 1, dtype);  // (B, T, H, 3d + 1)
     const auto parts = [](const Tensor& from) {
       const auto part = [&](int64_t n) { return transpose(slice(from, 3, 8 * n, 8 * n + 8), 1, 2); };
       return Inputs{part(0), part(1), part(2)};

@@ -13,6 +13,7 @@
 #include "test/support/devices.h"
 
 using ratel::AttentionCache;
+using ratel::BlockScore;
 using ratel::cache_slots;
 using ratel::CachePositions;
 using ratel::CacheSlots;
@@ -28,6 +29,8 @@ namespace {
 
 const Pattern kPatterns[] = {{1, 0, 0},  {1, 3, 2},  {16, 0, 0}, {4, 5, 3},   {3, 0, 7},  {2, 1, 0},
                              {5, 20, 4}, {-1, 0, 0}, {-1, 6, 2}, {64, 70, 0}, {7, 6, 13}, {1000, 9, 1}};
+
+constexpr BlockScore kScores[] = {BlockScore::last, BlockScore::mean, BlockScore::minmax};
 
 /// How many new tokens each of B sequences is fed in one call.
 using Piece = std::vector<int64_t>;
@@ -150,6 +153,78 @@ BOOST_AUTO_TEST_CASE(sequences_of_a_batch_may_differ_in_length) {
   }
 }
 
+HeadPatterns top(int64_t block, int64_t blocks, BlockScore score) {
+  return {{.dilation = block, .top_blocks = blocks, .score = score}};
+}
+
+// One token at a time, all at once, and pieces that end one short of a block, at its end, one past it, and past a tile
+// of 64 queries. In f64, where scores of blocks differ by far more than they round. Top-k blocks are the CPU's.
+BOOST_AUTO_TEST_CASE(top_blocks_equal_recurrent_attention_in_any_pieces) {
+  const std::vector<std::vector<int64_t>> all_sizes{{1}, {1000}, {7, 1, 9, 8}, {3, 66, 1, 1, 30}};
+  for (const Recurrence r : {Recurrence::gated, Recurrence::none})
+    for (const BlockScore score : kScores)
+      for (const HeadPatterns& p :
+           {top(8, 3, score), top(8, 2, score), top(5, 6, score), top(1, 9, score), top(300, 2, score)}) {
+        const Tensor x = projection_of(2, 110, 12, r);
+        const Tensor expected = recurrent_attention(x, 2, p, r);
+        for (const auto& sizes : all_sizes)
+          test::check_close(fed_in(pieces_of(2, 110, sizes), x, 2, p, r), expected, 1e-12,
+                            ratel::concat_text(p[0], " in pieces of ", sizes[0], ", ..."));
+      }
+}
+
+BOOST_AUTO_TEST_CASE(sequences_of_top_blocks_may_differ_in_length) {
+  const HeadPatterns hybrid{
+      top(4, 3, BlockScore::mean)[0], {-1, 9, 0}, top(6, 3, BlockScore::minmax)[0], top(4, 4, BlockScore::last)[0]};
+  const std::vector<Piece> pieces{{5, 0, 40}, {1, 1, 1}, {0, 17, 3}, {1, 0, 1}, {33, 1, 0}, {1, 1, 1}};
+  const int64_t lengths[] = {41, 20, 46};
+  const Tensor x = projection_of(3, 50, 16, Recurrence::gated, 3);
+  const Tensor out = fed_in(pieces, x, 4, hybrid, Recurrence::gated), expected = recurrent_attention(x, 4, hybrid);
+  for (int64_t b = 0; b < 3; ++b) {
+    const auto of = [&](const Tensor& y) { return slice(slice(y, 0, b, b + 1), 1, 0, lengths[b]); };
+    test::check_close(of(out), of(expected), 1e-12, ratel::concat_text("sequence ", b));
+  }
+}
+
+// A sequence that begins anew finds the summaries of the one before.
+BOOST_AUTO_TEST_CASE(summaries_begin_anew_with_their_block) {
+  const ratel::NoGrad no_grad;
+  for (const BlockScore score : kScores) {
+    const HeadPatterns p = top(4, 3, score);
+    AttentionCache cache(1, 40, 8, 2, p, Recurrence::none, DType::f64);
+    for (const uint64_t seed : {1, 2}) {
+      const Tensor x = projection_of(1, 30, 8, Recurrence::none, seed);
+      test::check_close(cached_attention(x, cache, {positions({0}, ratel::kCpu), positions({30}, ratel::kCpu)}),
+                        recurrent_attention(x, 2, p, Recurrence::none), 1e-12, "in a used cache");
+    }
+  }
+}
+
+// All blocks are seen: which rounds nothing but what dense attention rounds. And a choice of them by pieces of one
+// token and of many: the cache chooses by the keys that it holds, so that both choose alike, near ties but for.
+BOOST_AUTO_TEST_CASE(top_blocks_in_low_precision) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const int64_t piece : {1, 37})
+      for (const BlockScore score : kScores) {
+        test::RoundingErrors errors;
+        for (const uint64_t draw : {1, 2, 3}) {
+          const Tensor x = to(projection_of(1, 80, 32, Recurrence::gated, draw), dtype);
+          const ratel::NoGrad no_grad;
+          errors.add(fed_in(pieces_of(1, 80, {piece}), x, 2, top(8, 10, score), Recurrence::gated),
+                     recurrent_attention_reference(x, 2, {{}}),
+                     recurrent_attention_reference(to(x, DType::f64), 2, {{}}));
+        }
+        errors.check(ratel::concat_text("all blocks, ", dtype, " in pieces of ", piece));
+      }
+  const Tensor x = to(projection_of(1, 80, 32, Recurrence::gated), DType::bf16);
+  for (const BlockScore score : kScores) {
+    const auto in_pieces = [&](int64_t piece) {
+      return to(fed_in(pieces_of(1, 80, {piece}), x, 2, top(8, 4, score), Recurrence::gated), DType::f64);
+    };
+    test::check_close(in_pieces(1), in_pieces(80), 0.01, "one by one and at once");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
   const HeadPatterns patterns{{1, 0, 0}, {4, 5, 3}};
   for (const DType dtype : {DType::f32, DType::bf16})
@@ -215,6 +290,9 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
           return fed_in(pieces_of(2, 150, {piece}), x, 4, {{16, 8, 2}}, Recurrence::gated);
         },
         "pieces");
+  for (const BlockScore score : kScores)
+    test::check_thread_independent(
+        [&] { return fed_in(pieces_of(2, 150, {75}), x, 4, top(16, 4, score), Recurrence::gated); }, "blocks");
 }
 
 BOOST_AUTO_TEST_CASE(a_cache_has_the_bytes_of_its_slots) {
