@@ -1,9 +1,8 @@
 // `ratel search`: what it prints, what it writes, and what it refuses.
-#include <signal.h>
-
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <thread>
 
