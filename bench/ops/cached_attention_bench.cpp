@@ -1,5 +1,6 @@
 // Decoding: one token a sequence over a cache of T tokens. Bytes: the visible keys and values once, the projection, the
-// result, the state read and written; FLOPs of scores and sums. Prefill: n tokens a sequence over a cache of T.
+// result, the state read and written; FLOPs of scores and sums; not what top-k blocks read to choose. Prefill: n tokens
+// a sequence over a cache of T.
 
 #include "ops/cached_attention.h"
 
@@ -41,6 +42,9 @@ void declare() {
       add_step(1, 32768, 1, 2048, 16, {.dilation = dilation});
       add_step(1, 4096, 512, 2048, 16, {.dilation = dilation});
     }
+    for (const BlockScore score : {BlockScore::last, BlockScore::mean, BlockScore::minmax})
+      for (const int64_t n : {1, 512})
+        add_step(1, 32768, n, 2048, 16, {.dilation = 64, .top_blocks = 16, .score = score});
     return;
   }
   for (const int64_t dilation : {1, 16, 64}) {

@@ -172,6 +172,7 @@ BOOST_AUTO_TEST_CASE(top_blocks_equal_recurrent_attention_in_any_pieces) {
           for (const auto& sizes : all_sizes) {
             if (test::is_imitated(device) && sizes[0] != (r == Recurrence::gated ? 3 : 7))
               continue;  // both hit all paths
+            if (test::is_imitated(device) && p[0].top_blocks == 2 && score != BlockScore::mean) continue;  // no choice
             test::check_close(fed_in(pieces_of(2, 110, sizes), x, 2, p, r, device), expected, 1e-12,
                               ratel::concat_text(p[0], " in pieces of ", sizes[0], ", ... on ", device));
           }
