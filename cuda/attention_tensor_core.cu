@@ -171,8 +171,9 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
 }
 
 template <int d>
-__global__ __launch_bounds__(kTileThreads) void query_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
-                                                             HeadGroup group, int64_t tiles) {
+__global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwardArgs args,
+                                                                AttentionStatistics statistics, HeadGroup group,
+                                                                int64_t tiles) {
   constexpr int N = kBackwardRows<d>;
   SharedArena arena;
   const RowTile<d> queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N),

@@ -98,7 +98,8 @@ class Reader {
   bool read_prompts(const Prompts& prompts) {
     const auto longest = std::ranges::max_element(prompts, {}, &std::vector<int64_t>::size);
     const auto capacity = static_cast<int64_t>(longest->size()) + options_.max_new_tokens - 1;  // the last is not read
-    cache_.emplace(model_, pattern_, static_cast<int64_t>(prompts.size()), capacity);
+    const auto batch = static_cast<int64_t>(prompts.size());
+    cache_ = allocated(batch, capacity, [&] { return KvCache(model_, pattern_, batch, capacity); });
     const Tensor first = prefill(model_, *cache_, prompts, options_.prefill_chunk, options_.stop);  // (prompts, V)
     if (!first.defined()) return false;
     const auto of_prompts = to_vector<double>(first);
@@ -110,8 +111,24 @@ class Reader {
         const auto row = std::span(of_prompts).subspan(prompt * V_, V_);
         logits_.insert(logits_.end(), row.begin(), row.end());
       }
-    if (options_.samples > 1) cache_ = cache_->fork(origins);
+    if (options_.samples > 1)
+      cache_ = allocated(batch * options_.samples, capacity, [&] { return cache_->fork(origins); });
     return true;
+  }
+
+  /// The cache that `make` returns. Where there is no memory for it, the error says what it is for.
+  template <class Make>
+  KvCache allocated(int64_t texts, int64_t capacity, Make&& make) const {
+    try {
+      return make();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::memory) throw;
+      const auto element_bytes = static_cast<int64_t>(size_of(model_.embedding.weight.dtype()));
+      throw Error(concat_text("generate: no memory for a cache of ", texts, " x ", capacity, " tokens, ",
+                              texts * kv_cache_bytes(model_.config, pattern_, capacity, element_bytes),
+                              " bytes\nhint: a sparser pattern, a lower max_new_tokens or fewer texts need less"),
+                  ErrorKind::memory);
+    }
   }
 
   bool read_last_tokens(const std::vector<Sequence>& sequences) {

@@ -95,7 +95,8 @@ class BlockTile {
   }
 
   /// Rows of `count` keys or values from token `first` on, in the type they are computed in.
-  Rows<const A> read(const Rows<const T>& from, int64_t first, int64_t count, const Scratch<A>& converted) const {
+  [[nodiscard]] Rows<const A> read(const Rows<const T>& from, int64_t first, int64_t count,
+                                   const Scratch<A>& converted) const {
     if constexpr (kDirect) {
       return {from[first], from.step};
     } else {

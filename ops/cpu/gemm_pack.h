@@ -13,6 +13,12 @@ namespace ratel::cpu {
 // already is copied row by row, the other kind is transposed in registers, in blocks of L x L. What is left over is
 // covered by a last group that overlaps the one before.
 
+/// Lanes of the blocks that are packed, and of the smaller ones for what is narrower.
+template <class T>
+inline constexpr int kWideLanes = std::min(kVectorBytes, 32) / static_cast<int>(sizeof(T));
+template <class T>
+inline constexpr int kNarrowLanes = std::max(kWideLanes<T> / 2, 2);
+
 /// L neighbours, converted.
 template <class T, int L, class E>
 typename VectorOf<T, L>::Type load_lanes(const E* from) {
@@ -81,7 +87,7 @@ void transpose_groups(const E* x, int64_t ldx, int64_t rows, int64_t columns, T*
 /// out[r, c] = x[r, c] with rows of x ldx and rows of out ldo apart.
 template <class T, class E>
 void pack_rows(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo) {
-  constexpr int kWide = 32 / static_cast<int>(sizeof(T)), kNarrow = kWide / 2;
+  constexpr int kWide = kWideLanes<T>, kNarrow = kNarrowLanes<T>;
   if (columns >= kWide) return copy_groups<T, kWide>(x, ldx, rows, columns, out, ldo);
   if (columns >= kNarrow) return copy_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo);
   for (int64_t r = 0; r < rows; ++r)
@@ -91,7 +97,7 @@ void pack_rows(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, i
 /// out[c, r] = x[r, c]; lines `ahead` of those that are read are fetched.
 template <class T, class E>
 void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* out, int64_t ldo, int64_t ahead = 0) {
-  constexpr int kWide = 32 / static_cast<int>(sizeof(T)), kNarrow = kWide / 2;
+  constexpr int kWide = kWideLanes<T>, kNarrow = kNarrowLanes<T>;
   const int64_t smaller = std::min(rows, columns);
   if (smaller >= kWide) return transpose_groups<T, kWide>(x, ldx, rows, columns, out, ldo, ahead);
   if (smaller >= kNarrow) return transpose_groups<T, kNarrow>(x, ldx, rows, columns, out, ldo, ahead);
@@ -113,14 +119,14 @@ void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int6
 /// Full panels of b from rows that lie along its columns: a row of b is read once, into all panels.
 template <class T, class E>
 void pack_full_panels(const E* b, int64_t ldb, int64_t columns, int64_t K, T* out) {
-  constexpr int64_t kFull = kPanelColumns<T>, L = 32 / static_cast<int64_t>(sizeof(T));
+  constexpr int kFull = kPanelColumns<T>, L = kWideLanes<T>;
   using Memory = typename VectorOf<T, L>::Unaligned;
   constexpr int64_t kAhead = 8;
   for (int64_t k = 0; k < K; ++k, b += ldb)
     for (int64_t j = 0; j < columns; j += kFull) {
       __builtin_prefetch(b + kAhead * ldb + j, 0, 2);
 #pragma GCC unroll 4
-      for (int64_t lane = 0; lane < kFull; lane += L)
+      for (int lane = 0; lane < kFull; lane += L)
         *reinterpret_cast<Memory*>(out + j * K + k * kFull + lane) = load_lanes<T, L>(b + j + lane);
     }
 }

@@ -384,6 +384,17 @@ BOOST_AUTO_TEST_CASE(nothing_to_do_and_misuse) {
       "expected patterns for 1 or 2 layers, found 3");
 }
 
+BOOST_AUTO_TEST_CASE(a_cache_that_does_not_fit_is_named) {
+  try {
+    // 256 bytes a token: more than there are addresses.
+    generate(random_model(), std::vector<Ids>(1000, kPrompt), {}, options(int64_t{1} << 30));
+    BOOST_ERROR("no error");
+  } catch (const ratel::Error& error) {
+    BOOST_TEST((error.kind() == ratel::ErrorKind::memory));
+    BOOST_TEST(std::string(error.what()).starts_with("generate: no memory for a cache of 1000 x 1073741828 tokens, "));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(nothing_is_recorded) {
   BOOST_TEST(ratel::grad_enabled());
   ids_of(options(2));

@@ -48,8 +48,9 @@ BOOST_AUTO_TEST_CASE(a_text_without_one_comes_through_whole) {
 
 BOOST_AUTO_TEST_CASE(the_cut_does_not_depend_on_the_pieces) {
   // Strings that overlap themselves and each other, over two letters.
-  const std::vector<std::vector<std::string>> sets{{"aab"},       {"abab", "ba"}, {"aa", "aaa"}, {"abba", "bb"},
-                                                   {"b", "aaab"}, {"aabaab"},     {"abc"},       {"baa", "abaa"}};
+  const std::vector<std::vector<std::string>> sets{{"aab"},        {"abab", "ba"}, {"aa", "aaa"},
+                                                   {"abba", "bb"}, {"b", "aaab"},  {"aaab", "b"},
+                                                   {"aabaab"},     {"abc"},        {"baa", "abaa"}};
   ratel::Rng rng(1);
   for (const auto& strings : sets)
     for (int round = 0; round < 300; ++round) {
