@@ -134,13 +134,14 @@ struct CachedKeys {
   };
 };
 
-/// On the host: calls f(group, keys) for every group of heads.
+/// On the host: calls f(group, keys) for every group of heads of dilated patterns.
 template <class F>
-void for_each_cached_group(AttentionShape shape, const CachedAttentionArgs& cache, F&& f) {
-  shape.T = cache.capacity;  // which patterns are cut to
-  for_each_head_group(shape, [&](const HeadGroup& group) {
-    f(group, CachedKeys{cache.keys, cache.values, cache.lengths, cache.counts, cache.slots_before[cache.H], shape.d,
-                        cached_heads(cache, group.first)});
+void for_each_cached_group(const AttentionShape& shape, const CachedAttentionArgs& cache, F&& f) {
+  for_each_cached_group(cache, HeadKinds::dilated, [&](const CachedHeads& heads) {
+    HeadGroup group{heads.first, heads.count, {}};
+    for (int h = 0; h < group.count; ++h) group.patterns[h] = within(shape.patterns[group.first + h], cache.capacity);
+    f(group,
+      CachedKeys{cache.keys, cache.values, cache.lengths, cache.counts, cache.slots_before[cache.H], shape.d, heads});
   });
 }
 

@@ -2,10 +2,7 @@
 //
 //   summaries   a block of threads takes a block of keys, a thread a channel: the sum (mean), or least and greatest
 //               (minmax). Reads the keys once. Of the last token there is nothing to do.
-//   attention   a warp takes a query, and the next one when it is done. Its lanes score an earlier block each and
-//   choose
-//               (block_selection.h); then 32 visible keys at a time, a lane computes the score of one, and each lane
-//               adds up its channels of the output, which stay in registers, by the online softmax.
+//   attention   a warp takes a query (block_query.h), and the next one when it is done.
 //
 // Heads of dilated patterns beside them go to the kernels of dilated_attention, neighbours in one launch.
 //
@@ -15,7 +12,7 @@
 
 #include "ops/block_attention.h"
 
-#include "cuda/block_selection.h"
+#include "cuda/block_query.h"
 #include "cuda/scratch.h"
 
 namespace ratel::cuda {
@@ -66,90 +63,33 @@ __global__ __launch_bounds__(kThreads) void summaries_kernel(BlockAttentionArgs 
   }
 }
 
-/// The softmax of one query, the same numbers in all lanes, and this lane's channels of its output: kChannels in all,
-/// kVector neighbours each 32 kVector.
-template <class A, int kVector, int kChannels>
-struct QueryOutput {
-  A largest = -std::numeric_limits<A>::infinity(), total = 0;
-  A sums[kChannels] = {};
-
-  /// f(sums of neighbours, their first channel).
-  template <class F>
-  __device__ void for_each(int d, F&& f) {
-#pragma unroll
-    for (int piece = 0; piece < kChannels / kVector; ++piece) {
-      const int c = (piece * kWarp + lane_index()) * kVector;
-      if (c < d) f(sums + piece * kVector, c);
-    }
-  }
-  /// Takes up to 32 keys in: this lane's score is of `key`, or -inf; `count` lanes have one.
-  template <class T>
-  __device__ void add(A score, int key, int count, HeadRows<const T> v, int d) {
-    const A most = warp_max(score), next = most > largest ? most : largest;
-    const A p = std::exp(score - next), correction = std::exp(largest - next);
-    largest = next;
-    total = total * correction + warp_sum(p);
-#pragma unroll
-    for (int c = 0; c < kChannels; ++c) sums[c] *= correction;
-    for (int j = 0; j < count; ++j) {
-      const A weight = shuffle(p, j);
-      const T* const row = v[shuffle(key, j)];
-      for_each(d, [&](A* sum, int c) {
-        const auto x = load_vec<kVector>(row + c);
-#pragma unroll
-        for (int n = 0; n < kVector; ++n) sum[n] += weight * convert_element<A>(x.at[n]);
-      });
-    }
-  }
-};
-
-constexpr int kNarrow = 4, kWide = 32;  // channels a lane: up to 128 in all, or 1024
-
 template <class T, int N, int kChannels>
-__global__ __launch_bounds__(kThreads, kChannels == kNarrow ? 4 : 2) void attention_kernel(
+__global__ __launch_bounds__(kThreads, kBlocksOfQueries<kChannels>) void attention_kernel(
     BlockAttentionArgs args, BlockHeads heads, const accumulate_t<T>* summaries, OrderedScore<accumulate_t<T>>* lists,
     int64_t list_size) {
   using A = accumulate_t<T>;
-  constexpr int kVector = N < kChannels ? N : kChannels;
+  constexpr int kVector = kBlockVector<N, kChannels>;
   SharedArena arena;
   const int d = static_cast<int>(args.d), lane = lane_index();
   const Shared<A> q = arena.take<A>(kWarps * d) + warp_index() * d;
   const int64_t warp = static_cast<int64_t>(block_index().x) * kWarps + warp_index();
   auto* const list = lists + warp * list_size;
-  const A scale = 1 / std::sqrt(static_cast<A>(d));
 
   for (int64_t row = warp; row < args.B * heads.count * args.T; row += static_cast<int64_t>(grid_size().x) * kWarps) {
     const int64_t b = row / args.T / heads.count;
     const int n = static_cast<int>(row / args.T % heads.count), i = static_cast<int>(args.T - 1 - row % args.T);
     const Pattern pattern = heads.patterns[n];
     const int64_t h = heads.head[n];
-    const int D = static_cast<int>(pattern.dilation), own = i / D, most = static_cast<int>(pattern.top_blocks);
+    const int D = static_cast<int>(pattern.dilation), most = static_cast<int>(pattern.top_blocks);
     const auto k = head_rows<T>(args.k, b, h), v = head_rows<T>(args.v, b, h);
     sync_warp();
     for (int c = lane; c < d; c += kWarp) q[c] = convert_element<A>(head_rows<T>(args.q, b, h)[i][c]);
     sync_warp();
 
-    int keys = i + 1;
-    const bool sees_all = own - 1 <= most - 2;
-    if (!sees_all) {
-      const int64_t width = pattern.score == BlockScore::minmax ? 2 * args.d : args.d;
-      const BlockSummaries<T> known{pattern.score, D, k,
-                                    summaries + heads.summaries_before[n] + b * (args.T / D) * width};
-      for (int block = 1 + lane; block < own && most > 2; block += kWarp)
-        list[block] = ordered(known.template score_of<N>(q, block, d));
-      const int chosen = choose_blocks(list, own, most - 2);
-      keys = chosen * D + i + 1 - own * D;
-      if (lane == 0) list[chosen] = static_cast<OrderedScore<A>>(own);
-      sync_warp();
-    }
-
-    QueryOutput<A, kVector, kChannels> out;
-    for (int begin = 0; begin < keys; begin += kWarp) {
-      const int count = smaller(kWarp, keys - begin), place = begin + smaller(lane, count - 1);
-      const int key = sees_all ? place : static_cast<int>(list[place / D]) * D + place % D;
-      const A score = lane < count ? scale * dot<N>(q, k[key], d) : -std::numeric_limits<A>::infinity();
-      out.add(score, key, count, v, d);
-    }
+    const int64_t width = pattern.score == BlockScore::minmax ? 2 * args.d : args.d;
+    const BlockSummaries<T> known{pattern.score, D, k,
+                                  summaries + heads.summaries_before[n] + b * (args.T / D) * width};
+    auto out = attend_blocks<N, kChannels>(q, i, most, known, v, list, d);
     T* const to = static_cast<T*>(args.out) + ((b * args.H + h) * args.T + i) * args.d;
     out.for_each(d, [&](const A* sums, int c) {
       Vec<T, kVector> values;
@@ -191,10 +131,8 @@ void attend(const BlockAttentionArgs& args, BlockHeads heads, Stream stream) {
     launch({"block_summaries", blocks_for(args.B * heads.count * most_blocks, 1), kThreads, 0, stream},
            summaries_kernel<T>, args, heads, most_blocks, summaries.get());
 
-  // Warps enough to fill a GPU, as long as their lists stay small.
   const int64_t list_size = most_blocks + 2, rows = args.B * heads.count * args.T;
-  const int64_t most_warps = std::clamp<int64_t>((int64_t{1} << 24) / list_size, 512, 8192);
-  const int64_t blocks = blocks_for(rows, kWarps, most_warps / kWarps);
+  const int64_t blocks = (warps_of_queries(rows, list_size) + kWarps - 1) / kWarps;
   const Scratch<OrderedScore<A>> lists(blocks * kWarps * list_size, stream);
   const Launch how{"block_attention", blocks, kThreads, shared_size<A>(kWarps * args.d), stream};
   const auto start = [&](auto kernel) { launch(how, kernel, args, heads, summaries.get(), lists.get(), list_size); };

@@ -1,5 +1,6 @@
 // recurrent_attention over a cache on a GPU: decoding takes a token a sequence at a time (cached_decode.cu), a piece of
-// a prompt goes through in tiles of queries (cached_prefill.cu).
+// a prompt goes through in tiles of queries (cached_prefill.cu). Heads of top-k blocks take all new tokens up before
+// they attend (cached_blocks.cu).
 
 #include "cuda/cached_attention_parts.h"
 
@@ -7,10 +8,14 @@ namespace ratel::cuda {
 
 void cached_attention(const CachedAttentionArgs& args, Stream stream) {
   constexpr int64_t kFewTokens = 4;  // that cost less one after the other than the pieces' eight kernels
-  for (int64_t h = 0; h < args.H; ++h)
-    check(args.patterns[h].top_blocks == 0, "cached_attention: top-k blocks over a cache are computed on the CPU only");
-  if (args.n > kFewTokens) return cached_prefill(args, stream);
-  for (int64_t t = 0; t < args.n; ++t) cached_decode(args, t, stream);
+  if (args.n <= kFewTokens) {
+    for (int64_t t = 0; t < args.n; ++t) cached_decode(args, t, stream);
+    cached_blocks_append(args, stream);
+  } else {
+    cached_prefill(args, stream);
+    cached_blocks_summarise(args, stream);
+  }
+  cached_blocks_attend(args, stream);
 }
 
 }  // namespace ratel::cuda

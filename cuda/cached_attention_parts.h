@@ -12,9 +12,16 @@
 
 namespace ratel::cuda {
 
-/// One new token a sequence, the one at row t, after those before it; and several.
+/// Heads of dilated patterns, one new token a sequence, the one at row t, after those before it.
 void cached_decode(const CachedAttentionArgs& args, int64_t t, Stream stream);
+/// All new tokens of the sequences. Heads of top-k blocks only take them up: their keys and values, and the states.
 void cached_prefill(const CachedAttentionArgs& args, Stream stream);
+
+/// Heads of top-k blocks, which attend once the cache has taken all new tokens up: few of them one after the other, or
+/// the summaries of those whose keys it has.
+void cached_blocks_append(const CachedAttentionArgs& args, Stream stream);
+void cached_blocks_summarise(const CachedAttentionArgs& args, Stream stream);
+void cached_blocks_attend(const CachedAttentionArgs& args, Stream stream);
 
 /// The slots of so many heads travel with a launch.
 inline constexpr int kCachedHeadsPerLaunch = 32;
@@ -28,20 +35,28 @@ struct CachedHeads {
   } heads[kCachedHeadsPerLaunch];
 };
 
-/// On the host: the heads from `first` on that fit a launch.
-inline CachedHeads cached_heads(const CachedAttentionArgs& args, int64_t first) {
+/// On the host: heads [first, first + count).
+inline CachedHeads cached_heads(const CachedAttentionArgs& args, int64_t first, int count) {
   CachedHeads group;
   group.first = first;
-  group.count = static_cast<int>(std::min<int64_t>(kCachedHeadsPerLaunch, args.H - first));
-  for (int h = 0; h < group.count; ++h)
+  group.count = count;
+  for (int h = 0; h < count; ++h)
     group.heads[h] = {CacheSlots(args.patterns[first + h], args.capacity), args.slots_before[first + h]};
   return group;
 }
 
-/// On the host: calls f(heads) for every group of heads.
+enum class HeadKinds { all, dilated };
+
+/// On the host: calls f(heads) for every group of neighbouring heads of these kinds.
 template <class F>
-void for_each_cached_group(const CachedAttentionArgs& args, F&& f) {
-  for (int64_t first = 0; first < args.H; first += kCachedHeadsPerLaunch) f(cached_heads(args, first));
+void for_each_cached_group(const CachedAttentionArgs& args, HeadKinds kinds, F&& f) {
+  const auto belongs = [&](int64_t h) { return kinds == HeadKinds::all || args.patterns[h].top_blocks == 0; };
+  for (int64_t first = 0, end = 0; first < args.H; first = end) {
+    end = first + 1;
+    if (!belongs(first)) continue;
+    while (end < args.H && end - first < kCachedHeadsPerLaunch && belongs(end)) ++end;
+    f(cached_heads(args, first, static_cast<int>(end - first)));
+  }
 }
 
 /// Half turns a token for the channel pairs c of a head, base^(-2c/d) / pi, as products of two powers that the host
@@ -66,6 +81,12 @@ class RopeFrequencies {
   static constexpr int kFine = 32, kCoarse = 16;
   double fine_[kFine], coarse_[kCoarse];
 };
+
+/// A pair of channels turned by cosine and sine.
+template <class A>
+__device__ inline Vec<A, 2> turned(A left, A right, const Vec<A, 2>& turn) {
+  return {{std::fma(left, turn.at[0], -(right * turn.at[1])), std::fma(right, turn.at[0], left * turn.at[1])}};
+}
 
 /// Elements of a token's projection.
 inline int64_t projection_width(const CachedAttentionArgs& args) {

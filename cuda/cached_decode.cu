@@ -151,8 +151,9 @@ struct Token {
     for (int c = thread_index().x; c < half; c += kThreads) {
       const auto turn = how.frequencies.turn<A>(position, c);
       const auto put_turned = [&](Shared<A> to, A left, A right) {
-        to[c] = std::fma(left, turn.at[0], -(right * turn.at[1]));
-        to[c + half] = std::fma(right, turn.at[0], left * turn.at[1]);
+        const auto pair = turned(left, right, turn);
+        to[c] = pair.at[0];
+        to[c + half] = pair.at[1];
       };
       put_turned(q, scale * at(Part::query, c), scale * at(Part::query, c + half));
       if constexpr (kBegin == Begin::all) {
@@ -366,7 +367,7 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
   const int64_t d = args.C / args.H;
   int lanes = 1;
   while (lanes < kWarp && lanes * N < d) lanes *= 2;
-  for_each_cached_group(args, [&](const CachedHeads& heads) {
+  for_each_cached_group(args, HeadKinds::dilated, [&](const CachedHeads& heads) {
     const int64_t splits = splits_for(args, heads), blocks = args.B * heads.count;
     const Scratch<A> statistics(splits == 1 ? 0 : blocks * splits * 2, stream),
         sums(splits == 1 ? 0 : blocks * splits * d, stream);

@@ -8,6 +8,8 @@
 //   4. new keys and values go into their slots, a warp a row, and the states into the cache; of the keys that would
 //      share a slot of the ring only the last is written, so that the order of the writes does not matter
 //
+// Heads of top-k blocks are left out of 3: they attend over the cache that 4 leaves (cached_blocks.cu).
+//
 // Work: O(n (T/D + W + S)) pairs. Bytes a new token and channel in bf16: 10 read and 4 written by 2, 12 by 3, 8 by 4,
 // and the cache once for every tile of 64 queries, from the L2 cache but for the first. Working memory: 4 n C numbers
 // of the op's dtype. Bound as recurrent_attention is: by bytes for sparse patterns, by products for dense ones.
@@ -68,7 +70,7 @@ void write_cache(const CachedAttentionArgs& args, const AttentionOperand& keys, 
   visit_float(args.dtype, "cached_attention", [&]<class T>() {
     const int64_t d = args.C / args.H;
     const bool vectors = is_vectorisable<T>(d, keys.data, values.data, args.keys, args.values);
-    for_each_cached_group(args, [&](const CachedHeads& heads) {
+    for_each_cached_group(args, HeadKinds::all, [&](const CachedHeads& heads) {
       const Launch how{"cached_attention_write", (args.B * heads.count * args.n + kWarps - 1) / kWarps, kThreads, 0,
                        stream};
       if (vectors)
@@ -91,16 +93,18 @@ struct Same {
 void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
   const int64_t B = args.B, n = args.n, C = args.C, H = args.H, d = C / H, width = projection_width(args);
   const bool gated = args.recurrence == Recurrence::gated;
+  const bool dilated =
+      std::any_of(args.patterns, args.patterns + H, [](const Pattern& pattern) { return pattern.top_blocks == 0; });
   const auto element = static_cast<int64_t>(size_of(args.dtype)),
              wide = static_cast<int64_t>(size_of(accumulate_dtype(args.dtype)));
+  const int64_t queried = dilated ? B * n * C * element : 0;
   const auto part = [&](Part p) {
     const auto* const data = static_cast<const unsigned char*>(args.projection);
     return AttentionOperand{data + static_cast<int64_t>(p) * C * element, n * width, d, width};
   };
-  const Scratch<unsigned char> turns(B * n * d * wide, stream), queries(B * n * C * element, stream),
-      keys(B * n * C * element, stream), values(gated ? B * n * C * element : 0, stream),
-      attention(B * n * C * element, stream), lse(B * H * n * wide, stream),
-      states(gated ? 2 * B * C * wide : 0, stream);
+  const Scratch<unsigned char> turns(B * n * d * wide, stream), queries(queried, stream),
+      keys(B * n * C * element, stream), values(gated ? B * n * C * element : 0, stream), attention(queried, stream),
+      lse(dilated ? B * H * n * wide : 0, stream), states(gated ? 2 * B * C * wide : 0, stream);
   const auto rows = [&](const Scratch<unsigned char>& data) { return rows_by_token(data.get(), H, n, d); };
   const auto rotate = [&](const AttentionOperand& x, const AttentionRows& y) {
     rotate_heads({B, n, H, d, args.dtype, turns.get(), x.data, x.batch, x.time, y.data, y.batch, y.time,
@@ -111,7 +115,7 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
     launch({"cached_attention_turns", blocks_for(B * n * d / 2, kThreads), kThreads, 0, stream}, fill_turns<A>, args,
            RopeFrequencies(args.rope_base, d), static_cast<int>(d / 2), reinterpret_cast<A*>(turns.get()));
   });
-  rotate(part(Part::query), rows(queries));
+  if (dilated) rotate(part(Part::query), rows(queries));
   if (gated)
     recurrence_stage_forward({B, n, C, H, args.dtype, args.projection, turns.get(), keys.get(), values.get(), nullptr,
                               args.state, states.get(), args.counts, n * d},
@@ -119,15 +123,16 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
   else
     rotate(part(Part::key), rows(keys));
   const AttentionOperand k = operand_of(rows(keys)), v = gated ? operand_of(rows(values)) : part(Part::value);
-  cached_attention_forward({.shape = {B, H, n, d, args.dtype, args.patterns},
-                            .q = operand_of(rows(queries)),
-                            .k = k,
-                            .v = v,
-                            .out = rows(attention),
-                            .lse = lse.get(),
-                            .gate = part(Part::output_gate),
-                            .gated = rows_by_token(args.out, H, n, d)},
-                           args, stream);
+  if (dilated)
+    cached_attention_forward({.shape = {B, H, n, d, args.dtype, args.patterns},
+                              .q = operand_of(rows(queries)),
+                              .k = k,
+                              .v = v,
+                              .out = rows(attention),
+                              .lse = lse.get(),
+                              .gate = part(Part::output_gate),
+                              .gated = rows_by_token(args.out, H, n, d)},
+                             args, stream);
   write_cache(args, k, v, stream);
   if (!gated) return;
   visit_float(accumulate_dtype(args.dtype), "cached_attention", [&]<class A>() {

@@ -22,7 +22,8 @@ namespace {
 using Ids = std::vector<int64_t>;
 
 constexpr int64_t kWords = 37, kCapacity = 40;
-const ModelPattern kPattern{{{{4, 5, 2}, {-1, 6, 0}}, {{1, 0, 0}}}};
+const ModelPattern kPattern{
+    {{{4, 5, 2}, {-1, 6, 0}}, {{1, 0, 0}, {.dilation = 4, .top_blocks = 3, .score = ratel::BlockScore::minmax}}}};
 const std::vector<Ids> kPrompts{{5, 1, 30, 2, 9, 12, 3}, {8}, {17, 36, 0, 4, 4, 21, 6, 7, 7, 7, 1, 2}};
 
 struct Model {
