@@ -57,8 +57,12 @@ class Stretch {
   Shared<A> data_;
 };
 
+/// Blocks of a multiprocessor at least, which leave a thread 128 registers, or 255.
+template <int M, int N>
+inline constexpr int kBlocks = M == kFewFusedRows&& N > 1 ? 1 : 2;
+
 template <class T, int M, int N>
-__global__ __launch_bounds__(kWarps<M>* kWarp) void few_rows(FusedLinearArgs args) {
+__global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(FusedLinearArgs args) {
   using A = accumulate_t<T>;
   constexpr int R = kRows<M, N>, kThreads = kWarps<M> * kWarp;
   SharedArena arena;

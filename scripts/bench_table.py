@@ -1,7 +1,8 @@
-"""Writes the README's table of benchmarks from bench/results/cpu.json, between <!-- bench:begin --> and <!-- bench:end -->.
+"""Writes the README's tables of benchmarks, each between <!-- NAME:begin --> and <!-- NAME:end -->: "bench" from
+bench/results/cpu.json, "sparse" from bench/results/sparse_inference.json.
 
-    bench_table.py           rewrites the table
-    bench_table.py --check   exits with 1 where the README's table is not the one of the JSON
+    bench_table.py           rewrites the tables
+    bench_table.py --check   exits with 1 where one of the README's is not that of its JSON
 """
 import argparse
 import json
@@ -9,7 +10,6 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def number(value, unit=""):
@@ -60,25 +60,44 @@ def table_of(results):
     return "\n".join(lines)
 
 
+def sparse_table_of(results):
+    lines = [f"{results['machine']}, {results['runs'][0]['threads']} threads, commit {results['commit']}, "
+             f"{results['date'][:10]}, random weights in f32, batch 1. Made by `{results['command']}`; all figures are in "
+             "`bench/results/sparse_inference.json`.", ""]
+    rows = [[f"{run['bench']}, {run['model']}", f"{row['length']:,}", row["name"].split()[0],
+             f"{row['tokens_per_second']:,.0f}", number(row["times_dense"], "x"), f"{row['kv_bytes'] / 1e6:.2f} MB",
+             f"{1 / row['kv_share']:.1f}x", f"{row['peak_bytes'] / 1e6:.1f} MB"]
+            for run in results["runs"] for row in run["rows"]]
+    return "\n".join(lines + markdown(["what", "tokens", "D", "tokens/s", "faster", "KV cache", "smaller",
+                                       "peak memory of tensors"], rows))
+
+
+TABLES = {"bench": ("bench/results/cpu.json", table_of),
+          "sparse": ("bench/results/sparse_inference.json", sparse_table_of)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench/results/cpu.json")
-    parser.add_argument("--readme", type=pathlib.Path, default=ROOT / "README.md")
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT)
     args = parser.parse_args()
+    readme_path = args.root / "README.md"
     try:
-        results, readme = json.loads(args.results.read_text()), args.readme.read_text()
+        readme = readme_path.read_text()
+        for name, (path, make) in TABLES.items():
+            begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+            before, found_begin, rest = readme.partition(begin)
+            _, found_end, after = rest.partition(end)
+            if not found_begin or not found_end:
+                sys.exit(f"bench_table: {readme_path}: expected {begin} and {end}")
+            updated = f"{before}{begin}\n{make(json.loads((args.root / path).read_text()))}\n{end}{after}"
+            if args.check and updated != readme:
+                sys.exit(f"bench_table: the table in {readme_path} is not the one of {path}: run scripts/bench_table.py")
+            readme = updated
     except (OSError, ValueError) as error:
         sys.exit(f"bench_table: {error}")
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"bench_table: {args.readme}: expected {BEGIN} and {END}")
-    updated = f"{before}{BEGIN}\n{table_of(results)}\n{END}{after}"
-    if args.check and updated != readme:
-        sys.exit(f"bench_table: the table in {args.readme} is not the one of {args.results}: run scripts/bench_table.py")
     if not args.check:
-        args.readme.write_text(updated)
+        readme_path.write_text(readme)
 
 
 if __name__ == "__main__":

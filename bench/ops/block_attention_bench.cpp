@@ -15,7 +15,8 @@ using Op = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const HeadPat
 void add_attention(const std::string& name, Op op, const Shape& shape, const Pattern& pattern) {
   const int64_t heads = shape[0] * shape[1], T = shape[2], d = shape[3];
   const double width = pattern.score == BlockScore::minmax ? 2 : 1;
-  const double earlier_blocks = static_cast<double>(T) * static_cast<double>(T / pattern.dilation) / 2;
+  const int64_t blocks = T / pattern.dilation;
+  const double earlier_blocks = static_cast<double>(T * blocks) / 2;  // of all queries
   const Work work{.bytes = 4 * element_bytes() * static_cast<double>(shape.numel()),
                   .flops = attention_flops(pattern, heads, T, d, Pass::forward) +
                            2 * width * static_cast<double>(heads * d) * earlier_blocks};

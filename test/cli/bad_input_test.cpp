@@ -96,14 +96,14 @@ BOOST_AUTO_TEST_CASE(pattern_files_that_are_wrong) {
     write(file, text);
     check_fails(eval_of(t.run, {"--pattern", file}), 3, file + part);
   };
-  check_file("window = 3\ndilatoin = 4\n", ":2: unknown key \"dilatoin\"; the nearest is \"dilation\"");
+  check_file("window = 3\ndilatoin = 4\n", R"(:2: unknown key "dilatoin"; the nearest is "dilation")");
   check_file("[[layer]]\n[[layer]]\nwindow = -1\n", ":3: window: expected 0 or more, found -1");
   check_file("dilation = [1, 2, 3]\n", ":1: dilation: expected one value, or a list of one for each of 2 heads, found");
   check_file("[[layer]]\ndilation = 3\n", ": expected [[layer]] for each of 2 layers, found 1");
   check_file("[layer]\ndilation = 3\n", ":2: expected a table [[layer]] for each layer");
   check_file("dilation = \n", ":1: ");
   check_file("", ": expected a pattern, found none");
-  write(json, "{\"layer\": [{}, {\"dilation\": 0}]}");
+  write(json, R"({"layer": [{}, {"dilation": 0}]})");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--pattern", json}, 3,
               json + ": layer.1.dilation: expected");
   write(json, "[[{");

@@ -129,11 +129,14 @@ BOOST_AUTO_TEST_CASE(the_cache_changes_no_token) {
       {"by head", {{{{2}, {-1, 5}}, {{1}, {16, 0, 3}}}}}};
   for (const ratel::Device device : test::devices())
     for (const auto recurrence : {ratel::Recurrence::gated, ratel::Recurrence::none}) {
+      if (test::is_imitated(device) && recurrence == ratel::Recurrence::none) continue;  // models/kv_cache has it
+      const size_t length = test::is_imitated(device) ? 3 : 24;
       const RatPlus model = make_model(ratel::DType::f64, device, recurrence);
       for (const auto& [name, pattern] : patterns) BOOST_TEST_CONTEXT(name) {
           const std::vector<Ids> prompts{words(1, 1), words(17, 2), words(4, 3)};
           for (const SamplingOptions& sampling : {SamplingOptions{}, kDrawn}) {
-            GenerationOptions how = options(24, sampling);
+            if (test::is_imitated(device) && sampling.temperature == 0) continue;
+            GenerationOptions how = options(static_cast<int64_t>(length), sampling);
             how.logprobs = LogProbs::chosen;
             how.prefill_chunk = 5;
             const Generation cached = generate(model, prompts, pattern, how);
@@ -143,7 +146,7 @@ BOOST_AUTO_TEST_CASE(the_cache_changes_no_token) {
             BOOST_TEST(cached.dense_bytes > 0);
             for (size_t i = 0; i < prompts.size(); ++i) {
               BOOST_TEST(cached.sequences[i].tokens == whole.sequences[i].tokens, boost::test_tools::per_element());
-              for (size_t t = 0; t < 24; ++t)
+              for (size_t t = 0; t < length; ++t)
                 BOOST_TEST(std::abs(cached.sequences[i].logprobs[t] - whole.sequences[i].logprobs[t]) < 1e-9);
             }
           }

@@ -130,8 +130,10 @@ BOOST_AUTO_TEST_CASE(equals_recurrent_attention_in_any_pieces) {
       const Tensor expected = recurrent_attention(x, heads, {p}, r);
       for (const ratel::Device device : test::devices())
         for (const auto& sizes : all_sizes) {
-          if (test::is_imitated(device) && (sizes[0] == 64 || sizes[0] == 7))
-            continue;  // the others hit the same paths
+          // The others hit the same paths; without recurrence the attention is the same kernels.
+          if (test::is_imitated(device) &&
+              (sizes[0] == 64 || sizes[0] == 7 || (r == Recurrence::none && p != kPatterns[3] && p != kPatterns[8])))
+            continue;
           test::check_close(fed_in(pieces_of(B, T, sizes), x, heads, {p}, r, device), expected, 1e-12,
                             ratel::concat_text(p, " in pieces of ", sizes[0], ", ... on ", device));
         }
