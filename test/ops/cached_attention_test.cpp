@@ -15,7 +15,6 @@
 using ratel::AttentionCache;
 using ratel::BlockScore;
 using ratel::cache_slots;
-using ratel::CachePositions;
 using ratel::CacheSlots;
 using ratel::DType;
 using ratel::HeadPatterns;
