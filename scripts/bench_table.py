@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes the README's tables of benchmarks, each between <!-- NAME:begin --> and <!-- NAME:end -->: "bench" from
 bench/results/cpu.json, "sparse" from bench/results/sparse_inference.json.
 
