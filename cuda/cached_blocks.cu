@@ -1,6 +1,6 @@
 // Heads of top-k blocks over a cache on a GPU. Their key j has slot j, and beside the keys the cache has what is known
 // of each block of them (mean: the sum; minmax: least and greatest), which grows with it. What a query sees depends on
-// the rounded keys in the cache alone, and its own numbers on no other query: the same whatever pieces they came in.
+// the rounded keys in the cache alone, and its own numbers on no other query.
 //
 //   append      few new tokens: a block of threads has a head of a sequence, a thread a pair of channels, and walks the
 //               tokens in order: a step of the recurrence, rope, the rounded key and value into the cache, the summary

@@ -50,7 +50,7 @@ if wanted test; then
 fi
 
 if wanted sanitize; then
-  mapfile -t tests < <(find "$build" -type f -perm -u+x \( -path '*/ops_*_test' -o -path '*/cuda_*_test' \) | sort)
+  mapfile -t tests < <(find "$build" -type f -perm -u+x \( -path '*/ops_*_test' -o -path '*/cuda_*_test' -o -path '*/models_decoder_test' \) | sort)
   for tool in memcheck racecheck; do
     bad=() unfinished=0
     for test in "${tests[@]}"; do
@@ -77,7 +77,7 @@ fi
 
 results=$build/bench_results && mkdir -p "$results"
 benches=(ops_matmul ops_rms_norm ops_gated_recurrence ops_dilated_attention ops_recurrent_attention ops_cross_entropy
-  ops_fused_linear ops_cached_attention train_step)
+  ops_fused_linear ops_cached_attention ops_block_attention train_step)
 if wanted bench; then
   bad=()
   for bench in "${benches[@]}"; do
