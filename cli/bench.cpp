@@ -132,7 +132,7 @@ Run make_run(Bench what, const BenchSetting& setting, const OpenedModel* opened)
 double tokens_per_second(const BenchResult& result) { return static_cast<double>(result.tokens) / result.seconds; }
 double share_of(const Row& row) { return static_cast<double>(row.kv_bytes) / static_cast<double>(row.dense_kv_bytes); }
 
-/// How much faster a row is than the dense one of its batch and length, if that was measured before.
+/// How much faster a row is than the dense one of its batch and length, if there is one.
 double times_dense(const std::vector<Row>& rows, const Row& row) {
   for (const Row& other : rows)
     if (other.point.batch == row.point.batch && other.point.length == row.point.length &&
@@ -191,8 +191,9 @@ Bench bench_named(const std::vector<std::string>& words) {
   return *what;
 }
 
-void check_at_least_1(const char* name, const std::vector<int64_t>& values) {
-  for (const int64_t value : values) check(value >= 1, name, ": expected 1 or more, found ", value);
+void check_from_1_to(int64_t most, const char* name, const std::vector<int64_t>& values) {
+  for (const int64_t value : values)
+    check(value >= 1 && value <= most, name, ": expected 1 to ", most, ", found ", value);
 }
 
 }  // namespace
@@ -209,8 +210,13 @@ int run_bench(Arguments args) {
   const Bench what = bench_named(asked.what);
   if (what == Bench::train && !options.given("--batch")) asked.batches = {8};
   if (what == Bench::train && !options.given("--length")) asked.lengths = {256};
-  check_at_least_1("--batch", asked.batches);
-  check_at_least_1("--length", asked.lengths);
+  check_from_1_to(int64_t{1} << 28, "--batch", asked.batches);
+  check_from_1_to(int64_t{1} << 28, "--length", asked.lengths);
+  constexpr int64_t kMostTokens = int64_t{1} << 40;  // whose bytes can be counted, in any model
+  for (const int64_t batch : asked.batches)
+    for (const int64_t length : asked.lengths)
+      check(batch <= kMostTokens / length, "bench: expected at most ", kMostTokens, " tokens at once, found ", batch,
+            " x ", length);
   for (const int64_t length : asked.lengths)
     check(what != Bench::decode || length >= kLeastDecodeLength, "--length: expected ", kLeastDecodeLength,
           " or more to decode to, found ", length);
@@ -228,7 +234,8 @@ int run_bench(Arguments args) {
   setting.config = opened ? opened->loaded.model.config : rat_plus_preset(asked.preset);
   const std::vector<BenchPoint> points = points_of(asked, setting.config);
   const auto element_bytes = static_cast<int64_t>(size_of(setting.dtype));
-  const int64_t held = opened ? opened->loaded.store.numel() * element_bytes : 0;
+  const bool uses_model = what == Bench::prefill || what == Bench::decode;  // the others count what they make
+  const int64_t held = opened && uses_model ? opened->loaded.store.numel() * element_bytes : 0;
   require_memory_for(points, what, setting, held);
 
   catch_signals();
@@ -244,10 +251,9 @@ int run_bench(Arguments args) {
     const auto bytes = [&](const ModelPattern& pattern) {
       return point.batch * kv_cache_bytes(setting.config, pattern, point.length, element_bytes);
     };
-    Row row{point, *result, bytes(point.pattern), bytes(ModelPattern{})};
-    rows.push_back(row);
-    rows.back().times_dense = times_dense(rows, row);
+    rows.push_back({point, *result, bytes(point.pattern), bytes(ModelPattern{})});
   }
+  for (Row& row : rows) row.times_dense = times_dense(rows, row);  // wherever the dense row stands
   line.finish();
   const bool complete = rows.size() == points.size();
   if (!complete) note("ratel: stopped early, after ", rows.size(), " of ", points.size(), " lines");

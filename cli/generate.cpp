@@ -110,7 +110,9 @@ int run_generate(Arguments args) {
   if (options.parse(args) == Options::Parsed::help) return 0;
   prompts.read(options);
   check(how.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", how.max_new_tokens);
-  check(how.samples >= 1, "--samples: expected 1 or more, found ", how.samples);
+  constexpr int64_t kMostSamples = int64_t{1} << 16;
+  check(how.samples >= 1 && how.samples <= kMostSamples, "--samples: expected 1 to ", kMostSamples, ", found ",
+        how.samples);
   check(seed >= 0, "--seed: expected 0 or more, found ", seed);
   check(json || !logprobs, "--logprobs: expected --json with it");
   for (const std::string& text : how.stop_strings) check(!text.empty(), "--stop: expected at least one character");

@@ -119,7 +119,10 @@ auto with_ranking(std::span<const double> logits, const SamplingOptions& options
   options.validate();
   check_logits(logits);
   std::vector<double> changed;
-  if (options.repetition_penalty != 1) logits = changed = penalised(logits, options.repetition_penalty, text);
+  if (options.repetition_penalty != 1) {
+    logits = changed = penalised(logits, options.repetition_penalty, text);
+    check_logits(logits);  // a finite one may have become infinite
+  }
   return f(Ranking(logits, options));
 }
 
@@ -131,8 +134,9 @@ void SamplingOptions::validate() const {
   check(top_k >= 0, "sampling: expected top_k 0 or more, found ", top_k);
   check(top_p > 0 && top_p <= 1, "sampling: expected top_p above 0 and at most 1, found ", top_p);
   check(min_p >= 0 && min_p <= 1, "sampling: expected min_p from 0 to 1, found ", min_p);
-  check(repetition_penalty > 0 && repetition_penalty <= kMostPenalty,
-        "sampling: expected repetition_penalty above 0 and at most ", kMostPenalty, ", found ", repetition_penalty);
+  check(repetition_penalty >= 1 / kMostPenalty && repetition_penalty <= kMostPenalty,
+        "sampling: expected repetition_penalty from ", 1 / kMostPenalty, " to ", kMostPenalty, ", found ",
+        repetition_penalty);
 }
 
 std::vector<TokenProbability> sampling_distribution(std::span<const double> logits, const SamplingOptions& options,

@@ -19,11 +19,13 @@ using Assignment = std::vector<size_t>;
 
 void check_options(const SearchOptions& o) {
   check(o.budget > 0 && o.budget <= 1, "search: expected a budget above 0, at most 1, found ", o.budget);
-  check(o.context >= 1, "search: expected a context of at least 1, found ", o.context);
+  constexpr int64_t kLongestContext = int64_t{1} << 32, kMostRounds = 1000;  // products of them fit
+  check(o.context >= 1 && o.context <= kLongestContext, "search: expected a context from 1 to ", kLongestContext,
+        ", found ", o.context);
   check(o.seq_len >= 1, "search: expected a seq_len of at least 1, found ", o.seq_len);
   for (const int64_t tokens : {o.tokens, o.verify_tokens})
     check(tokens >= o.seq_len, "search: expected tokens for a window of ", o.seq_len, " at least, found ", tokens);
-  check(o.rounds >= 1, "search: expected a round at least, found ", o.rounds);
+  check(o.rounds >= 1 && o.rounds <= kMostRounds, "search: expected 1 to ", kMostRounds, " rounds, found ", o.rounds);
   check(!o.dilations.empty(), "search: expected a dilation to choose from at least, found none");
   std::set<int64_t> seen;
   for (const int64_t dilation : o.dilations) {

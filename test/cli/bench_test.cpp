@@ -95,8 +95,8 @@ BOOST_AUTO_TEST_CASE(what_cannot_work_is_one_clear_line) {
   check_fails(bench("speed"), 2, "expected one of \"prefill\", \"decode\", \"train\", \"layer\", found 'speed'");
   check_fails(bench("decode", {"prefill"}), 2, "found 2 words");
   check_fails(bench("decode", {"--preset=huge"}), 2, "no preset \"huge\"");
-  check_fails(bench("decode", {"--batch=0"}), 2, "--batch: expected 1 or more, found 0");
-  check_fails(bench("decode", {"--length=8,-1"}), 2, "--length: expected 1 or more, found -1");
+  check_fails(bench("decode", {"--batch=0"}), 2, "--batch: expected 1 to 268435456, found 0");
+  check_fails(bench("decode", {"--length=8,-1"}), 2, "--length: expected 1 to 268435456, found -1");
   check_fails(bench("decode", {"--length=7"}), 2, "--length: expected 8 or more to decode to, found 7");
   check_fails(bench("prefill", {"--dilations=0"}), 2, "dilation must be at least 1");
   check_fails(bench("prefill", {"--chunk=0"}), 2, "--chunk");

@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_work_is_one_clear_line) {
   check_fails(with("--around=sparse"), 2, "--around: expected budget or dense, found 'sparse'");
   check_fails(with("--dilations=2,0"), 2, "dilation must be at least 1");
   check_fails(with("--dilations=2,2"), 2, "found 2 twice");
-  check_fails(with("--rounds=0"), 2, "a round at least");
+  check_fails(with("--rounds=0"), 2, "expected 1 to 1000 rounds");
   check_fails(with("--tokens=3"), 2, "a window of 32 at least, found 3");
   check_fails(with("--seq-len=6000"), 2, "a window of 6000 at least");
   check_fails(with("--head"), 2, "the nearest option is --heads");

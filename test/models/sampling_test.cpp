@@ -189,8 +189,9 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error(with({1, 0, 1, -0.1}), "expected min_p from 0 to 1, found -0.1");
   test::check_error(with({1, 0, 1, 1.5}), "expected min_p from 0 to 1, found 1.5");
   test::check_error(with({1, 0, 1, std::nan("")}), "expected min_p");
-  test::check_error(with({1, 0, 1, 0, 0}), "expected repetition_penalty above 0 and at most 1e+06, found 0");
+  test::check_error(with({1, 0, 1, 0, 0}), "expected repetition_penalty from 1e-06 to 1e+06, found 0");
   test::check_error(with({1, 0, 1, 0, std::nan("")}), "expected repetition_penalty");
+  test::check_error(with({1, 0, 1, 0, 1e-310}), "expected repetition_penalty");
   test::check_error([] { sample_token(toy_logits(), {.repetition_penalty = 2}, {}, std::vector<int64_t>{5}); },
                     "expected a token from 0 to 4, found 5");
   test::check_error([] { log_probability(toy_logits(), -1); }, "expected a token from 0 to 4, found -1");

@@ -289,10 +289,10 @@ BOOST_AUTO_TEST_CASE(budgets_that_cannot_be_met_and_misuse_are_named) {
   fails("found 2 twice", [](SearchOptions& o) { o.dilations = {2, 4, 2}; });
   fails("dilation must be at least 1", [](SearchOptions& o) { o.dilations = {0}; });
   fails("window must not be negative", [](SearchOptions& o) { o.window = -1; });
-  fails("a context of at least 1", [](SearchOptions& o) { o.context = 0; });
+  fails("a context from 1 to", [](SearchOptions& o) { o.context = 0; });
   fails("a window of 8 at least, found 7", [](SearchOptions& o) { o.tokens = 7; });
   fails("a window of 8 at least, found 0", [](SearchOptions& o) { o.verify_tokens = 0; });
-  fails("a round at least", [](SearchOptions& o) { o.rounds = 0; });
+  fails("expected 1 to 1000 rounds", [](SearchOptions& o) { o.rounds = 0; });
   const auto one = data.file(0, 2 * kT);
   test::check_error([&] { train::search(m.model, one, options(train::Grain::layers)); }, "expected two windows of 8");
 }
