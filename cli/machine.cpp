@@ -104,6 +104,8 @@ MissingPackages missing_packages() {
       {"nlohmann-json3-dev", "build"},
       {"ccache", "faster rebuilds"},
       {"libboost-test-dev", "tests"},
+      {"libboost-context-dev", "tests"},
+      {"python3-venv", "tests"},
       {"libbenchmark-dev", "benchmarks"},
       {"python3", "scripts/demo.sh"},
   };

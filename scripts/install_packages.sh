@@ -9,7 +9,7 @@ packages=(
   libeigen3-dev libtbb-dev
   libboost-test-dev libboost-context-dev libbenchmark-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
-  python3 git ca-certificates
+  python3 python3-venv git ca-certificates
 )
 
 die() {

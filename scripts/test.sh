@@ -21,6 +21,7 @@ case "$preset" in
 esac
 
 ./scripts/install_packages.sh
+./scripts/install_peers.sh || echo "test: without the Python packages to compare with; their tests will be skipped"
 build() {
   echo "test: preset $1"
   cmake --preset "$1"
