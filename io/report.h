@@ -18,7 +18,7 @@ template <class... Parts>
 /// Bytes of the valid UTF-8 sequence that starts at text[at], 0 where there is none.
 size_t utf8_length(std::string_view text, size_t at);
 
-/// The text fit for one line of an error: control characters and invalid UTF-8 as \xNN, no more than about `limit`
+/// The text fit for one line of an error: control characters and invalid UTF-8 as `\xNN`, no more than about `limit`
 /// bytes, "..." where it was cut.
 std::string one_line(std::string_view text, size_t limit = 120);
 

@@ -2,6 +2,7 @@
 # Installs from apt what ratel needs and this machine lacks; says so, and touches nothing where nothing is missing.
 #   install_packages.sh         compiler, build tools and libraries
 #   install_packages.sh lint    those of scripts/lint.sh as well
+#   install_packages.sh all     what every test and preset can use as well: fuzzers, API reference, Debian packages
 set -euo pipefail
 
 packages=(
@@ -20,7 +21,8 @@ die() {
 case "${1:-}" in
   "") ;;
   lint) packages+=(clang-format clang-tidy) ;;
-  *) die "expected no argument or 'lint', found '$1'" ;;
+  all) packages+=(clang doxygen dpkg-dev file) ;;
+  *) die "expected no argument, 'lint' or 'all', found '$1'" ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
