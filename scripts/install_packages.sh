@@ -21,7 +21,7 @@ die() {
 case "${1:-}" in
   "") ;;
   lint) packages+=(clang-format clang-tidy) ;;
-  all) packages+=(clang doxygen dpkg-dev file) ;;
+  all) packages+=(clang libclang-rt-14-dev doxygen dpkg-dev file) ;;
   *) die "expected no argument, 'lint' or 'all', found '$1'" ;;
 esac
 
