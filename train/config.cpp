@@ -101,9 +101,7 @@ ModelPattern TrainConfig::pattern() const {
     pattern.layers.resize(one.layers.size());
     for (size_t layer = 0; layer < one.layers.size(); ++layer) pattern.layers[layer].push_back(one.layers[layer][0]);
   }
-  for (HeadPatterns& heads : pattern.layers)
-    if (std::ranges::all_of(heads, [&](const Pattern& p) { return p == heads[0]; })) heads.resize(1);
-  return pattern;
+  return simplified(std::move(pattern));
 }
 
 void TrainConfig::set_pattern(const ModelPattern& pattern) {
