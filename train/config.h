@@ -41,6 +41,7 @@ struct TrainConfig {
     int64_t seed = 0;                        ///< of the order of the windows
     Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
     int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    std::string validation = {};  ///< a token file that is not trained on, to validate with; empty: no validation
     friend bool operator==(const Data&, const Data&) = default;
   } data;
 
@@ -66,6 +67,9 @@ struct TrainConfig {
     DType dtype = DType::f32;    ///< what the model computes in; bf16 has f32 master weights and moments
     int64_t threads = 0;         ///< 0: all cores
     bool recompute = false;      ///< forget what blocks computed and compute it again in backward: slower, less memory
+    int64_t validate_every = 100;      ///< steps between validations; the last step always makes one
+    int64_t validate_tokens = 65'536;  ///< of each, spread over the file; 0: all of it
+    bool keep_best = false;  ///< a checkpoint of every lowest validation loss so far, and the best one stays
     friend bool operator==(const Run&, const Run&) = default;
   } train;
 
@@ -104,8 +108,7 @@ TrainConfig config_from_json(const io::Json& json, std::string_view where);
 struct ConfigChange {
   std::string key, was, is;
 };
-/// The fields that change what a resumed run computes: all but preset, checkpoint_every, keep_checkpoints, threads and
-/// recompute.
+/// The fields that change what a resumed run computes: all but those that config_fields.cpp marks as free to change.
 std::vector<ConfigChange> changes_between(const TrainConfig& was, const TrainConfig& is);
 
 /// "model.layers", "data.seq_len", ... with a line about each, for --help.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "train/config.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
+#include "train/validation.h"
 
 namespace ratel::train {
 
@@ -16,6 +18,7 @@ struct Observer {
   /// Once, before the first step: the resolved config, the parameters' number, and the step resumed from (0: none).
   std::function<void(const TrainConfig& config, int64_t parameters, int64_t resumed_step)> start;
   std::function<void(const StepReport& report)> step;
+  std::function<void(const ValidationReport& report)> validation;
   std::function<void(const SkippedUpdate& skipped)> skipped;
   std::function<void(const std::string& path)> checkpoint;
   Warn warn;
@@ -33,7 +36,10 @@ struct RunOptions {
   Start start = Start::fresh;
   Changes changes = Changes::refuse;
   Observer observer;
-  std::function<bool()> stop;  ///< polled after every step: true makes a checkpoint and returns
+  std::function<bool()> stop;  ///< polled after every step and while validating: true makes a checkpoint and returns
+  std::string command;         ///< what was typed, for the run's records; may be empty
+  /// FLOP/s that the device can do in train.dtype, to state MFU by; nothing where that would be a guess.
+  std::optional<double> peak_flops = {};
 };
 
 struct TrainOptions : RunOptions {
@@ -54,8 +60,13 @@ struct RunResult {
 ///
 /// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one (then the
 /// folder holds a run of this config, or nothing). It is
-/// bit-identical to never having stopped: weights, moments, schedule, data, losses. Rows of metrics.jsonl after that
-/// checkpoint are dropped. Results do not depend on the number of threads, which is the caller's again afterwards.
+/// bit-identical to never having stopped: weights, moments, schedule, data, losses, validations. Rows of metrics.jsonl
+/// after that checkpoint are dropped. Results do not depend on the number of threads, which is the caller's again
+/// afterwards.
+///
+/// Where data.validation names a file, it is validated on after every validate_every-th step and the last one, before
+/// that step's checkpoint. A validation that was stopped is made when the run resumes. With keep_best each one that is
+/// lower than all before makes a checkpoint, and the best checkpoint, as best_checkpoint() finds it, is not removed.
 RunResult train_run(const TrainOptions& options);
 
 /// The config train_run would use, for --print-config.
