@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <limits>
 
 #include "cli/output.h"
 
@@ -23,12 +24,16 @@ size_t terminal_width() {
 
 ProgressLine::ProgressLine() : is_terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 
+size_t ProgressLine::width() const {
+  return is_terminal_ ? terminal_width() - 1 : std::numeric_limits<size_t>::max();
+}
+
 bool ProgressLine::is_due() const { return Clock::now() >= next_; }
 
 void ProgressLine::show(std::string_view text, Show when) {
   if (when == Show::when_due && !is_due()) return;
   if (is_terminal_) {
-    const std::string line = concat_text("\r\x1b[K", text.substr(0, terminal_width() - 1));
+    const std::string line = concat_text("\r\x1b[K", text.substr(0, width()));
     std::fwrite(line.data(), 1, line.size(), stderr);
     is_open_ = true;
     next_ = Clock::now() + kRedrawEvery;

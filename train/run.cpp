@@ -114,6 +114,7 @@ class Session {
     validations_ = validations_of(options_.out);
     validated_step_ = validations_.empty() ? -1 : validations_.back().step;
     records_.emplace(options_.out, config_, step(), options_.command);
+    if (options_.peak_flops) peak_flops_ = options_.peak_flops(config_.device(), config_.train.dtype);
     flops_a_token_ = training_flops(config_.model, config_.pattern(), config_.data.seq_len);
     if (config_.train.joint != Joint::off)
       flops_a_token_ += training_flops(config_.model, config_.sparse_pattern(), config_.data.seq_len);
@@ -133,7 +134,7 @@ class Session {
         last_skipped_ = describe(skipped);
         if (observer.skipped) observer.skipped(skipped);
       });
-      if (options_.peak_flops) report.mfu = flops_a_token_ * report.tokens_per_second / *options_.peak_flops;
+      if (peak_flops_) report.mfu = flops_a_token_ * report.tokens_per_second / *peak_flops_;
       records_->step(report);
       if (observer.step) observer.step(report);
       if (trainer_.diverged()) give_up();
@@ -209,6 +210,7 @@ class Session {
   std::vector<Validated> validations_;  // all of the run so far
   int64_t validated_step_ = -1;         // the last step that has its row
   double flops_a_token_ = 0;            // of all passes of a batch
+  std::optional<double> peak_flops_;
   std::string saved_, last_skipped_;
 };
 
@@ -232,6 +234,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
+  if (options.observer.opened) options.observer.opened(options.out);
   remove_leftovers(options.out);
   const RunThreads threads(config);
   Session session(config, options, std::move(data), std::move(validator));
@@ -250,35 +253,61 @@ TrainConfig config_of_source(const std::string& folder) {
   return config;
 }
 
+/// Throws Error(usage) where a config is not of the model that is to be adapted.
+void check_sizes(const TrainConfig& config, const TrainConfig& source, const AdaptOptions& options) {
+  for (const ConfigChange& change : changes_between(source, config))
+    if (change.key.starts_with("model."))
+      fail("adapt: ", change.key, " is ", change.is, " in the configuration, and ", change.was, " in ", options.from);
+}
+
 }  // namespace
 
-TrainConfig resolve_train_config(const TrainOptions& options) {
+TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins) {
   const bool resumes = options.config.empty() && resumes_with_config(options);
-  return load_config(resumes ? config_path(options.out) : options.config, options.overrides);
+  return load_config(resumes ? config_path(options.out) : options.config, options.overrides, origins);
 }
 
 RunResult train_run(const TrainOptions& options) { return run(resolve_train_config(options), options, {}); }
 
-TrainConfig resolve_adapt_config(const AdaptOptions& options) {
+TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins) {
+  const bool resumes = options.config.empty() && resumes_with_config(options);
   TrainConfig config;
-  if (resumes_with_config(options)) {
-    apply_toml_file(config, config_path(options.out));
+  Origins came_from;
+  if (resumes || !options.config.empty()) {
+    config = load_config(resumes ? config_path(options.out) : options.config, {}, &came_from);
+    if (!options.from.empty()) check_sizes(config, config_of_source(resolve_model_dir(options.from)), options);
   } else {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
     config = config_of_source(resolve_model_dir(options.from));
-    config.optimizer.peak_rate *= kAdaptRate;
-    config.optimizer.warmup_fraction = 0;
-    config.train.steps = std::max<int64_t>(1, config.train.steps / kAdaptStepsPart);
-    config.train.joint = Joint::off;
-    config.train.dilation = {1};
-    config.train.window = config.train.initial = {0};
+    for (const ConfigField& field : config_fields()) came_from[field.key] = options.from;
+    const auto adapt = [&](const char* key, auto& value, auto adapted) {
+      value = adapted;
+      came_from[key] = "adapt";
+    };
+    adapt("optimizer.peak_rate", config.optimizer.peak_rate, config.optimizer.peak_rate * kAdaptRate);
+    adapt("optimizer.warmup_fraction", config.optimizer.warmup_fraction, 0.0);
+    adapt("train.steps", config.train.steps, std::max<int64_t>(1, config.train.steps / kAdaptStepsPart));
+    adapt("train.joint", config.train.joint, Joint::off);
+    adapt("train.dilation", config.train.dilation, LayerValues{1});
+    adapt("train.window", config.train.window, LayerValues{0});
+    adapt("train.initial", config.train.initial, LayerValues{0});
+    adapt("data.validation", config.data.validation, std::string());
   }
-  if (!options.dilation.empty()) config.train.dilation = options.dilation;
-  if (!options.window.empty()) config.train.window = options.window;
-  if (!options.initial.empty()) config.train.initial = options.initial;
-  if (!options.pattern.empty()) config.set_pattern(read_pattern_file(options.pattern, config.model));
-  apply_overrides(config, options.overrides);
+  const auto listed = [&](const char* key, LayerValues& value, const std::vector<int64_t>& list, const char* option) {
+    if (list.empty()) return;
+    value = list;
+    came_from[key] = option;
+  };
+  listed("train.dilation", config.train.dilation, options.dilation, "--dilation");
+  listed("train.window", config.train.window, options.window, "--window");
+  listed("train.initial", config.train.initial, options.initial, "--initial");
+  if (!options.pattern.empty()) {
+    config.set_pattern(read_pattern_file(options.pattern, config.model));
+    for (const char* key : {"train.dilation", "train.window", "train.initial"}) came_from[key] = options.pattern;
+  }
+  apply_overrides(config, options.overrides, &came_from);
   config.validate();
+  if (origins != nullptr) *origins = std::move(came_from);
   return config;
 }
 

@@ -15,6 +15,8 @@ namespace ratel::train {
 
 /// What a run tells its caller; each may be empty. Called from the thread that trains.
 struct Observer {
+  /// The run folder is this process's alone from here on; what was warned of before may be about it.
+  std::function<void(const std::string& run)> opened;
   /// Once, before the first step: the resolved config, the parameters' number, and the step resumed from (0: none).
   std::function<void(const TrainConfig& config, int64_t parameters, int64_t resumed_step)> start;
   std::function<void(const StepReport& report)> step;
@@ -38,8 +40,8 @@ struct RunOptions {
   Observer observer;
   std::function<bool()> stop;  ///< polled after every step and while validating: true makes a checkpoint and returns
   std::string command;         ///< what was typed, for the run's records; may be empty
-  /// FLOP/s that the device can do in train.dtype, to state MFU by; nothing where that would be a guess.
-  std::optional<double> peak_flops = {};
+  /// FLOP/s that a device can do in a dtype, to state MFU by; nothing where that would be a guess. May be empty.
+  std::function<std::optional<double>(Device device, DType dtype)> peak_flops;
 };
 
 struct TrainOptions : RunOptions {
@@ -69,11 +71,12 @@ struct RunResult {
 /// lower than all before makes a checkpoint, and the best checkpoint, as best_checkpoint() finds it, is not removed.
 RunResult train_run(const TrainOptions& options);
 
-/// The config train_run would use, for --print-config.
-TrainConfig resolve_train_config(const TrainOptions& options);
+/// The config train_run would use, and where each of its values came from, for --print-config.
+TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins = nullptr);
 
 struct AdaptOptions : RunOptions {
-  std::string from;  ///< a model folder, a checkpoint or a run folder; may be empty where a run resumes
+  std::string config;  ///< TOML; where empty, RUN/config.toml when resuming, else what follows from the source
+  std::string from;    ///< a model folder, a checkpoint or a run folder; may be empty where a run resumes
   /// The pattern, one value or one a layer; an empty list leaves the default (1, 0, 0) or what the overrides say.
   std::vector<int64_t> dilation, window, initial;
   std::string pattern;  ///< in place of the three: a pattern file, models/pattern_file.h
@@ -81,10 +84,12 @@ struct AdaptOptions : RunOptions {
 
 /// Adapts trained weights to one pattern: joint off, no warm-up, nothing frozen, fresh moments, a tenth of the source
 /// run's peak rate, cosine to its final rate. Steps are a tenth of the source run's, at least 1; batch, seq_len and all
-/// else are as there. Where `from` is a bare model folder they follow from TrainConfig's defaults. Overrides win.
-/// The checkpoints' config.json records the pattern. Errors and resuming as in train_run.
+/// else are as there, but no validation. Where `from` is a bare model folder they follow from TrainConfig's defaults.
+/// With a config file, all but the pattern's lists is what it says. Overrides win.
+/// The checkpoints' config.json records the pattern. Errors and resuming as in train_run; Error(usage) too where the
+/// config's sizes are not the model's.
 /// Source: RAT+, arXiv 2602.18196, resolution adaptation.
 RunResult adapt_run(const AdaptOptions& options);
-TrainConfig resolve_adapt_config(const AdaptOptions& options);
+TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins = nullptr);
 
 }  // namespace ratel::train

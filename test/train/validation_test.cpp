@@ -215,7 +215,7 @@ BOOST_FIXTURE_TEST_CASE(mfu_is_stated_where_the_peak_is_known, Fixture) {
   TrainOptions o = options("run");
   std::vector<train::StepReport> steps;
   o.observer.step = [&](const train::StepReport& report) { steps.push_back(report); };
-  o.peak_flops = 1e9;
+  o.peak_flops = [](ratel::Device, ratel::DType) { return std::optional(1e9); };
   train::train_run(o);
   for (const auto& step : steps) {
     BOOST_REQUIRE(step.mfu.has_value());
