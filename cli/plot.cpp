@@ -28,7 +28,10 @@ struct Run {
 };
 
 std::string name_of_pattern(const ModelPattern& pattern) {
-  return simplified(pattern) == ModelPattern{} ? "dense" : text_of(pattern);
+  const ModelPattern simple = simplified(pattern);
+  const Pattern& first = simple.layers[0][0];
+  if (simple == ModelPattern{}) return "dense";
+  return simple == ModelPattern::uniform({first.dilation}) ? concat_text("D=", first.dilation) : text_of(simple);
 }
 
 Run read_run(const std::string& path) {

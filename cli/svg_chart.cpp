@@ -106,7 +106,10 @@ Frame frame_of(const std::vector<Line>& lines, Scale x_scale) {
         body.include(line.mean[i]);
         body.include(line.y[i]);
       }
-  if (x_scale == Scale::linear && body.low < body.high) frame.y = body;
+  if (x_scale == Scale::linear && body.low < body.high) {
+    frame.y.low = std::min(frame.y.low, body.low);  // a learning rate starts low, and keeps its start
+    frame.y.high = body.high;
+  }
   if (frame.x.low == frame.x.high) frame.x.high += 1;
   const double margin = std::max((frame.y.high - frame.y.low) * 0.04, 1e-9 + std::abs(frame.y.high) * 1e-6);
   frame.y.low -= margin;
@@ -222,7 +225,8 @@ Legend legend_of(const std::vector<Line>& lines) {
   Legend legend;
   double longest = 0;
   for (const Line& line : lines) {
-    const std::string value = " " + brief(line.mean.back(), 4);
+    const double last = line.mean.back(), size = std::abs(last);
+    const std::string value = " " + (size >= 0.01 && size < 1e4 ? fixed(last, 3) : brief(last, 4));
     legend.names.push_back(fitted(line.series->name, kRoom - kSample - text_width(value)) + value);
     longest = std::max(longest, text_width(legend.names.back()));
   }
