@@ -409,11 +409,11 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
 
 BOOST_AUTO_TEST_CASE(doctor_tells_build_machine_and_what_is_missing) {
   const Json report = run_json({"doctor"});
-  for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "fix"})
+  for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "advice", "fix"})
     BOOST_TEST(report.find(key) != nullptr, key);
   BOOST_TEST(report.at("machine").at("memory_bytes").as_int() > 0);
   const std::string text = run_ratel({"doctor"}).out;
-  for (const char* part : {"CUDA ", "threads ", "GPU "}) BOOST_TEST(text.find(part) != std::string::npos);
+  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: "}) BOOST_TEST(text.find(part) != std::string::npos);
 }
 
 }  // namespace ratel::test

@@ -139,6 +139,12 @@ BOOST_AUTO_TEST_CASE(the_dpkg_status_is_read_by_paragraph) {
   BOOST_TEST(names == std::vector<std::string>{"here"});
 }
 
+BOOST_AUTO_TEST_CASE(what_is_missing_is_said_by_purpose_with_the_line_that_mends_it) {
+  const MissingPackages missing{true, {"build", "tests"}, {{"libx-dev", "tests"}, {"liby-dev", "tests"}}};
+  BOOST_TEST(purposes_text(missing) == "build: nothing is missing\ntests: missing libx-dev, liby-dev\n");
+  BOOST_TEST(apt_line(missing.packages).ends_with("apt-get install -y --no-install-recommends libx-dev liby-dev"));
+}
+
 BOOST_AUTO_TEST_CASE(ticks_are_round_and_inside) {
   BOOST_TEST((round_ticks(0, 10, 5) == std::vector<double>{0, 2, 4, 6, 8, 10}));
   const auto ticks = round_ticks(1.31, 2.87, 6);
