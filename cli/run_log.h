@@ -12,7 +12,7 @@ namespace ratel::cli {
 /// log.txt of a run: what its command printed, every line with the time in UTC. Added to when the run resumes.
 class RunLog {
  public:
-  /// Lines that come before open() are kept and written then: until a run folder is locked it is somebody else's.
+  /// Lines that come before open() are kept and written then: until a run starts, its folder is none of its business.
   void open(const std::string& path);
   /// A log that cannot be written ends with a line on stderr, and the run goes on.
   void line(std::string_view text);

@@ -94,12 +94,12 @@ int run_to_end(Target& target, const RunArguments& common, Run&& run) {
   if (common.resume && train::is_empty_run(common.out)) note(common.out, ": nothing to resume, starting anew");
   catch_signals();
   outlive_readers();
-  TrainingView view(target.command);
+  TrainingView view(target.command, common.out);
   target.peak_flops = peak_flops;
   target.observer = view.observer();
   target.stop = stop_requested;
   try {
-    return view.conclude(run(target), common.out, common.json);
+    return view.conclude(run(target), common.json);
   } catch (const std::exception& error) {
     view.failed(error.what());
     throw;

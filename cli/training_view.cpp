@@ -72,10 +72,6 @@ train::Observer TrainingView::observer() {
   observer.skipped = [this](const train::SkippedUpdate& skipped) { say("ratel: " + train::describe(skipped)); };
   observer.checkpoint = [this](const std::string& path) { log_.line("checkpoint " + path); };
   observer.warn = [this](const std::string& message) { say("ratel: " + message); };
-  observer.opened = [this](const std::string& run) {
-    log_.line(concat_text(command_, "  (ratel ", kVersion, ")"));
-    log_.open(train::log_path(run));
-  };
   return observer;
 }
 
@@ -85,6 +81,8 @@ void TrainingView::say(const std::string& text) {
 }
 
 void TrainingView::start(const train::TrainConfig& config, int64_t parameters, int64_t resumed_step) {
+  log_.open(train::log_path(run_));
+  log_.line(concat_text(command_, "  (ratel ", kVersion, ")"));
   last_ = {};
   last_.step = resumed_step;
   last_.steps = config.train.steps;
@@ -116,7 +114,7 @@ void TrainingView::failed(std::string_view message) {
   log_.line(concat_text("ratel: ", message));
 }
 
-int TrainingView::conclude(const train::RunResult& result, const std::string& run, bool json) {
+int TrainingView::conclude(const train::RunResult& result, bool json) {
   line_.finish();
   const bool stopped = result.status == train::RunResult::Status::stopped;
   const std::string text = concat_text(stopped ? "stopped" : "finished", " at step ", result.step, " of ", result.steps,
@@ -125,7 +123,7 @@ int TrainingView::conclude(const train::RunResult& result, const std::string& ru
   if (json) {
     io::Json row = train::to_json(last_);
     row.set("status", stopped ? "stopped" : "finished");
-    row.set("run", run);
+    row.set("run", run_);
     row.set("checkpoint", result.checkpoint);
     row.set("step", result.step);
     row.set("steps", result.steps);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "cli/progress.h"
 #include "cli/run_log.h"
@@ -16,11 +17,11 @@ namespace ratel::cli {
 /// What train and adapt show while they run and say when they end; all of it goes to the run's log.txt too.
 class TrainingView {
  public:
-  explicit TrainingView(std::string command) : command_(std::move(command)) {}
+  TrainingView(std::string command, std::string run) : command_(std::move(command)), run_(std::move(run)) {}
   /// Reports to stderr. The view must outlive the run.
   train::Observer observer();
   /// The result as text or as one JSON object on stdout. Returns the exit code: 0, or that of the signal.
-  int conclude(const train::RunResult& result, const std::string& run, bool json);
+  int conclude(const train::RunResult& result, bool json);
   /// What ended the run, for its log alone.
   void failed(std::string_view message);
 

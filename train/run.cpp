@@ -234,7 +234,6 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
-  if (options.observer.opened) options.observer.opened(options.out);
   remove_leftovers(options.out);
   const RunThreads threads(config);
   Session session(config, options, std::move(data), std::move(validator));

@@ -15,9 +15,8 @@ namespace ratel::train {
 
 /// What a run tells its caller; each may be empty. Called from the thread that trains.
 struct Observer {
-  /// The run folder is this process's alone from here on; what was warned of before may be about it.
-  std::function<void(const std::string& run)> opened;
-  /// Once, before the first step: the resolved config, the parameters' number, and the step resumed from (0: none).
+  /// Once, before the first step, when the folder holds the run's config: that config as it was resolved, the
+  /// parameters' number, and the step resumed from (0: none).
   std::function<void(const TrainConfig& config, int64_t parameters, int64_t resumed_step)> start;
   std::function<void(const StepReport& report)> step;
   std::function<void(const ValidationReport& report)> validation;

@@ -298,3 +298,23 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_with_a_base_is_said_where_it_is_named) {
     std::ignore = folder.file(std::to_string(depth) + ".toml", "base = \"" + std::to_string(depth + 1) + ".toml\"\n");
   check_file("base = \"0.toml\"\n", "6.toml:1: base: expected at most 8 files");
 }
+
+BOOST_AUTO_TEST_CASE(a_file_cut_anywhere_is_read_or_refused_as_input) {
+  const ratel::test::TemporaryFolder folder;
+  std::ignore = folder.file("root.toml", "[train]\nsteps = 10\n");
+  const std::string text = "base = \"root.toml\"\n" + train::to_toml(unusual());
+  int read = 0, refused = 0;
+  for (size_t length = 0; length <= text.size(); ++length) {
+    const std::string path = folder.file("cut.toml", text.substr(0, length));
+    try {
+      std::ignore = train::load_config(path, {});
+      ++read;
+    } catch (const ratel::Error& error) {
+      ++refused;
+      BOOST_TEST((error.kind() == ratel::ErrorKind::input), error.what());
+      BOOST_TEST(std::string_view(error.what()).starts_with(path), error.what());
+    }
+  }
+  BOOST_TEST(read > 10);
+  BOOST_TEST(refused > 300);
+}
