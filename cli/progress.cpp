@@ -11,6 +11,7 @@
 namespace ratel::cli {
 namespace {
 
+const std::string kClearLine = "\r\x1b[K";
 constexpr auto kRedrawEvery = std::chrono::milliseconds(100);
 constexpr auto kPrintEvery = std::chrono::seconds(5);
 
@@ -33,9 +34,8 @@ bool ProgressLine::is_due() const { return Clock::now() >= next_; }
 void ProgressLine::show(std::string_view text, Show when) {
   if (when == Show::when_due && !is_due()) return;
   if (is_terminal_) {
-    const std::string line = concat_text("\r\x1b[K", text.substr(0, width()));
-    std::fwrite(line.data(), 1, line.size(), stderr);
-    is_open_ = true;
+    line_ = text.substr(0, width());
+    draw();
     next_ = Clock::now() + kRedrawEvery;
   } else {
     note_line(text);
@@ -43,11 +43,19 @@ void ProgressLine::show(std::string_view text, Show when) {
   }
 }
 
-void ProgressLine::note(std::string_view text) const { note_line(concat_text(is_open_ ? "\r\x1b[K" : "", text)); }
+void ProgressLine::draw() const {
+  const std::string all = kClearLine + line_;
+  std::fwrite(all.data(), 1, all.size(), stderr);
+}
+
+void ProgressLine::note(std::string_view text) const {
+  note_line(line_.empty() ? std::string(text) : kClearLine + std::string(text));
+  if (!line_.empty()) draw();
+}
 
 void ProgressLine::finish() {
-  if (is_open_) note_line("");
-  is_open_ = false;
+  if (!line_.empty()) note_line("");
+  line_.clear();
 }
 
 }  // namespace ratel::cli

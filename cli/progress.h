@@ -31,8 +31,10 @@ class ProgressLine {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void draw() const;
+
   bool is_terminal_;
-  bool is_open_ = false;  // a line without a line break is on the terminal
+  std::string line_;  // what is on the terminal without a line break
   Clock::time_point next_;
 };
 
