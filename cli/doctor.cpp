@@ -35,7 +35,8 @@ constexpr int64_t kBuildBytes = int64_t{512} << 20;  // that a build with its te
 std::vector<std::string> advice(const Machine& machine, const GpuStatus& gpu, int64_t free_disk) {
   std::vector<std::string> lines;
   if (machine.nvidia_devices > 0 && machine.gpus.empty() && !gpu.usable)
-    lines.push_back(concat_text(machine.nvidia_devices, machine.nvidia_devices == 1 ? " NVIDIA GPU is" : " NVIDIA GPUs are",
+    lines.push_back(concat_text(machine.nvidia_devices,
+                                machine.nvidia_devices == 1 ? " NVIDIA GPU is" : " NVIDIA GPUs are",
                                 " here without a driver: apt-get install nvidia-driver, of Debian's non-free section"));
   if (machine.nvidia_devices > 0 && machine.nvcc.empty() && !kHasCuda)
     lines.push_back("no CUDA compiler: NVIDIA's package cuda-toolkit-13-0, then cmake --preset cuda");
@@ -43,7 +44,8 @@ std::vector<std::string> advice(const Machine& machine, const GpuStatus& gpu, in
     lines.push_back("little disk: a build takes about " + human_bytes(kBuildBytes) +
                     ", a checkpoint 12 bytes a parameter");
   if (io::path_exists("scripts/install_peers.sh") && !io::path_exists("build/peers/packages"))
-    lines.push_back("optional: scripts/install_peers.sh, for the tests against other programs; they are skipped without it");
+    lines.push_back(
+        "optional: scripts/install_peers.sh, for the tests against other programs; they are skipped without it");
   return lines;
 }
 

@@ -13,8 +13,8 @@ struct Machine {
   int64_t cores = 0;                    ///< that this process may use
   int64_t memory = 0, free_memory = 0;  ///< bytes
   std::vector<std::string> gpus;        ///< model names, as far as an NVIDIA driver lists them
-  int64_t nvidia_devices = 0;           ///< NVIDIA's display and compute devices on the PCI bus, with or without a driver
-  std::string nvcc;                     ///< path of the CUDA compiler
+  int64_t nvidia_devices = 0;  ///< NVIDIA's display and compute devices on the PCI bus, with or without a driver
+  std::string nvcc;            ///< path of the CUDA compiler
 };
 Machine this_machine();
 

@@ -25,9 +25,7 @@ size_t terminal_width() {
 
 ProgressLine::ProgressLine() : is_terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 
-size_t ProgressLine::width() const {
-  return is_terminal_ ? terminal_width() - 1 : std::numeric_limits<size_t>::max();
-}
+size_t ProgressLine::width() const { return is_terminal_ ? terminal_width() - 1 : std::numeric_limits<size_t>::max(); }
 
 bool ProgressLine::is_due() const { return Clock::now() >= next_; }
 

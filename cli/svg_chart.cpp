@@ -62,8 +62,8 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
-/// The points that can be drawn, and at most kMostPoints of them: means over neighbours, which on a logarithmic axis are
-/// fewer at its left.
+/// The points that can be drawn, and at most kMostPoints of them: means over neighbours, which on a logarithmic axis
+/// are fewer at its left.
 Line prepared(const Series& series, const Chart& chart) {
   check(series.x.size() == series.y.size(), "plot: a series has ", series.x.size(), " x and ", series.y.size(), " y");
   const bool is_log = chart.x_scale == Scale::log;
@@ -313,7 +313,8 @@ std::string render_svg(const Chart& chart) {
   out += axes(frame, chart);
   for (const Line& line : lines)
     if (line.mean != line.y)
-      out += path_of(frame, line.x, line.y, concat_text("stroke=\"", color_of(*line.series), R"(" stroke-opacity="0.3")"));
+      out +=
+          path_of(frame, line.x, line.y, concat_text("stroke=\"", color_of(*line.series), R"(" stroke-opacity="0.3")"));
   for (const Line& line : lines) {
     out += path_of(frame, line.x, line.mean, style_of(*line.series, 2.2));
     if (line.series->marks) out += marks_of(frame, line);

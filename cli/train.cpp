@@ -29,12 +29,12 @@ struct RunArguments {
     options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it");
     options.text("--validation", "FILE.bin", validation,
                  "Token file that is not trained on, to validate with; short for --data.validation");
-    options.text("--out", "RUN", out,
-                 "Folder of the run: config, metrics.jsonl, TensorBoard events, log, checkpoints");
+    options.text("--out", "RUN", out, "Folder of the run: config, metrics.jsonl, TensorBoard events, log, checkpoints");
     options.text("--device", "DEVICE", device, "Where: cpu, cuda or cuda:N; short for --train.device [cpu]");
     options.flag("--resume", resume, "Go on from the newest checkpoint of RUN");
     options.flag("--allow-changes", allow_changes, "Resume although configuration or data are not those of the start");
-    options.flag("--print-config", print_config, "Print the configuration that would be used and where each value is from");
+    options.flag("--print-config", print_config,
+                 "Print the configuration that would be used and where each value is from");
     options.flag("--json", json, "Print one JSON object at the end");
     options.overrides(overrides);
   }

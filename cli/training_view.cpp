@@ -97,7 +97,8 @@ void TrainingView::step(const train::StepReport& report) {
   last_ = report;
   const bool is_last = report.step == report.steps || stop_requested();
   if (is_last || line_.is_due())
-    line_.show(progress_text(report, line_.width()), is_last ? ProgressLine::Show::always : ProgressLine::Show::when_due);
+    line_.show(progress_text(report, line_.width()),
+               is_last ? ProgressLine::Show::always : ProgressLine::Show::when_due);
   if (const auto now = std::chrono::steady_clock::now(); is_last || now >= next_logged_) {
     log_.line(progress_text(report));
     next_logged_ = now + kLogEvery;

@@ -40,8 +40,8 @@ class TrainingView {
 };
 
 /// The line of a step, in at most `width` characters: what does not fit is left out, the least important first.
-/// "step 12/500  loss 2.3456 (sparse 2.4012)  lr 0.0029  norm 0.81  18.2k tok/s  MFU n/a  60.1/98.2 MiB  ETA 3 min 20 s".
-/// Memory is what tensors hold and the most they held.
+/// "step 12/500  loss 2.3456 (sparse 2.4012)  lr 0.0029  norm 0.81  18.2k tok/s  MFU n/a  60.1/98.2 MiB  ETA 3 min 20
+/// s". Memory is what tensors hold and the most they held.
 std::string progress_text(const train::StepReport& report, size_t width = std::numeric_limits<size_t>::max());
 /// "validation after step 100: loss 2.1234 (sparse 2.2012), the lowest so far".
 std::string validation_text(const train::ValidationReport& report);

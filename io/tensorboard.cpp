@@ -71,7 +71,8 @@ class Message {
   std::string bytes_;
 };
 
-// The numbers of the fields in tensorflow/core/util/event.proto and framework/{summary,tensor,tensor_shape,types}.proto.
+// The numbers of the fields in tensorflow/core/util/event.proto and
+// framework/{summary,tensor,tensor_shape,types}.proto.
 namespace event {
 constexpr uint32_t kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7;
 }
@@ -121,9 +122,9 @@ EventFile::EventFile(const std::string& folder, int64_t first_step)
 void EventFile::scalars(int64_t step, std::span<const Scalar> values) {
   Message all;
   for (const Scalar& one : values)
-    all.message(summary::kValue, Message()
-                                     .bytes(summary::kTag, one.tag)
-                                     .small_real(summary::kSimpleValue, static_cast<float>(one.value)));
+    all.message(
+        summary::kValue,
+        Message().bytes(summary::kTag, one.tag).small_real(summary::kSimpleValue, static_cast<float>(one.value)));
   write(event_at(step).message(event::kSummary, all).done());
 }
 

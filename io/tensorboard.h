@@ -16,8 +16,8 @@ struct Scalar {
   double value = 0;  ///< written as f32, which is what the format has
 };
 
-/// An event file as TensorBoard reads them: TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them), each
-/// an Event in protobuf's wire format. docs/formats.md has the layout. Written only.
+/// An event file as TensorBoard reads them: TFRecords (length, masked CRC-32C of it, bytes, masked CRC-32C of them),
+/// each an Event in protobuf's wire format. docs/formats.md has the layout. Written only.
 ///
 /// A folder has one file a session, events.out.tfevents.N, N being the seconds since 1970 or one more than the largest
 /// there is: TensorBoard reads them in the order of their names. A record that a crash cut short is where it goes on to

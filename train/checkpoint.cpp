@@ -61,16 +61,16 @@ DataIdentity data_from_json(const io::JsonCursor& json) {
 Json to_json(const CheckpointState& state) {
   const Progress& p = state.progress;
   Json json = Json::object({{"format_version", kFormatVersion},
-                       {"step", p.step},
-                       {"samples", p.samples},
-                       {"epoch", state.epoch},
-                       {"position", state.position},
-                       {"tokens", p.tokens},
-                       {"optimizer_steps", state.optimizer_steps},
-                       {"skipped_updates", p.skipped_updates},
-                       {"skipped_in_a_row", p.skipped_in_a_row},
-                       {"seconds", p.seconds},
-                       {"data", to_json(state.data)}});
+                            {"step", p.step},
+                            {"samples", p.samples},
+                            {"epoch", state.epoch},
+                            {"position", state.position},
+                            {"tokens", p.tokens},
+                            {"optimizer_steps", state.optimizer_steps},
+                            {"skipped_updates", p.skipped_updates},
+                            {"skipped_in_a_row", p.skipped_in_a_row},
+                            {"seconds", p.seconds},
+                            {"data", to_json(state.data)}});
   if (state.validation_data) json.set("validation_data", to_json(*state.validation_data));
   json.set("config", train::to_json(state.config));
   return json;

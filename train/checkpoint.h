@@ -60,8 +60,8 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint);
 void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
                      Optimizer& optimizer);
 
-/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them and that of the step `spared`.
-/// The one of `newest_step` must be valid, and stays. Later ones are left alone. Throws Error(disk).
+/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them and that of the step
+/// `spared`. The one of `newest_step` must be valid, and stays. Later ones are left alone. Throws Error(disk).
 void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared = {});
 
 /// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.

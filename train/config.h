@@ -42,7 +42,7 @@ struct TrainConfig {
     int64_t accumulate = 1;                  ///< equal parts a batch is computed in; divides batch_size
     int64_t seed = 0;                        ///< of the order of the windows
     Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
-    int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    int64_t eos = 256;            ///< the end-of-text id, after which nothing is predicted; -1: there is none
     std::string validation = {};  ///< a token file that is not trained on, to validate with; empty: no validation
     friend bool operator==(const Data&, const Data&) = default;
   } data;
@@ -71,7 +71,7 @@ struct TrainConfig {
     bool recompute = false;      ///< forget what blocks computed and compute it again in backward: slower, less memory
     int64_t validate_every = 100;      ///< steps between validations; the last step always makes one
     int64_t validate_tokens = 65'536;  ///< of each, spread over the file; 0: all of it
-    bool keep_best = false;  ///< a checkpoint of every lowest validation loss so far, and the best one stays
+    bool keep_best = false;            ///< a checkpoint of every lowest validation loss so far, and the best one stays
     friend bool operator==(const Run&, const Run&) = default;
   } train;
 
@@ -97,8 +97,8 @@ using Origins = std::map<std::string, std::string, std::less<>>;
 void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path,
                 Origins* origins = nullptr);
 /// Reads a file over `config`. Its key `base`, above the sections, names another, relative to the folder it is in, that
-/// is read before it, and so on for up to kBaseDepth files. Throws Error(input) "path:line: ..." as above, and for a base
-/// that is missing, not a string, or based on the file itself.
+/// is read before it, and so on for up to kBaseDepth files. Throws Error(input) "path:line: ..." as above, and for a
+/// base that is missing, not a string, or based on the file itself.
 void apply_toml_file(TrainConfig& config, const std::string& path, Origins* origins = nullptr);
 inline constexpr size_t kBaseDepth = 8;
 /// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
@@ -107,8 +107,8 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
 /// The file (none where the path is empty) over the defaults, then the overrides; validated.
 TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, Origins* origins = nullptr);
 
-/// All fields as TOML, section by section, which apply_toml reads back as the same config. With origins each has its own
-/// as a comment.
+/// All fields as TOML, section by section, which apply_toml reads back as the same config. With origins each has its
+/// own as a comment.
 std::string to_toml(const TrainConfig& config, const Origins* origins = nullptr);
 /// One flat object {"model.layers": 4, ...}, and back; `where` names the document in errors.
 io::Json to_json(const TrainConfig& config);

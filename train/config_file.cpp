@@ -47,10 +47,11 @@ void apply_toml_file(TrainConfig& config, const std::string& path, Origins* orig
     if (next.path.empty()) break;
     for (const Link& above : chain)
       if (is_same_file(above.path, next.path))
-        io::fail_at(next.from_path, next.from_line, "base: ", io::in_quotes(next.path), " is based on this file itself");
+        io::fail_at(next.from_path, next.from_line, "base: ", io::in_quotes(next.path),
+                    " is based on this file itself");
     if (chain.size() == kBaseDepth)
       io::fail_at(next.from_path, next.from_line, "base: expected at most ", kBaseDepth,
-              " files, each based on the next; found more");
+                  " files, each based on the next; found more");
     if (!io::path_exists(next.path))
       io::fail_at(next.from_path, next.from_line, "base: expected a file, found none at ", io::in_quotes(next.path));
     chain.push_back(std::move(next));

@@ -51,8 +51,7 @@ void check_unchanged(const CheckpointState& was, const CheckpointState& is, cons
     if (before != now) changes.push_back({key, text(before), text(now)});
   };
   compare("data", was.data, is.data);
-  if (was.validation_data && is.validation_data)
-    compare("validation data", *was.validation_data, *is.validation_data);
+  if (was.validation_data && is.validation_data) compare("validation data", *was.validation_data, *is.validation_data);
   if (changes.empty()) return;
   std::string list;
   for (const ConfigChange& change : changes)
@@ -160,9 +159,9 @@ class Session {
     auto report = validator_->run(model_, trainer_.progress(), options_.stop);
     if (!report) return false;
     validated_step_ = report->step;
-    report->is_best =
-        std::isfinite(report->loss) &&
-        std::ranges::none_of(validations_, [&](const Validated& earlier) { return earlier.loss <= report->loss; });
+    report->is_best = std::isfinite(report->loss) && std::ranges::none_of(validations_, [&](const Validated& earlier) {
+                        return earlier.loss <= report->loss;
+                      });
     validations_.push_back({report->step, report->loss});
     records_->validation(*report);
     if (options_.observer.validation) options_.observer.validation(*report);
@@ -183,8 +182,8 @@ class Session {
     save();
     std::optional<int64_t> best;
     if (config_.train.keep_best)
-      best = best_step(validations_,
-                       [this](int64_t step) { return io::is_folder(checkpoint_path(options_.out, step)); });
+      best =
+          best_step(validations_, [this](int64_t step) { return io::is_folder(checkpoint_path(options_.out, step)); });
     prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best);
   }
 

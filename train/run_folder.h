@@ -43,8 +43,8 @@ class RunLock {
 };
 
 /// Where config.json and model.safetensors are for a path a user gives: a model folder or a checkpoint itself, or the
-/// newest valid checkpoint of a run folder; of RUN/best, the valid one of lowest validation loss. Throws Error(input) for
-/// anything else.
+/// newest valid checkpoint of a run folder; of RUN/best, the valid one of lowest validation loss. Throws Error(input)
+/// for anything else.
 std::string resolve_model_dir(const std::string& path, const Warn& warn = {});
 
 }  // namespace ratel::train

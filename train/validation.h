@@ -62,8 +62,8 @@ std::vector<Validated> validations_of(const std::string& run);
 std::optional<int64_t> best_step(const std::vector<Validated>& validations,
                                  const std::function<bool(int64_t step)>& has);
 
-/// The valid checkpoint of a run with the lowest validation loss that its metrics tell of; each that is damaged is named
-/// to `warn`, and the next taken. Nothing where there is none. Throws Error(input).
+/// The valid checkpoint of a run with the lowest validation loss that its metrics tell of; each that is damaged is
+/// named to `warn`, and the next taken. Nothing where there is none. Throws Error(input).
 std::optional<CheckpointEntry> best_checkpoint(const std::string& run, const Warn& warn = {});
 
 }  // namespace ratel::train

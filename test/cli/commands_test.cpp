@@ -133,7 +133,8 @@ BOOST_AUTO_TEST_CASE(a_run_validates_keeps_its_best_and_leaves_all_its_records) 
                Words again = words;
                again.emplace_back("--resume");
                return again;
-             }()).code == 0);
+             }())
+                 .code == 0);
 
   int64_t events = 0;
   for (const auto& entry : fs::directory_iterator(run))
@@ -162,8 +163,8 @@ BOOST_AUTO_TEST_CASE(adapting_by_a_file_takes_its_words_and_checks_its_sizes) {
   write(scratch / "a.toml",
         "[model]\nlayers = 2\nchannels = 16\nheads = 2\n[optimizer]\npeak_rate = 1e-5\n[train]\nsteps = 3\n"
         "joint = \"off\"\ndilation = 8\n[data]\nseq_len = 32\nbatch_size = 2\n");
-  const Words words = {"adapt", "--from", models().run, "--config", scratch / "a.toml", "--data", models().data, "--out",
-                       scratch / "out"};
+  const Words words = {"adapt",  "--from",      models().run, "--config",     scratch / "a.toml",
+                       "--data", models().data, "--out",      scratch / "out"};
   const auto with = [&](const Words& more) {
     Words all = words;
     all.insert(all.end(), more.begin(), more.end());
@@ -172,7 +173,8 @@ BOOST_AUTO_TEST_CASE(adapting_by_a_file_takes_its_words_and_checks_its_sizes) {
   const Ended shown = run_ratel(with({"--print-config", "--dilation=4"}));
   BOOST_TEST(shown.code == 0, shown.err);
   BOOST_TEST(shown.out.find("dilation = 4                    # --dilation\n") != std::string::npos, shown.out);
-  BOOST_TEST(shown.out.find("peak_rate = 1e-05               # " + scratch / "a.toml:6") != std::string::npos, shown.out);
+  BOOST_TEST(shown.out.find("peak_rate = 1e-05               # " + scratch / "a.toml:6") != std::string::npos,
+             shown.out);
   BOOST_TEST(run_ratel(words).code == 0);
   BOOST_TEST(run_json({"inspect", scratch / "out/checkpoints/step-3"}).at("pattern").as_string() == "D=8 W=0 S=0");
   write(scratch / "a.toml", "[train]\njoint = \"off\"\n");
@@ -395,8 +397,8 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
     BOOST_TEST(result.at("series").as_array().size() == 2u);
     BOOST_TEST(read(output).starts_with("<svg "));
   }
-  const Json norm = run_json({"plot", models().run, "--y=grad_norm", "--log-x", "--smooth=1", "--output",
-                              models().scratch / "norm.svg"});
+  const Json norm = run_json(
+      {"plot", models().run, "--y=grad_norm", "--log-x", "--smooth=1", "--output", models().scratch / "norm.svg"});
   BOOST_TEST(norm.at("series").as_array().size() == 1u);
   const Ended unknown = run_ratel({"plot", models().run, "--y", "gradnorm", "--output", models().scratch / "no.svg"});
   BOOST_TEST(unknown.code == 2);
@@ -413,7 +415,8 @@ BOOST_AUTO_TEST_CASE(doctor_tells_build_machine_and_what_is_missing) {
     BOOST_TEST(report.find(key) != nullptr, key);
   BOOST_TEST(report.at("machine").at("memory_bytes").as_int() > 0);
   const std::string text = run_ratel({"doctor"}).out;
-  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: "}) BOOST_TEST(text.find(part) != std::string::npos);
+  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: "})
+    BOOST_TEST(text.find(part) != std::string::npos);
 }
 
 }  // namespace ratel::test

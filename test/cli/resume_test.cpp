@@ -41,7 +41,7 @@ bool reach(const Process& process, const std::string& run, int64_t rows) {
   return false;
 }
 
-const std::set<std::string> kClockColumns{"tokens_per_second", "seconds",     "eta_seconds",
+const std::set<std::string> kClockColumns{"tokens_per_second",  "seconds",     "eta_seconds",
                                           "validation_seconds", "memory_live", "memory_peak"};
 
 /// The rows without what depends on the clock and the process.

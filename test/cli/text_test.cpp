@@ -81,7 +81,8 @@ BOOST_AUTO_TEST_CASE(the_line_of_a_step_leaves_out_what_does_not_fit_least_impor
   report.memory_live = 60 << 20;
   report.memory_peak = 98 << 20;
   const std::string all =
-      "step 123456/1000000  loss 10.1235 (sparse 10.5432)  lr 3e-05  norm 0.00123  123.5k tok/s  MFU n/a  60.0/98.0 MiB  "
+      "step 123456/1000000  loss 10.1235 (sparse 10.5432)  lr 3e-05  norm 0.00123  123.5k tok/s  MFU n/a  60.0/98.0 "
+      "MiB  "
       "ETA 3 min 20 s";
   BOOST_TEST(progress_text(report) == all);
   const std::string narrow = progress_text(report, 79);
@@ -108,8 +109,7 @@ BOOST_AUTO_TEST_CASE(a_validation_is_a_line) {
   BOOST_TEST(validation_text(report) == "validation after step 100: loss 2.1234");
   report.sparse_loss = 2.5;
   report.is_best = true;
-  BOOST_TEST(validation_text(report) ==
-             "validation after step 100: loss 2.1234 (sparse 2.5000), the lowest so far");
+  BOOST_TEST(validation_text(report) == "validation after step 100: loss 2.1234 (sparse 2.5000), the lowest so far");
 }
 
 BOOST_AUTO_TEST_CASE(a_log_keeps_what_came_before_its_file_and_adds_on) {

@@ -35,7 +35,8 @@ TrainConfig unusual() {
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
   c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1, "held out.bin"};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
-  c.train = {77, train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7, 5, 9, "cuda:1", ratel::DType::f64, 2, true, 9, 70, true};
+  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7,   5, 9,
+             "cuda:1", ratel::DType::f64, 2,  true,       9,   70,        true};
   c.train.window.layers = {{2, 3, 4}};
   c.train.initial.layers[1] = {1, 0, 1};
   return c;
@@ -199,16 +200,11 @@ BOOST_AUTO_TEST_CASE(the_presets_in_the_tree_are_the_papers) {
   };
   // docs: RAT+, arXiv 2602.18196. Adapting: a tenth of the rate, no warm-up (7b: 2e-5 and 2%), a billion tokens.
   const Expected table[] = {
-      {"tiny", "tiny", 0.00095, 3e-3, 0.05, 0, false},
-      {"tiny_adapt", "tiny", 0.00095, 3e-4, 0, 0, true},
-      {"small", "small", 0.0166, 1e-3, 0.05, 0, false},
-      {"small_adapt", "small", 0.0166, 1e-4, 0, 0, true},
-      {"1b", "1b", 1.5, 8e-4, 0.05, 100e9, false, 512},
-      {"1b_adapt", "1b", 1.5, 8e-5, 0, 1e9, true, 512},
-      {"3b", "3b", 2.6, 7e-4, 0.05, 100e9, false, 640},
-      {"3b_200b", "3b", 2.6, 7e-4, 0.05, 200e9, false, 768},
-      {"3b_adapt", "3b", 2.6, 7e-5, 0, 1e9, true, 640},
-      {"7b", "7b", 7.6, 6e-4, 0.05, 100e9, false, 768},
+      {"tiny", "tiny", 0.00095, 3e-3, 0.05, 0, false},     {"tiny_adapt", "tiny", 0.00095, 3e-4, 0, 0, true},
+      {"small", "small", 0.0166, 1e-3, 0.05, 0, false},    {"small_adapt", "small", 0.0166, 1e-4, 0, 0, true},
+      {"1b", "1b", 1.5, 8e-4, 0.05, 100e9, false, 512},    {"1b_adapt", "1b", 1.5, 8e-5, 0, 1e9, true, 512},
+      {"3b", "3b", 2.6, 7e-4, 0.05, 100e9, false, 640},    {"3b_200b", "3b", 2.6, 7e-4, 0.05, 200e9, false, 768},
+      {"3b_adapt", "3b", 2.6, 7e-5, 0, 1e9, true, 640},    {"7b", "7b", 7.6, 6e-4, 0.05, 100e9, false, 768},
       {"7b_adapt", "7b", 7.6, 2e-5, 0.02, 1e9, true, 768},
   };
   size_t files = 0;
@@ -268,8 +264,9 @@ BOOST_AUTO_TEST_CASE(a_file_stands_on_its_base_and_says_what_differs) {
   BOOST_TEST(shown.find("threads = 0                     # default\n") != std::string::npos, shown);
   BOOST_TEST((from_toml(shown) == config));
   // A preset of the upper file sets its sizes anew.
-  BOOST_TEST(train::load_config(write("tiny.toml", "base = \"root.toml\"\n[model]\npreset = \"tiny\"\n"), {})
-                 .model.layers == 4);
+  BOOST_TEST(
+      train::load_config(write("tiny.toml", "base = \"root.toml\"\n[model]\npreset = \"tiny\"\n"), {}).model.layers ==
+      4);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_with_a_base_is_said_where_it_is_named) {
@@ -284,7 +281,8 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_with_a_base_is_said_where_it_is_named) {
     }
   };
   const std::string top = folder / "top.toml";
-  check_file("# a comment\nbase = \"none.toml\"\n", top + ":2: base: expected a file, found none at \"" + folder / "none.toml");
+  check_file("# a comment\nbase = \"none.toml\"\n",
+             top + ":2: base: expected a file, found none at \"" + folder / "none.toml");
   check_file("base = 3\n", top + ":1: base: expected the name of a file, found 3");
   check_file("base = \"\"\n", top + ":1: base: expected the name of a file, found the string \"\"");
   check_file("base = \"top.toml\"\n", top + ":1: base: \"" + top + "\" is based on this file itself");

@@ -55,7 +55,7 @@ inline std::string write_config(const std::string& path, const train::TrainConfi
 }
 
 /// The columns that clocks decide, and what else the process holds.
-inline const std::set<std::string> kClockColumns{"tokens_per_second", "seconds",     "eta_seconds",
+inline const std::set<std::string> kClockColumns{"tokens_per_second",  "seconds",     "eta_seconds",
                                                  "validation_seconds", "memory_live", "memory_peak"};
 
 /// The rows of a run's metrics without those.

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <fstream>
 
+#include "models/model_folder.h"
 #include "test/train/tiny_run.h"
 #include "train/evaluate.h"
-#include "models/model_folder.h"
 
 namespace fs = std::filesystem;
 namespace test = ratel::test;
@@ -89,8 +89,8 @@ BOOST_FIXTURE_TEST_CASE(losses_are_those_of_evaluate_and_training_is_undisturbed
   config.data.validation.clear();
   train::train_run(options("without"));
   BOOST_TEST(with == test::exact_metrics(folder / "without"), boost::test_tools::per_element());
-  test::check_same_checkpoint(train::checkpoint_path(folder / "run", 12), train::checkpoint_path(folder / "without", 12),
-                              "without validation");
+  test::check_same_checkpoint(train::checkpoint_path(folder / "run", 12),
+                              train::checkpoint_path(folder / "without", 12), "without validation");
 }
 
 BOOST_FIXTURE_TEST_CASE(validate_tokens_spreads_windows_over_the_file, Fixture) {
@@ -101,7 +101,8 @@ BOOST_FIXTURE_TEST_CASE(validate_tokens_spreads_windows_over_the_file, Fixture) 
   const auto loaded = ratel::load_model(train::checkpoint_path(folder / "run", 12));
   const std::vector<int64_t> begins{24, 72};  // of 8 windows, the third and the seventh
   BOOST_TEST(train::spread_windows(0, 8, 12, 30) == begins, boost::test_tools::per_element());
-  const auto losses = train::window_losses(loaded.model, file, begins, {.seq_len = 12, .pattern = {}, .eos = test::kTinyEos});
+  const auto losses =
+      train::window_losses(loaded.model, file, begins, {.seq_len = 12, .pattern = {}, .eos = test::kTinyEos});
   BOOST_TEST(std::abs(reports.back().loss - train::mean_of(losses).loss) < 1e-6);
   BOOST_TEST(!reports.back().sparse_loss.has_value());
   BOOST_TEST(reports.back().validation_tokens <= 24);
