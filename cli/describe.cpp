@@ -14,6 +14,7 @@
 #include "models/description.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
+#include "train/validation.h"
 
 namespace ratel::cli {
 namespace {
@@ -122,15 +123,26 @@ Json describe_metrics(const std::string& path) {
   return result;
 }
 
+/// The last row that has a column; null where none has.
+const Json* last_with(const std::vector<Json>& rows, std::string_view column) {
+  for (auto row = rows.rbegin(); row != rows.rend(); ++row)
+    if (row->find(column) != nullptr) return &*row;
+  return nullptr;
+}
+
 Json describe_run(const std::string& folder) {
   const auto config = train::load_config(train::config_path(folder), {});
   Json result = start_of("run", folder);
   result.set("steps", config.train.steps);
   result.set("pattern", concat_text(config.pattern()));
-  if (io::path_exists(train::metrics_path(folder)))
-    if (const auto rows = io::read_metrics(train::metrics_path(folder)); !rows.empty()) result.set("last", rows.back());
+  if (io::path_exists(train::metrics_path(folder))) {
+    const auto rows = io::read_metrics(train::metrics_path(folder));
+    if (const Json* last = last_with(rows, "loss")) result.set("last", *last);
+    if (const Json* last = last_with(rows, "validation_loss")) result.set("last_validation", *last);
+  }
   const auto newest = train::newest_checkpoint(folder, [](const std::string& what) { note("ratel: ", what); });
   result.set("newest_checkpoint", newest ? Json(newest->path) : Json());
+  if (const auto best = train::best_checkpoint(folder)) result.set("best_checkpoint", best->path);
   Json checkpoints = Json::array();
   for (const auto& entry : train::list_checkpoints(folder))
     checkpoints.push_back(Json::object({{"step", entry.step}, {"path", entry.path}}));

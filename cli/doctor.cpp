@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "core/build.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "ops/threads.h"
 
@@ -28,10 +29,24 @@ std::vector<std::string> instruction_sets() {
   return names;
 }
 
-std::string apt_line(const std::vector<Package>& packages) {
-  std::string line = "apt-get install -y --no-install-recommends";
-  for (const Package& package : packages) line += " " + package.name;
-  return line;
+constexpr int64_t kBuildBytes = int64_t{512} << 20;  // that a build with its tests takes, and somewhat more
+
+/// What no package list of ours decides: the GPU's driver, the disk, and the Python packages of some tests.
+std::vector<std::string> advice(const Machine& machine, const GpuStatus& gpu, int64_t free_disk) {
+  std::vector<std::string> lines;
+  if (machine.nvidia_devices > 0 && machine.gpus.empty() && !gpu.usable)
+    lines.push_back(concat_text(machine.nvidia_devices,
+                                machine.nvidia_devices == 1 ? " NVIDIA GPU is" : " NVIDIA GPUs are",
+                                " here without a driver: apt-get install nvidia-driver, of Debian's non-free section"));
+  if (machine.nvidia_devices > 0 && machine.nvcc.empty() && !kHasCuda)
+    lines.push_back("no CUDA compiler: NVIDIA's package cuda-toolkit-13-0, then cmake --preset cuda");
+  if (free_disk < kBuildBytes)
+    lines.push_back("little disk: a build takes about " + human_bytes(kBuildBytes) +
+                    ", a checkpoint 12 bytes a parameter");
+  if (io::path_exists("scripts/install_peers.sh") && !io::path_exists("build/peers/packages"))
+    lines.push_back(
+        "optional: scripts/install_peers.sh, for the tests against other programs; they are skipped without it");
+  return lines;
 }
 
 Json as_json(const Machine& machine, const MissingPackages& missing, const GpuStatus& gpu, int64_t free_disk) {
@@ -53,6 +68,7 @@ Json as_json(const Machine& machine, const MissingPackages& missing, const GpuSt
                                  {"free_disk_bytes", free_disk}})},
        {"gpu", Json::object({{"usable", gpu.usable}, {"note", gpu.note}, {"devices", Json::array_of(gpu.devices)}})},
        {"missing", Json::array_of(names)},
+       {"advice", Json::array_of(advice(machine, gpu, free_disk))},
        {"fix", names.empty() ? Json() : Json(apt_line(missing.packages))}});
 }
 
@@ -64,11 +80,14 @@ std::string as_text(const Machine& machine, const MissingPackages& missing, cons
       " (", joined(instruction_sets(), " "), ")\nmemory     ", human_bytes(machine.free_memory), " free of ",
       human_bytes(machine.memory), "\ndisk       ", human_bytes(free_disk), " free here\nGPU        ",
       gpu.usable ? "yes: " : "no: ", gpu.note, "\n");
-  if (!missing.known) return text + "packages   unknown: this is not a Debian-like system\n";
-  if (missing.packages.empty()) return text + "packages   nothing is missing\n";
-  for (const Package& package : missing.packages)
-    text += concat_text("missing    ", package.name, " (", package.purpose, ")\n");
-  return text + "to mend    " + apt_line(missing.packages) + "\n";
+  text += "run        nothing is missing: it runs\n";
+  if (!missing.known) text += "packages   unknown: this is not a Debian-like system\n";
+  const std::string purposes = purposes_text(missing);
+  for (const std::string_view line : split(purposes, '\n'))
+    if (!line.empty()) text += concat_text("packages   ", line, "\n");
+  if (!missing.packages.empty()) text += "to mend    " + apt_line(missing.packages) + "\n";
+  for (const std::string& line : advice(machine, gpu, free_disk)) text += "advice     " + line + "\n";
+  return text;
 }
 
 }  // namespace

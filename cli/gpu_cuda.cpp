@@ -17,4 +17,26 @@ GpuStatus gpu_status(const Machine&) {
   return status;
 }
 
+std::optional<double> peak_flops(Device device, DType dtype) {
+  struct Peak {
+    const char* name;  // as the driver has it
+    double bf16, f32;
+  };
+  // Source: NVIDIA's data sheets of each, dense.
+  constexpr Peak kPeaks[] = {{"NVIDIA A100-SXM4-40GB", 312e12, 19.5e12},
+                             {"NVIDIA A100-SXM4-80GB", 312e12, 19.5e12},
+                             {"NVIDIA A100-PCIE-40GB", 312e12, 19.5e12},
+                             {"NVIDIA A100 80GB PCIe", 312e12, 19.5e12},
+                             {"NVIDIA H100 PCIe", 756e12, 51e12},
+                             {"NVIDIA H100 80GB HBM3", 989e12, 67e12},
+                             {"NVIDIA H200", 989e12, 67e12}};
+  if (!device.is_cuda() || (dtype != DType::bf16 && dtype != DType::f32)) return {};
+  const cuda::GpuReport report = cuda::gpu_report();
+  const auto index = static_cast<size_t>(device.index);
+  if (index >= report.gpus.size()) return {};
+  for (const Peak& peak : kPeaks)
+    if (report.gpus[index].name == peak.name) return dtype == DType::bf16 ? peak.bf16 : peak.f32;
+  return {};
+}
+
 }  // namespace ratel::cli

@@ -7,4 +7,6 @@ GpuStatus gpu_status(const Machine& machine) {
   return {false, "built without CUDA; " + machine.nvcc + " is there: cmake --preset cuda", machine.gpus};
 }
 
+std::optional<double> peak_flops(Device, DType) { return {}; }
+
 }  // namespace ratel::cli

@@ -48,6 +48,16 @@ std::vector<std::string> listed_gpus() {
   return names;
 }
 
+int64_t count_nvidia_devices() {
+  int64_t count = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/sys/bus/pci/devices", error)) {
+    const bool is_nvidia = contents(entry.path() / "vendor").starts_with("0x10de");
+    if (is_nvidia && contents(entry.path() / "class").starts_with("0x03")) ++count;
+  }
+  return count;
+}
+
 std::string find_nvcc() {
   std::vector<std::string> folders;
   if (const char* path = std::getenv("PATH"); path != nullptr) {
@@ -76,6 +86,7 @@ Machine this_machine() {
   machine.memory = kibibytes_of(contents("/proc/meminfo"), "MemTotal");
   machine.free_memory = free_memory().value_or(0);
   machine.gpus = listed_gpus();
+  machine.nvidia_devices = count_nvidia_devices();
   machine.nvcc = find_nvcc();
   return machine;
 }
@@ -110,13 +121,34 @@ MissingPackages missing_packages() {
       {"python3", "scripts/demo.sh"},
   };
   const std::string status = contents("/var/lib/dpkg/status");
-  MissingPackages missing{!status.empty(), {}};
+  MissingPackages missing{!status.empty(), {}, {}};
+  for (const Package& package : wanted)
+    if (std::ranges::find(missing.purposes, package.purpose) == missing.purposes.end())
+      missing.purposes.push_back(package.purpose);
   if (!missing.known) return missing;
   const std::vector<std::string> installed = installed_packages(status);
   for (const Package& package : wanted)
     if (std::find(installed.begin(), installed.end(), package.name) == installed.end())
       missing.packages.push_back(package);
   return missing;
+}
+
+std::string apt_line(const std::vector<Package>& packages) {
+  std::string line = geteuid() == 0 ? "apt-get" : "sudo apt-get";
+  line += " install -y --no-install-recommends";
+  for (const Package& package : packages) line += " " + package.name;
+  return line;
+}
+
+std::string purposes_text(const MissingPackages& missing) {
+  std::string text;
+  for (const std::string& purpose : missing.purposes) {
+    std::string names;
+    for (const Package& package : missing.packages)
+      if (package.purpose == purpose) names += (names.empty() ? "" : ", ") + package.name;
+    text += purpose + (names.empty() ? ": nothing is missing" : ": missing " + names) + "\n";
+  }
+  return text;
 }
 
 }  // namespace ratel::cli

@@ -30,15 +30,8 @@ ModelPattern choose_pattern(const PatternOptions& asked, const std::optional<Mod
                             const RatPlusConfig& config) {
   if (!asked.any()) return adapted.value_or(ModelPattern{});
   ModelPattern chosen = asked.pattern(config);
-  if (!adapted) return chosen;
-  const auto heads_of = [&](const ModelPattern& pattern, int64_t layer) {
-    return one_a_head(pattern.of_layer(layer, config.layers), config.heads);
-  };
-  for (int64_t layer = 0; layer < config.layers; ++layer)
-    if (heads_of(chosen, layer) != heads_of(*adapted, layer)) {
-      note("ratel: using ", chosen, "; the model was adapted to ", *adapted);
-      break;
-    }
+  if (adapted && simplified(chosen) != simplified(*adapted))
+    note("ratel: using ", chosen, "; the model was adapted to ", *adapted);
   return chosen;
 }
 

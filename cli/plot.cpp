@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -6,8 +7,10 @@
 #include "cli/output.h"
 #include "cli/pattern_options.h"
 #include "cli/svg_chart.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
+#include "io/report.h"
 #include "train/config.h"
 #include "train/run_folder.h"
 
@@ -17,15 +20,18 @@ namespace {
 namespace fs = std::filesystem;
 using io::Json;
 
-/// One run's rows, and what its two losses are called.
+/// One run's rows, and what the losses through its two patterns are called.
 struct Run {
   std::string name;
   std::vector<Json> rows;
-  std::string own = "loss", sparse = "sparse loss";
+  std::string own = "own", sparse = "sparse";
 };
 
 std::string name_of_pattern(const ModelPattern& pattern) {
-  return pattern == ModelPattern{} ? "dense" : text_of(pattern);
+  const ModelPattern simple = simplified(pattern);
+  const Pattern& first = simple.layers[0][0];
+  if (simple == ModelPattern{}) return "dense";
+  return simple == ModelPattern::uniform({first.dilation}) ? concat_text("D=", first.dilation) : text_of(simple);
 }
 
 Run read_run(const std::string& path) {
@@ -62,45 +68,102 @@ std::optional<Series> series_of(const Run& run, std::string_view x, std::string_
   return series;
 }
 
-Chart chart_of(const std::vector<Run>& runs, const std::string& x) {
+/// The columns that --y draws together: the loss is four.
+struct Column {
+  std::string_view name;
+  std::string what;
+  Stroke stroke;
+  bool marks;
+};
+
+std::vector<Column> columns_of(const Run& run, const std::string& y) {
+  if (y != "loss") return {{y, y, Stroke::solid, false}};
+  return {{"loss", run.own, Stroke::solid, false},
+          {"sparse_loss", run.sparse, Stroke::dashed, false},
+          {"validation_loss", run.own + ", validation", Stroke::dotted, true},
+          {"validation_sparse_loss", run.sparse + ", validation", Stroke::dotted, true}};
+}
+
+/// Runs differ by colour, and what is drawn of them by stroke; a run alone has a colour for each.
+Chart chart_of(const std::vector<Run>& runs, const std::string& x, const std::string& y) {
   const bool is_alone = runs.size() == 1;
-  Chart chart{is_alone ? runs.front().name : "Training loss", x, "loss (nats per token)", {}};
+  Chart chart;
+  chart.title = is_alone ? runs.front().name : concat_text(runs.size(), " runs");
+  chart.x_label = x == "seconds" ? "seconds of training" : x;
+  chart.y_label = y == "loss" ? "loss (nats per token)" : y;
   for (size_t i = 0; i < runs.size(); ++i) {
-    const Run& run = runs[i];
-    const auto add = [&](std::string_view column, const std::string& what, size_t color, Stroke stroke) {
-      if (auto series = series_of(run, x == "steps" ? "step" : x, column)) {
-        series->name = is_alone ? what : run.name + " " + what;
-        series->color = color;
-        series->stroke = stroke;
-        chart.series.push_back(std::move(*series));
-      }
-    };
-    add("loss", run.own, i, Stroke::solid);
-    add("sparse_loss", run.sparse, is_alone ? 1 : i, is_alone ? Stroke::solid : Stroke::dashed);
+    const std::vector<Column> columns = columns_of(runs[i], y);
+    for (size_t column = 0; column < columns.size(); ++column) {
+      const auto& [name, what, stroke, marks] = columns[column];
+      auto series = series_of(runs[i], x == "steps" ? "step" : x, name);
+      if (!series) continue;
+      series->name = is_alone ? what : y == "loss" ? runs[i].name + " " + what : runs[i].name;
+      series->color = is_alone ? column % 2 : i;
+      series->stroke = stroke;
+      series->marks = marks;
+      chart.series.push_back(std::move(*series));
+    }
   }
   return chart;
+}
+
+/// The columns of numbers in the rows, in the order in which they appear.
+std::vector<std::string> columns_in(const std::vector<Run>& runs) {
+  std::vector<std::string> names;
+  for (const Run& run : runs)
+    for (const Json& row : run.rows)
+      for (const auto& [key, value] : row.as_object())
+        if (value.is_number() && std::ranges::find(names, key) == names.end()) names.push_back(key);
+  return names;
+}
+
+void check_column(const std::vector<Run>& runs, const std::string& y) {
+  const std::vector<std::string> names = columns_in(runs);
+  if (std::ranges::find(names, y) != names.end()) return;
+  const std::string near = nearest(y, names);
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  fail("--y: no run has a column ", io::in_quotes(y), near.empty() ? "" : "; the nearest is \"" + near + '"',
+       "\nhint: there are ", all);
+}
+
+std::string x_column(std::string x) {
+  if (x == "step") x = "steps";
+  if (x == "time") x = "seconds";
+  check(x == "steps" || x == "tokens" || x == "seconds", "--x: expected steps, tokens or seconds, found '", x, "'");
+  return x;
 }
 
 }  // namespace
 
 int run_plot(Arguments args) {
   std::vector<std::string> paths;
-  std::string x = "steps", output;
-  bool json = false;
+  std::string x = "steps", y = "loss", output;
+  int64_t smoothing = -1;
+  bool log_x = false, json = false;
   Options options("plot", "Draws the training curves of one or several runs as an SVG file.");
   options.positional("RUN", paths, "Run folders, or metrics.jsonl files");
   options.text("--x", "steps|tokens|seconds", x, "The horizontal axis");
+  options.flag("--log-x", log_x, "A logarithmic horizontal axis");
+  options.text("--y", "COLUMN", y, "What is drawn: a column of metrics.jsonl. Of the loss: dense, sparse, validation");
+  options.integer("--smooth", "N", smoothing,
+                  "Steps to either side of a running mean, drawn over the pale curve itself; -1: by the length");
   options.text("--output", "FILE.svg", output, "Where the chart goes", Presence::required);
   options.flag("--json", json, "Print one JSON object: output, series");
   options.example("ratel plot runs/tiny --output curve.svg");
   options.example("ratel plot runs/tiny runs/other --x tokens --output both.svg");
+  options.example("ratel plot runs/tiny --y grad_norm --smooth 20 --output norm.svg");
   if (options.parse(args) == Options::Parsed::help) return 0;
-  check(x == "steps" || x == "tokens" || x == "seconds", "--x: expected steps, tokens or seconds, found '", x, "'");
+  x = x_column(x);
+  check(smoothing >= -1, "--smooth: expected 0 or more steps, or -1, found ", smoothing);
   check_output_path(output);
 
   std::vector<Run> runs;
   for (const std::string& path : paths) runs.push_back(read_run(path));
-  const Chart chart = chart_of(runs, x);
+  check_column(runs, y);
+  Chart chart = chart_of(runs, x, y);
+  if (log_x) chart.x_scale = Scale::log;
+  if (smoothing >= 0) chart.smoothing = static_cast<size_t>(smoothing);
   io::write_file_atomically(output, render_svg(chart));
   Json series = Json::array();
   for (const Series& one : chart.series)

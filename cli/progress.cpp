@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <limits>
 
 #include "cli/output.h"
 
 namespace ratel::cli {
 namespace {
 
+const std::string kClearLine = "\r\x1b[K";
 constexpr auto kRedrawEvery = std::chrono::milliseconds(100);
 constexpr auto kPrintEvery = std::chrono::seconds(5);
 
@@ -23,14 +25,15 @@ size_t terminal_width() {
 
 ProgressLine::ProgressLine() : is_terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 
+size_t ProgressLine::width() const { return is_terminal_ ? terminal_width() - 1 : std::numeric_limits<size_t>::max(); }
+
 bool ProgressLine::is_due() const { return Clock::now() >= next_; }
 
 void ProgressLine::show(std::string_view text, Show when) {
   if (when == Show::when_due && !is_due()) return;
   if (is_terminal_) {
-    const std::string line = concat_text("\r\x1b[K", text.substr(0, terminal_width() - 1));
-    std::fwrite(line.data(), 1, line.size(), stderr);
-    is_open_ = true;
+    line_ = text.substr(0, width());
+    draw();
     next_ = Clock::now() + kRedrawEvery;
   } else {
     note_line(text);
@@ -38,11 +41,19 @@ void ProgressLine::show(std::string_view text, Show when) {
   }
 }
 
-void ProgressLine::note(std::string_view text) const { note_line(concat_text(is_open_ ? "\r\x1b[K" : "", text)); }
+void ProgressLine::draw() const {
+  const std::string all = kClearLine + line_;
+  std::fwrite(all.data(), 1, all.size(), stderr);
+}
+
+void ProgressLine::note(std::string_view text) const {
+  note_line(line_.empty() ? std::string(text) : kClearLine + std::string(text));
+  if (!line_.empty()) draw();
+}
 
 void ProgressLine::finish() {
-  if (is_open_) note_line("");
-  is_open_ = false;
+  if (!line_.empty()) note_line("");
+  line_.clear();
 }
 
 }  // namespace ratel::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,8 @@ class ProgressLine {
     when_due,  ///< not more often than a reader can follow
     always,    ///< the first and the last
   };
+  /// Characters of a line that fit on the terminal; in a pipe any number.
+  [[nodiscard]] size_t width() const;
   /// True where a line shown now would be seen: spares the making of one that would not.
   [[nodiscard]] bool is_due() const;
   void show(std::string_view text, Show when = Show::when_due);
@@ -28,8 +31,10 @@ class ProgressLine {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void draw() const;
+
   bool is_terminal_;
-  bool is_open_ = false;  // a line without a line break is on the terminal
+  std::string line_;  // what is on the terminal without a line break
   Clock::time_point next_;
 };
 

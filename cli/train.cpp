@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include "cli/commands.h"
+#include "cli/gpu.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/signals.h"
 #include "cli/training_view.h"
+#include "io/report.h"
 
 namespace ratel::cli {
 namespace {
@@ -19,17 +21,20 @@ std::vector<std::string> as_texts(const std::vector<Override>& overrides) {
 
 /// The options that train and adapt share.
 struct RunArguments {
-  std::string data, out, device;
+  std::string data, out, device, validation;
   std::vector<Override> overrides;
   bool resume = false, allow_changes = false, print_config = false, json = false;
 
   void add_to(Options& options) {
     options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it");
-    options.text("--out", "RUN", out, "Folder of the run: config, metrics.jsonl, checkpoints");
+    options.text("--validation", "FILE.bin", validation,
+                 "Token file that is not trained on, to validate with; short for --data.validation");
+    options.text("--out", "RUN", out, "Folder of the run: config, metrics.jsonl, TensorBoard events, log, checkpoints");
     options.text("--device", "DEVICE", device, "Where: cpu, cuda or cuda:N; short for --train.device [cpu]");
     options.flag("--resume", resume, "Go on from the newest checkpoint of RUN");
     options.flag("--allow-changes", allow_changes, "Resume although configuration or data are not those of the start");
-    options.flag("--print-config", print_config, "Print the configuration that would be used, and exit");
+    options.flag("--print-config", print_config,
+                 "Print the configuration that would be used and where each value is from");
     options.flag("--json", json, "Print one JSON object at the end");
     options.overrides(overrides);
   }
@@ -41,16 +46,20 @@ struct RunArguments {
     target.out = out;
     target.overrides = as_texts(overrides);
     if (!device.empty()) target.overrides.push_back("train.device=" + device);
+    if (!validation.empty()) target.overrides.push_back("data.validation=" + validation);
     target.start = resume ? train::Start::resume : train::Start::fresh;
     target.changes = allow_changes ? train::Changes::allow : train::Changes::refuse;
   }
 };
 
-int show_config(const train::TrainConfig& config, bool json) {
+template <class Target, class Resolve>
+int show_config(const Target& target, Resolve&& resolve, bool json) {
+  train::Origins origins;
+  const train::TrainConfig config = resolve(target, &origins);
   if (json)
     print_json(train::to_json(config));
   else
-    print(train::to_toml(config));
+    print(train::to_toml(config, &origins));
   return 0;
 }
 
@@ -62,6 +71,22 @@ std::string about_fields() {
   return text;
 }
 
+/// The command line, quoted where a shell would have to be told.
+std::string command_text(std::string_view name, Arguments args) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:+@%";
+  std::string text = concat_text("ratel ", name);
+  for (const std::string& argument : args) {
+    if (!argument.empty() && argument.find_first_not_of(kPlain) == std::string::npos) {
+      text += " " + argument;
+      continue;
+    }
+    text += " '";
+    for (const char c : argument) text += c == '\'' ? "'\\''" : std::string(1, c);
+    text += "'";
+  }
+  return io::one_line(text, 4096);
+}
+
 template <class Target, class Run>
 int run_to_end(Target& target, const RunArguments& common, Run&& run) {
   check(!common.data.empty(), "--data is missing");
@@ -69,10 +94,16 @@ int run_to_end(Target& target, const RunArguments& common, Run&& run) {
   if (common.resume && train::is_empty_run(common.out)) note(common.out, ": nothing to resume, starting anew");
   catch_signals();
   outlive_readers();
-  TrainingView view;
+  TrainingView view(target.command, common.out);
+  target.peak_flops = peak_flops;
   target.observer = view.observer();
   target.stop = stop_requested;
-  return view.conclude(run(target), common.out, common.json);
+  try {
+    return view.conclude(run(target), common.json);
+  } catch (const std::exception& error) {
+    view.failed(error.what());
+    throw;
+  }
 }
 
 }  // namespace
@@ -92,7 +123,8 @@ int run_train(Arguments args) {
   train::TrainOptions target;
   common.copy_to(target);
   target.config = config;
-  if (common.print_config) return show_config(train::resolve_train_config(target), common.json);
+  if (common.print_config) return show_config(target, train::resolve_train_config, common.json);
+  target.command = command_text("train", args);
   return run_to_end(target, common, train::train_run);
 }
 
@@ -100,8 +132,10 @@ int run_adapt(Arguments args) {
   RunArguments common;
   train::AdaptOptions target;
   Options options("adapt", "Adapts a pretrained model to one sparse pattern, with a small learning rate.");
-  options.text("--from", "RUN|MODEL", target.from, "Run folder, checkpoint or model folder to start from",
+  options.text("--from", "RUN|MODEL", target.from, "Run folder, RUN/best, checkpoint or model folder to start from",
                Presence::required);
+  options.text("--config", "FILE.toml", target.config,
+               "Configuration [that of the source with a tenth of its rate and steps; with --resume that of RUN]");
   options.integers("--dilation", "D[,D...]", target.dilation,
                    "Every D-th key is seen; -1: none. One value, or one a layer (this or --pattern is required)");
   options.integers("--window", "W[,W...]", target.window, "The W keys before a query are seen too [0]");
@@ -111,6 +145,7 @@ int run_adapt(Arguments args) {
   common.add_to(options);
   options.note(about_fields());
   options.example("ratel adapt --from runs/tiny --dilation 16 --data train.bin --out runs/tiny-d16");
+  options.example("ratel adapt --from runs/1b --config configs/1b_adapt.toml --dilation 64 --data train.bin --out d64");
   options.example("ratel adapt --from runs/tiny --dilation 1,16,16,64 --window 32 --data train.bin --out runs/mixed");
   if (options.parse(args) == Options::Parsed::help) return 0;
 
@@ -118,10 +153,12 @@ int run_adapt(Arguments args) {
                                       [](const Override& one) { return one.key == "train.dilation"; });
   const bool listed = !target.dilation.empty() || !target.window.empty() || !target.initial.empty();
   check(target.pattern.empty() || !listed, "--pattern: expected no --dilation, --window or --initial beside it");
-  check(!target.dilation.empty() || !target.pattern.empty() || overridden || common.resume,
+  const bool configured = !target.config.empty() || common.resume;
+  check(!target.dilation.empty() || !target.pattern.empty() || overridden || configured,
         "--dilation is missing, or --pattern\nhint: ratel adapt --help");
   common.copy_to(target);
-  if (common.print_config) return show_config(train::resolve_adapt_config(target), common.json);
+  if (common.print_config) return show_config(target, train::resolve_adapt_config, common.json);
+  target.command = command_text("adapt", args);
   return run_to_end(target, common, train::adapt_run);
 }
 

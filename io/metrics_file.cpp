@@ -55,7 +55,8 @@ std::vector<Json> read_metrics(const std::string& path) {
   return parse_metrics(file.text(), path);
 }
 
-void truncate_after(const std::string& path, int64_t step) {
+void truncate_after(const std::string& path, int64_t step,
+                    const std::function<void(const std::string& message)>& warn) {
   if (!path_exists(path)) return;
   const MappedFile file = MappedFile::open(path);
   std::string kept;
@@ -67,9 +68,10 @@ void truncate_after(const std::string& path, int64_t step) {
       if (at->as_int() <= step) kept.append(line).append(1, '\n');
       passed = passed || at->as_int() >= step;
     });
-  } catch (const Error&) {
+  } catch (const Error& error) {
     // A row that the run would keep must be readable; what a crash left after them goes anyway.
     if (!passed) throw;
+    if (warn) warn(concat_text(error.what(), "; it is after step ", step, ", and dropped with all that follows"));
   }
   write_file_atomically(path, kept);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "core/enum_names.h"
 #include "core/text.h"
@@ -129,7 +130,6 @@ class LayerReader {
     }
     if (score.own && std::ranges::all_of(blocks.heads, [](int64_t count) { return count == 0; }))
       fail_input(score.member->where, "is of top-k blocks, and there is no top_blocks");
-    if (std::ranges::all_of(result, [&](const Pattern& p) { return p == result[0]; })) result.resize(1);
     return result;
   }
 
@@ -194,7 +194,7 @@ ModelPattern pattern_of(const Document& document, const RatPlusConfig& config) {
   if (const Member* repeat = all.find("repeat")) fail_input(repeat->where, "belongs below [[layer]]");
   if (layers.empty()) {
     if (all.members.empty()) fail_input(all.where, "expected a pattern, found none; dilation = 1 is the dense one");
-    return {{LayerReader(all, all, config.heads).patterns()}};
+    return simplified({{LayerReader(all, all, config.heads).patterns()}});
   }
   ModelPattern result{{}};
   int64_t count = 0;
@@ -205,9 +205,7 @@ ModelPattern pattern_of(const Document& document, const RatPlusConfig& config) {
   }
   if (count != config.layers)
     fail_input(all.where, "expected [[layer]] for each of ", config.layers, " layers, found ", count);
-  const bool alike = std::ranges::all_of(result.layers, [&](const HeadPatterns& p) { return p == result.layers[0]; });
-  if (alike) result.layers.resize(1);
-  return result;
+  return simplified(std::move(result));
 }
 
 /// key = value, or key = [value, value] where heads differ; nothing where all are `otherwise`.
@@ -254,9 +252,8 @@ std::string to_toml(const ModelPattern& pattern, std::string_view comment) {
   std::string text;
   if (!comment.empty())
     for (const std::string_view line : split(comment, '\n')) text += concat_text(line.empty() ? "#" : "# ", line, '\n');
-  const auto& layers = pattern.layers;
-  const bool alike = std::ranges::all_of(layers, [&](const HeadPatterns& heads) { return heads == layers[0]; });
-  if (alike) return text + toml_of(layers.at(0));
+  const auto layers = simplified(pattern).layers;
+  if (layers.size() == 1) return text + toml_of(layers[0]);
   for (auto layer = layers.begin(); layer != layers.end();) {
     const auto next = std::find_if(layer, layers.end(), [&](const HeadPatterns& heads) { return heads != *layer; });
     text += "\n[[layer]]\n" + toml_of(*layer);

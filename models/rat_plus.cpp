@@ -78,6 +78,16 @@ void ModelPattern::check_fits(const RatPlusConfig& config) const {
     check_patterns(of_layer(layer, config.layers), config.heads, ("pattern of layer " + std::to_string(layer)).c_str());
 }
 
+ModelPattern simplified(ModelPattern pattern) {
+  const auto collapse = [](auto& list) {
+    const auto differs = [&](const auto& each) { return each != list.front(); };
+    if (!list.empty() && std::ranges::none_of(list, differs)) list.resize(1);
+  };
+  for (HeadPatterns& heads : pattern.layers) collapse(heads);
+  collapse(pattern.layers);
+  return pattern;
+}
+
 ModelPattern parse_model_pattern(std::span<const int64_t> dilation, std::span<const int64_t> window,
                                  std::span<const int64_t> initial, int64_t layers) {
   const auto check_list = [layers](const char* name, std::span<const int64_t> list, auto&& valid,

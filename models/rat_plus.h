@@ -43,6 +43,10 @@ struct ModelPattern {
   friend bool operator==(const ModelPattern&, const ModelPattern&) = default;
 };
 
+/// The same pattern in the fewest words: heads that are alike as one, and layers that are alike as one. Two patterns of
+/// one model are the same to every query exactly where these are equal.
+ModelPattern simplified(ModelPattern pattern);
+
 /// The pattern of a command line: each list holds one value for all of the model's layers, or one a layer.
 /// Throws Error naming the list (dilation, window or initial) and its wrong length or value.
 ModelPattern parse_model_pattern(std::span<const int64_t> dilation, std::span<const int64_t> window,

@@ -30,7 +30,7 @@ fingerprint() { # RUN
   python3 - "$folder/$1" <<'PYTHON'
 import hashlib, json, pathlib, sys
 run = pathlib.Path(sys.argv[1])
-clock = {"seconds", "eta_seconds", "tokens_per_second"}
+clock = {"seconds", "eta_seconds", "tokens_per_second", "validation_seconds", "memory_live", "memory_peak"}
 rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 print(len(rows), "steps", json.dumps([{k: v for k, v in row.items() if k not in clock} for row in rows]))
 for name in ("model.safetensors", "optimizer.safetensors"):

@@ -51,20 +51,29 @@ uint64_t bytes_of(const std::vector<nn::NamedTensor>& tensors) {
   return total;
 }
 
+Json to_json(const DataIdentity& data) {
+  return Json::object({{"fingerprint", data.fingerprint}, {"tokens", data.tokens}});
+}
+DataIdentity data_from_json(const io::JsonCursor& json) {
+  return {json["fingerprint"].as_string(), json["tokens"].as_int()};
+}
+
 Json to_json(const CheckpointState& state) {
   const Progress& p = state.progress;
-  return Json::object({{"format_version", kFormatVersion},
-                       {"step", p.step},
-                       {"samples", p.samples},
-                       {"epoch", state.epoch},
-                       {"position", state.position},
-                       {"tokens", p.tokens},
-                       {"optimizer_steps", state.optimizer_steps},
-                       {"skipped_updates", p.skipped_updates},
-                       {"skipped_in_a_row", p.skipped_in_a_row},
-                       {"seconds", p.seconds},
-                       {"data", Json::object({{"fingerprint", state.data.fingerprint}, {"tokens", state.data.tokens}})},
-                       {"config", train::to_json(state.config)}});
+  Json json = Json::object({{"format_version", kFormatVersion},
+                            {"step", p.step},
+                            {"samples", p.samples},
+                            {"epoch", state.epoch},
+                            {"position", state.position},
+                            {"tokens", p.tokens},
+                            {"optimizer_steps", state.optimizer_steps},
+                            {"skipped_updates", p.skipped_updates},
+                            {"skipped_in_a_row", p.skipped_in_a_row},
+                            {"seconds", p.seconds},
+                            {"data", to_json(state.data)}});
+  if (state.validation_data) json.set("validation_data", to_json(*state.validation_data));
+  json.set("config", train::to_json(state.config));
+  return json;
 }
 
 void write_manifest(const std::string& folder) {
@@ -192,7 +201,8 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint) {
   state.epoch = json["epoch"].as_int();
   state.position = json["position"].as_int();
   state.optimizer_steps = json["optimizer_steps"].as_int();
-  state.data = {json["data"]["fingerprint"].as_string(), json["data"]["tokens"].as_int()};
+  state.data = data_from_json(json["data"]);
+  if (const auto validation = json.find("validation_data")) state.validation_data = data_from_json(*validation);
   state.config = config_from_json(json["config"].value(), json["config"].where());
   return state;
 }
@@ -205,11 +215,12 @@ void load_checkpoint(const std::string& checkpoint, const CheckpointState& state
   optimizer.load(read_tensors(moments), state.optimizer_steps, moments.path());
 }
 
-void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step) {
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared) {
   auto checkpoints = list_checkpoints(run);
   std::erase_if(checkpoints, [newest_step](const CheckpointEntry& entry) { return entry.step > newest_step; });
   const auto count = static_cast<int64_t>(checkpoints.size());
   for (int64_t i = 0; i < count - std::max<int64_t>(keep, 1); ++i) {
+    if (spared == checkpoints[static_cast<size_t>(i)].step) continue;
     // Under another name first: a removal that is cut short must not leave half a checkpoint.
     const std::string& path = checkpoints[static_cast<size_t>(i)].path;
     std::error_code error;

@@ -32,6 +32,7 @@ struct CheckpointState {
   int64_t epoch = 0, position = 0;  ///< of the next sample; follow from progress.samples
   int64_t optimizer_steps = 0;
   DataIdentity data;
+  std::optional<DataIdentity> validation_data;
   TrainConfig config;
 };
 
@@ -59,9 +60,9 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint);
 void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
                      Optimizer& optimizer);
 
-/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them. The one of `newest_step`
-/// must be valid, and stays. Later ones are left alone. Throws Error(disk).
-void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step);
+/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them and that of the step
+/// `spared`. The one of `newest_step` must be valid, and stays. Later ones are left alone. Throws Error(disk).
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared = {});
 
 /// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.
 void require_free_space(const std::string& path, uint64_t bytes);

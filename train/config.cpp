@@ -45,18 +45,25 @@ struct Assignment {
   std::string where;  // for errors
 };
 
+constexpr std::string_view kSizes[] = {"model.vocab_size", "model.layers", "model.channels", "model.heads"};
+
 /// The preset first, then all others in order.
-void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments, ErrorKind kind) {
+void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments, ErrorKind kind, Origins* origins) {
   const auto fail_with = [kind](const Assignment& a, const std::string& problem) {
     throw Error(concat_text(a.where, ": ", problem), kind);
   };
   for (const Assignment& a : assignments)
-    if (a.key == "model.preset")
+    if (a.key == "model.preset") {
       if (const Problem problem = assign_preset(config, a.value)) fail_with(a, a.key + ": " + *problem);
+      if (origins != nullptr)
+        for (const std::string_view key : kSizes)
+          (*origins)[std::string(key)] = concat_text("preset ", config.preset, ", ", a.where);
+    }
   const std::vector<Field> fields = fields_of(config);
   for (const Assignment& a : assignments) {
     const Field* field = find_field(fields, a.key);
     if (field == nullptr) fail_with(a, unknown_key(fields, a.key));
+    if (origins != nullptr) (*origins)[a.key] = a.where;
     if (a.key == "model.preset") continue;
     if (const Problem problem = assign(*field, a.value)) fail_with(a, a.key + ": " + *problem);
   }
@@ -101,9 +108,7 @@ ModelPattern TrainConfig::pattern() const {
     pattern.layers.resize(one.layers.size());
     for (size_t layer = 0; layer < one.layers.size(); ++layer) pattern.layers[layer].push_back(one.layers[layer][0]);
   }
-  for (HeadPatterns& heads : pattern.layers)
-    if (std::ranges::all_of(heads, [&](const Pattern& p) { return p == heads[0]; })) heads.resize(1);
-  return pattern;
+  return simplified(std::move(pattern));
 }
 
 void TrainConfig::set_pattern(const ModelPattern& pattern) {
@@ -150,17 +155,14 @@ void TrainConfig::validate() const {
         " or -1, found ", data.eos);
 }
 
-void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path) {
+void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path,
+                Origins* origins) {
   std::vector<Assignment> assignments;
   for (const auto& entry : entries) assignments.push_back({entry.key, entry.value, concat_text(path, ":", entry.line)});
-  assign_all(config, assignments, ErrorKind::input);
+  assign_all(config, assignments, ErrorKind::input, origins);
 }
 
-void apply_toml_file(TrainConfig& config, const std::string& path) {
-  apply_toml(config, io::read_toml_file(path), path);
-}
-
-void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides) {
+void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides, Origins* origins) {
   const std::vector<Field> fields = fields_of(config);
   std::vector<Assignment> assignments;
   for (const std::string& text : overrides) {
@@ -173,25 +175,25 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
     assignments.push_back(
         {std::string(key), field != nullptr ? parse_override(*field, value) : Json(value), io::one_line(text)});
   }
-  assign_all(config, assignments, ErrorKind::usage);
+  assign_all(config, assignments, ErrorKind::usage, origins);
 }
 
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, Origins* origins) {
   TrainConfig config;
   if (!path.empty()) {
-    apply_toml_file(config, path);
+    apply_toml_file(config, path, origins);
     try {
       config.validate();
     } catch (const Error& error) {  // what does not fit together in the file is the file's fault
       fail_input(path, error.what());
     }
   }
-  apply_overrides(config, overrides);
+  apply_overrides(config, overrides, origins);
   config.validate();
   return config;
 }
 
-std::string to_toml(const TrainConfig& config) {
+std::string to_toml(const TrainConfig& config, const Origins* origins) {
   TrainConfig copy = config;
   std::string text;
   std::string_view section;
@@ -202,7 +204,14 @@ std::string to_toml(const TrainConfig& config) {
       section = field.key.substr(0, dot);
       text += concat_text('[', section, "]\n");
     }
-    text += concat_text(field.key.substr(dot + 1), " = ", value_of(field).dump(), '\n');
+    std::string line = concat_text(field.key.substr(dot + 1), " = ", value_of(field).dump());
+    if (origins != nullptr) {
+      constexpr size_t kComments = 32;
+      const auto origin = origins->find(field.key);
+      line.resize(std::max(line.size() + 1, kComments), ' ');
+      line += concat_text("# ", origin == origins->end() ? "default" : io::one_line(origin->second));
+    }
+    text += line + '\n';
   }
   return text;
 }
@@ -218,7 +227,7 @@ TrainConfig config_from_json(const Json& json, std::string_view where) {
   std::vector<Assignment> assignments;
   for (const auto& [key, value] : json.as_object(where)) assignments.push_back({key, value, std::string(where)});
   TrainConfig config;
-  assign_all(config, assignments, ErrorKind::input);
+  assign_all(config, assignments, ErrorKind::input, nullptr);
   return config;
 }
 

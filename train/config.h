@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +42,8 @@ struct TrainConfig {
     int64_t accumulate = 1;                  ///< equal parts a batch is computed in; divides batch_size
     int64_t seed = 0;                        ///< of the order of the windows
     Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
-    int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    int64_t eos = 256;            ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    std::string validation = {};  ///< a token file that is not trained on, to validate with; empty: no validation
     friend bool operator==(const Data&, const Data&) = default;
   } data;
 
@@ -66,6 +69,9 @@ struct TrainConfig {
     DType dtype = DType::f32;    ///< what the model computes in; bf16 has f32 master weights and moments
     int64_t threads = 0;         ///< 0: all cores
     bool recompute = false;      ///< forget what blocks computed and compute it again in backward: slower, less memory
+    int64_t validate_every = 100;      ///< steps between validations; the last step always makes one
+    int64_t validate_tokens = 65'536;  ///< of each, spread over the file; 0: all of it
+    bool keep_best = false;            ///< a checkpoint of every lowest validation loss so far, and the best one stays
     friend bool operator==(const Run&, const Run&) = default;
   } train;
 
@@ -83,19 +89,27 @@ struct TrainConfig {
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
 
+/// Where the value of a field came from: "run.toml:3", "--train.steps=9", ...; what is not in it has its default.
+using Origins = std::map<std::string, std::string, std::less<>>;
+
 /// Puts the assignments into `config`: first model.preset, which sets the sizes, then the others. Throws Error(input)
 /// "path:line: ..." for an unknown key (naming the nearest there is), a value of the wrong type or out of range.
-void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path);
-/// Reads a file over `config`. Throws Error(input) as above.
-void apply_toml_file(TrainConfig& config, const std::string& path);
+void apply_toml(TrainConfig& config, const std::vector<io::TomlEntry>& entries, std::string_view path,
+                Origins* origins = nullptr);
+/// Reads a file over `config`. Its key `base`, above the sections, names another, relative to the folder it is in, that
+/// is read before it, and so on for up to kBaseDepth files. Throws Error(input) "path:line: ..." as above, and for a
+/// base that is missing, not a string, or based on the file itself.
+void apply_toml_file(TrainConfig& config, const std::string& path, Origins* origins = nullptr);
+inline constexpr size_t kBaseDepth = 8;
 /// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
-void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides);
+void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides, Origins* origins = nullptr);
 
 /// The file (none where the path is empty) over the defaults, then the overrides; validated.
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides);
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, Origins* origins = nullptr);
 
-/// All fields as TOML, section by section, which apply_toml reads back as the same config.
-std::string to_toml(const TrainConfig& config);
+/// All fields as TOML, section by section, which apply_toml reads back as the same config. With origins each has its
+/// own as a comment.
+std::string to_toml(const TrainConfig& config, const Origins* origins = nullptr);
 /// One flat object {"model.layers": 4, ...}, and back; `where` names the document in errors.
 io::Json to_json(const TrainConfig& config);
 TrainConfig config_from_json(const io::Json& json, std::string_view where);
@@ -104,8 +118,7 @@ TrainConfig config_from_json(const io::Json& json, std::string_view where);
 struct ConfigChange {
   std::string key, was, is;
 };
-/// The fields that change what a resumed run computes: all but preset, checkpoint_every, keep_checkpoints, threads and
-/// recompute.
+/// The fields that change what a resumed run computes: all but those that config_fields.cpp marks as free to change.
 std::vector<ConfigChange> changes_between(const TrainConfig& was, const TrainConfig& is);
 
 /// "model.layers", "data.seq_len", ... with a line about each, for --help.

@@ -36,6 +36,13 @@ void add_batch(const RatPlus& model, const io::TokenFile& file, std::span<const 
 
 }  // namespace
 
+std::vector<int64_t> spread_windows(int64_t first, int64_t end, int64_t T, int64_t tokens) {
+  const int64_t there = end - first, count = std::min(there, tokens / T);
+  std::vector<int64_t> begins;
+  for (int64_t i = 0; i < count; ++i) begins.push_back((first + (2 * i + 1) * there / (2 * count)) * T);
+  return begins;
+}
+
 std::vector<WindowLoss> window_losses(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins,
                                       const EvalOptions& options) {
   check_options(model, options);

@@ -41,6 +41,9 @@ struct WindowLoss {
   int64_t tokens = 0;
 };
 
+/// Begins of windows of T tokens, at most `tokens` in all, spread evenly over the windows [first, end) of a file.
+std::vector<int64_t> spread_windows(int64_t first, int64_t end, int64_t T, int64_t tokens);
+
 /// The losses of those windows of seq_len tokens that begin at `begins`, in that order; fewer where `stop` ended it.
 /// Throws as evaluate() does, and Error where a window is not in the file.
 std::vector<WindowLoss> window_losses(const RatPlus& model, const io::TokenFile& file, std::span<const int64_t> begins,

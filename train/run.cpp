@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -12,7 +13,9 @@
 #include "models/pattern_file.h"
 #include "ops/threads.h"
 #include "train/data.h"
+#include "train/flops.h"
 #include "train/optimizer.h"
+#include "train/run_records.h"
 #include "train/weights.h"
 
 namespace ratel::train {
@@ -37,16 +40,18 @@ void check_folder(const RunOptions& options) {
     fail_input(options.out, "expected a run folder to resume, found no config.toml in it");
 }
 
-/// Throws where what a resumed run computes is not what it was started with, unless that is allowed.
-void check_unchanged(const CheckpointState& was, const TrainConfig& config, const DataIdentity& data,
-                     const RunOptions& options) {
-  std::vector<ConfigChange> changes = changes_between(was.config, config);
-  if (was.data != data) {
+/// Throws where what a resumed run computes is not what it was started with, unless that is allowed. Validation may be
+/// taken up or given up; on other data its losses could not be compared.
+void check_unchanged(const CheckpointState& was, const CheckpointState& is, const RunOptions& options) {
+  std::vector<ConfigChange> changes = changes_between(was.config, is.config);
+  const auto compare = [&](const char* key, const DataIdentity& before, const DataIdentity& now) {
     const auto text = [](const DataIdentity& d) {
       return concat_text(d.tokens, " tokens of fingerprint ", d.fingerprint.substr(0, 16));
     };
-    changes.push_back({"data", text(was.data), text(data)});
-  }
+    if (before != now) changes.push_back({key, text(before), text(now)});
+  };
+  compare("data", was.data, is.data);
+  if (was.validation_data && is.validation_data) compare("validation data", *was.validation_data, *is.validation_data);
   if (changes.empty()) return;
   std::string list;
   for (const ConfigChange& change : changes)
@@ -72,11 +77,11 @@ class RunThreads {
 /// One run from the first step of this session to its last.
 class Session {
  public:
-  Session(const TrainConfig& config, const RunOptions& options, TrainData data)
+  Session(const TrainConfig& config, const RunOptions& options, TrainData data, std::optional<Validator> validator)
       : config_(config),
         options_(options),
         data_(std::move(data)),
-        identity_{data_.file().fingerprint(), data_.file().size()},
+        validator_(std::move(validator)),
         weights_(config),
         model_(nn::Scope(weights_.computed()), config.model),
         optimizer_(weights_.masters(), weights_.computed(), config.optimizer),
@@ -85,11 +90,14 @@ class Session {
 
   /// Takes up the newest checkpoint, or starts from the beginning.
   void begin(const Initialize& initialize) {
+    state_.data = {data_.file().fingerprint(), data_.file().size()};
+    if (validator_) state_.validation_data = validator_->identity();
+    state_.config = config_;
     std::optional<CheckpointEntry> checkpoint;
     if (options_.start == Start::resume) checkpoint = newest_checkpoint(options_.out, options_.observer.warn);
     if (checkpoint) {
       const CheckpointState state = read_checkpoint_state(checkpoint->path);
-      check_unchanged(state, config_, identity_, options_);
+      check_unchanged(state, state_, options_);
       load_checkpoint(checkpoint->path, state, weights_.masters(), optimizer_);
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
@@ -101,51 +109,87 @@ class Session {
     }
     optimizer_.update_copies();
     io::write_file_atomically(config_path(options_.out), to_toml(config_));
-    io::truncate_after(metrics_path(options_.out), step());
+    io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
+    validations_ = validations_of(options_.out);
+    validated_step_ = validations_.empty() ? -1 : validations_.back().step;
+    records_.emplace(options_.out, config_, step(), options_.command);
+    if (options_.peak_flops) peak_flops_ = options_.peak_flops(config_.device(), config_.train.dtype);
+    flops_a_token_ = training_flops(config_.model, config_.pattern(), config_.data.seq_len);
+    if (config_.train.joint != Joint::off)
+      flops_a_token_ += training_flops(config_.model, config_.sparse_pattern(), config_.data.seq_len);
+    flops_a_token_ /= static_cast<double>(config_.data.seq_len);
     if (options_.observer.start) options_.observer.start(config_, weights_.masters().numel(), step());
   }
 
   RunResult train() {
-    io::MetricsFile metrics(metrics_path(options_.out));
     const Observer& observer = options_.observer;
-    bool stopped = false;
+    // One that the end of an earlier session cut short; its checkpoint is there.
+    const bool missed = validator_ && validator_->is_due(step()) && !is_validated();
+    const bool new_best = missed && !stops() && validate();
+    bool stopped = missed && !is_validated();
+    if (new_best) save_and_prune();
     while (!stopped && !trainer_.finished()) {
-      const StepReport report = trainer_.step([&](const SkippedUpdate& skipped) {
+      StepReport report = trainer_.step([&](const SkippedUpdate& skipped) {
         last_skipped_ = describe(skipped);
         if (observer.skipped) observer.skipped(skipped);
       });
-      metrics.append(to_json(report));
+      if (peak_flops_) report.mfu = flops_a_token_ * report.tokens_per_second / *peak_flops_;
+      records_->step(report);
       if (observer.step) observer.step(report);
-      if (trainer_.diverged()) give_up(metrics);
-      stopped = options_.stop && options_.stop();
-      if (stopped || trainer_.finished() || step() % config_.train.checkpoint_every == 0) {
-        save(metrics);
-        prune_checkpoints(options_.out, config_.train.keep_checkpoints, step());
+      if (trainer_.diverged()) give_up();
+      stopped = stops();
+      bool is_best = false;
+      if (!stopped && validator_ && validator_->is_due(step())) {
+        is_best = validate();
+        stopped = !is_validated();
       }
+      if (stopped || is_best || trainer_.finished() || step() % config_.train.checkpoint_every == 0) save_and_prune();
     }
-    return {trainer_.finished() ? RunResult::Status::finished : RunResult::Status::stopped, step(), config_.train.steps,
-            saved_};
+    const bool finished = trainer_.finished() && (!validator_ || is_validated());
+    return {finished ? RunResult::Status::finished : RunResult::Status::stopped, step(), config_.train.steps, saved_};
   }
 
  private:
   [[nodiscard]] int64_t step() const { return trainer_.progress().step; }
+  [[nodiscard]] bool stops() const { return options_.stop && options_.stop(); }
+  [[nodiscard]] bool is_validated() const { return validated_step_ == step(); }
 
-  void save(io::MetricsFile& metrics) {
-    metrics.sync();  // a checkpoint without its rows would leave a gap in the metrics of a resumed run
-    CheckpointState state;
-    state.progress = trainer_.progress();
-    state.epoch = state.progress.samples / data_.windows();
-    state.position = state.progress.samples % data_.windows();
-    state.optimizer_steps = optimizer_.steps();
-    state.data = identity_;
-    state.config = config_;
-    saved_ = save_checkpoint(options_.out, state, weights_.masters(), optimizer_);
+  /// Returns true where a checkpoint must be made of what was found. Stopped, it leaves nothing.
+  bool validate() {
+    auto report = validator_->run(model_, trainer_.progress(), options_.stop);
+    if (!report) return false;
+    validated_step_ = report->step;
+    report->is_best = std::isfinite(report->loss) && std::ranges::none_of(validations_, [&](const Validated& earlier) {
+                        return earlier.loss <= report->loss;
+                      });
+    validations_.push_back({report->step, report->loss});
+    records_->validation(*report);
+    if (options_.observer.validation) options_.observer.validation(*report);
+    return report->is_best && config_.train.keep_best;
+  }
+
+  void save() {
+    records_->sync();  // a checkpoint without its rows would leave a gap in the metrics of a resumed run
+    state_.progress = trainer_.progress();
+    state_.epoch = state_.progress.samples / data_.windows();
+    state_.position = state_.progress.samples % data_.windows();
+    state_.optimizer_steps = optimizer_.steps();
+    saved_ = save_checkpoint(options_.out, state_, weights_.masters(), optimizer_);
     if (options_.observer.checkpoint) options_.observer.checkpoint(saved_);
   }
 
+  void save_and_prune() {
+    save();
+    std::optional<int64_t> best;
+    if (config_.train.keep_best)
+      best =
+          best_step(validations_, [this](int64_t step) { return io::is_folder(checkpoint_path(options_.out, step)); });
+    prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best);
+  }
+
   /// Keeps what was reached, and all older checkpoints: one of them may be from before the trouble.
-  [[noreturn]] void give_up(io::MetricsFile& metrics) {
-    save(metrics);
+  [[noreturn]] void give_up() {
+    save();
     throw Error(concat_text("training: ", kMaxSkippedInARow, " steps in a row were not finite; ", last_skipped_,
                             "; the weights before them are in ", saved_,
                             "\nhint: a lower --optimizer.peak_rate, or a longer --optimizer.warmup_fraction"),
@@ -155,11 +199,17 @@ class Session {
   const TrainConfig& config_;
   const RunOptions& options_;
   TrainData data_;
-  DataIdentity identity_;
+  std::optional<Validator> validator_;
   Weights weights_;
   RatPlus model_;
   Optimizer optimizer_;
   Trainer trainer_;
+  std::optional<RunRecords> records_;
+  CheckpointState state_;               // what of it does not change while this session lasts
+  std::vector<Validated> validations_;  // all of the run so far
+  int64_t validated_step_ = -1;         // the last step that has its row
+  double flops_a_token_ = 0;            // of all passes of a batch
+  std::optional<double> peak_flops_;
   std::string saved_, last_skipped_;
 };
 
@@ -178,12 +228,14 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
   require_memory_for(config);
+  std::optional<Validator> validator;
+  if (!config.data.validation.empty()) validator.emplace(config, options.stop);
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
   const RunThreads threads(config);
-  Session session(config, options, std::move(data));
+  Session session(config, options, std::move(data), std::move(validator));
   session.begin(initialize);
   return session.train();
 }
@@ -199,35 +251,61 @@ TrainConfig config_of_source(const std::string& folder) {
   return config;
 }
 
+/// Throws Error(usage) where a config is not of the model that is to be adapted.
+void check_sizes(const TrainConfig& config, const TrainConfig& source, const AdaptOptions& options) {
+  for (const ConfigChange& change : changes_between(source, config))
+    if (change.key.starts_with("model."))
+      fail("adapt: ", change.key, " is ", change.is, " in the configuration, and ", change.was, " in ", options.from);
+}
+
 }  // namespace
 
-TrainConfig resolve_train_config(const TrainOptions& options) {
+TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins) {
   const bool resumes = options.config.empty() && resumes_with_config(options);
-  return load_config(resumes ? config_path(options.out) : options.config, options.overrides);
+  return load_config(resumes ? config_path(options.out) : options.config, options.overrides, origins);
 }
 
 RunResult train_run(const TrainOptions& options) { return run(resolve_train_config(options), options, {}); }
 
-TrainConfig resolve_adapt_config(const AdaptOptions& options) {
+TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins) {
+  const bool resumes = options.config.empty() && resumes_with_config(options);
   TrainConfig config;
-  if (resumes_with_config(options)) {
-    apply_toml_file(config, config_path(options.out));
+  Origins came_from;
+  if (resumes || !options.config.empty()) {
+    config = load_config(resumes ? config_path(options.out) : options.config, {}, &came_from);
+    if (!options.from.empty()) check_sizes(config, config_of_source(resolve_model_dir(options.from)), options);
   } else {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
     config = config_of_source(resolve_model_dir(options.from));
-    config.optimizer.peak_rate *= kAdaptRate;
-    config.optimizer.warmup_fraction = 0;
-    config.train.steps = std::max<int64_t>(1, config.train.steps / kAdaptStepsPart);
-    config.train.joint = Joint::off;
-    config.train.dilation = {1};
-    config.train.window = config.train.initial = {0};
+    for (const ConfigField& field : config_fields()) came_from[field.key] = options.from;
+    const auto adapt = [&](const char* key, auto& value, auto adapted) {
+      value = adapted;
+      came_from[key] = "adapt";
+    };
+    adapt("optimizer.peak_rate", config.optimizer.peak_rate, config.optimizer.peak_rate * kAdaptRate);
+    adapt("optimizer.warmup_fraction", config.optimizer.warmup_fraction, 0.0);
+    adapt("train.steps", config.train.steps, std::max<int64_t>(1, config.train.steps / kAdaptStepsPart));
+    adapt("train.joint", config.train.joint, Joint::off);
+    adapt("train.dilation", config.train.dilation, LayerValues{1});
+    adapt("train.window", config.train.window, LayerValues{0});
+    adapt("train.initial", config.train.initial, LayerValues{0});
+    adapt("data.validation", config.data.validation, std::string());
   }
-  if (!options.dilation.empty()) config.train.dilation = options.dilation;
-  if (!options.window.empty()) config.train.window = options.window;
-  if (!options.initial.empty()) config.train.initial = options.initial;
-  if (!options.pattern.empty()) config.set_pattern(read_pattern_file(options.pattern, config.model));
-  apply_overrides(config, options.overrides);
+  const auto listed = [&](const char* key, LayerValues& value, const std::vector<int64_t>& list, const char* option) {
+    if (list.empty()) return;
+    value = list;
+    came_from[key] = option;
+  };
+  listed("train.dilation", config.train.dilation, options.dilation, "--dilation");
+  listed("train.window", config.train.window, options.window, "--window");
+  listed("train.initial", config.train.initial, options.initial, "--initial");
+  if (!options.pattern.empty()) {
+    config.set_pattern(read_pattern_file(options.pattern, config.model));
+    for (const char* key : {"train.dilation", "train.window", "train.initial"}) came_from[key] = options.pattern;
+  }
+  apply_overrides(config, options.overrides, &came_from);
   config.validate();
+  if (origins != nullptr) *origins = std::move(came_from);
   return config;
 }
 

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "train/checkpoint.h"
+#include "train/validation.h"
 
 namespace ratel::train {
 namespace {
@@ -37,6 +38,7 @@ bool only_leftovers(const std::string& folder) { return std::ranges::all_of(io::
 
 std::string config_path(const std::string& run) { return run + "/config.toml"; }
 std::string metrics_path(const std::string& run) { return run + "/metrics.jsonl"; }
+std::string log_path(const std::string& run) { return run + "/log.txt"; }
 std::string checkpoints_path(const std::string& run) { return run + "/checkpoints"; }
 std::string checkpoint_path(const std::string& run, int64_t step) {
   return checkpoints_path(run) + "/step-" + std::to_string(step);
@@ -83,6 +85,17 @@ RunLock::RunLock(const std::string& run) {
 RunLock::~RunLock() { ::close(descriptor_); }
 
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
+  const fs::path named(path);
+  if (named.filename() == "best" && !io::path_exists(path)) {
+    const std::string run = named.parent_path();
+    if (!io::path_exists(checkpoints_path(run)))
+      fail_input(path, "expected RUN/best, found no checkpoints in ", run.empty() ? "." : run);
+    const auto best = best_checkpoint(run, warn);
+    if (!best)
+      fail_input(path, "expected a checkpoint that was validated, found none\nhint: train with --validation FILE.bin ",
+                 "and --train.keep_best=true; ", run, " itself names the newest checkpoint");
+    return best->path;
+  }
   if (io::path_exists(path + "/MANIFEST.json")) verify_checkpoint(path);
   if (io::path_exists(path + "/config.json")) return path;
   if (!io::path_exists(path)) fail_input(path, "expected a model folder, a checkpoint or a run folder, found nothing");

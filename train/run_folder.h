@@ -9,7 +9,9 @@
 namespace ratel::train {
 
 // RUN/config.toml                 the resolved config
-// RUN/metrics.jsonl               one row a step
+// RUN/metrics.jsonl               a row for every step, and for every validation
+// RUN/events.out.tfevents.N       the same for TensorBoard, a file for every session
+// RUN/log.txt                     what the command printed, with times
 // RUN/checkpoints/step-N/         see train/checkpoint.h
 // RUN/lock                        held by the process that trains here
 
@@ -18,6 +20,7 @@ using Warn = std::function<void(const std::string& message)>;
 
 std::string config_path(const std::string& run);
 std::string metrics_path(const std::string& run);
+std::string log_path(const std::string& run);
 std::string checkpoints_path(const std::string& run);
 std::string checkpoint_path(const std::string& run, int64_t step);
 
@@ -40,7 +43,8 @@ class RunLock {
 };
 
 /// Where config.json and model.safetensors are for a path a user gives: a model folder or a checkpoint itself, or the
-/// newest valid checkpoint of a run folder. Throws Error(input) for anything else.
+/// newest valid checkpoint of a run folder; of RUN/best, the valid one of lowest validation loss. Throws Error(input)
+/// for anything else.
 std::string resolve_model_dir(const std::string& path, const Warn& warn = {});
 
 }  // namespace ratel::train

@@ -34,14 +34,6 @@ void check_options(const SearchOptions& o) {
   }
 }
 
-/// Begins of windows of T tokens, at most `tokens` in all, spread over the windows [first, end) of the file.
-std::vector<int64_t> spread_windows(int64_t first, int64_t end, int64_t T, int64_t tokens) {
-  const int64_t there = end - first, count = std::min(there, tokens / T);
-  std::vector<int64_t> begins;
-  for (int64_t i = 0; i < count; ++i) begins.push_back((first + (2 * i + 1) * there / (2 * count)) * T);
-  return begins;
-}
-
 class Searcher {
  public:
   Searcher(const RatPlus& model, const io::TokenFile& file, const SearchOptions& options)
@@ -122,10 +114,9 @@ class Searcher {
       HeadPatterns heads;
       for (size_t head = 0; head < a_layer; ++head)
         heads.push_back({o_.dilations[assignment[at + head]], o_.window, o_.initial});
-      if (std::ranges::all_of(heads, [&](const Pattern& p) { return p == heads[0]; })) heads.resize(1);
       pattern.layers.push_back(std::move(heads));
     }
-    return pattern;
+    return simplified(std::move(pattern));
   }
 
   [[nodiscard]] Measured measured(const ModelPattern& pattern, double loss) const {

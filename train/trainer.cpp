@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/device_memory.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 #include "train/schedule.h"
@@ -29,6 +30,9 @@ io::Json to_json(const StepReport& report) {
   row.set("tokens_per_second", report.tokens_per_second);
   row.set("seconds", report.seconds);
   row.set("eta_seconds", report.eta_seconds);
+  if (report.mfu) row.set("mfu", *report.mfu);
+  row.set("memory_live", report.memory_live);
+  row.set("memory_peak", report.memory_peak);
   return row;
 }
 
@@ -142,6 +146,9 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   report.seconds = progress_.seconds;
   report.eta_seconds =
       session_seconds_ / static_cast<double>(session_steps_) * static_cast<double>(report.steps - report.step);
+  const DeviceMemoryUse memory = memory_use(model_->device());
+  report.memory_live = memory.live;
+  report.memory_peak = memory.peak;
   return report;
 }
 

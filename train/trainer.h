@@ -29,8 +29,12 @@ struct StepReport {
   double tokens_per_second = 0;            ///< of this step, counted likewise
   double seconds = 0;                      ///< of training so far, earlier sessions of the run included
   double eta_seconds = 0;                  ///< to the end of the run, at this session's pace
+  int64_t memory_live = 0;                 ///< bytes of tensors on the model's device after the step
+  int64_t memory_peak = 0;                 ///< the most there were
+  std::optional<double> mfu;  ///< model FLOPs utilisation, train/flops.h; nothing where it would be a guess
 };
-/// The row of metrics.jsonl. All but tokens_per_second, seconds and eta_seconds are a function of config and data.
+/// The row of metrics.jsonl. All but tokens_per_second, seconds, eta_seconds, mfu, memory_live and memory_peak are a
+/// function of config and data.
 io::Json to_json(const StepReport& report);
 
 /// An optimizer step that was not applied because its loss or gradient was not finite.

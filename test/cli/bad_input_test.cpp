@@ -154,6 +154,14 @@ BOOST_AUTO_TEST_CASE(configurations_that_are_wrong) {
   write(t.scratch / "key.toml", "[train]\nstpes = 3\n");
   check_fails({"train", "--print-config", "--config", t.scratch / "key.toml"}, 3, "key.toml:2: ");
   check_fails({"train", "--print-config", "--config", t.scratch / "key.toml"}, 3, "train.steps");
+  write(t.scratch / "base.toml", "\nbase = \"key.toml\"\n");
+  check_fails({"train", "--print-config", "--config", t.scratch / "base.toml"}, 3,
+              t.scratch / "key.toml:2: unknown key");
+  write(t.scratch / "base.toml", "\nbase = \"nowhere.toml\"\n");
+  check_fails({"train", "--print-config", "--config", t.scratch / "base.toml"}, 3,
+              "base.toml:2: base: expected a file");
+  write(t.scratch / "base.toml", "\nbase = \"base.toml\"\n");
+  check_fails({"adapt", "--from", t.run, "--print-config", "--config", t.scratch / "base.toml"}, 3, "this file itself");
   write(t.scratch / "syntax.toml", "[train\nsteps = 3\n");
   check_fails({"train", "--print-config", "--config", t.scratch / "syntax.toml"}, 3, "syntax.toml:1");
   check_fails({"train", "--print-config", "--train.stpes=3"}, 2, "train.steps");

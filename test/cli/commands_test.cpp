@@ -117,12 +117,82 @@ BOOST_AUTO_TEST_CASE(training_reports_and_leaves_a_run) {
   BOOST_TEST(ended.err.find('\r') == std::string::npos);  // no redrawing in a pipe
 }
 
+BOOST_AUTO_TEST_CASE(a_run_validates_keeps_its_best_and_leaves_all_its_records) {
+  const TemporaryFolder scratch;
+  const std::string run = scratch / "run", held = scratch / "held.bin";
+  write(scratch / "held.txt", prose(900, 7));
+  BOOST_TEST_REQUIRE(run_ratel({"tokenize", scratch / "held.txt", "--output", held}).code == 0);
+  const Words words =
+      models().training(run, {"--validation", held, "--train.validate_every=2", "--train.keep_best=true"});
+  const Ended ended = run_ratel(words);
+  BOOST_TEST_REQUIRE(ended.code == 0, ended.err);
+  BOOST_TEST(ended.err.find("validation after step 2: loss ") != std::string::npos, ended.err);
+  BOOST_TEST(ended.err.find(", the lowest so far\n") != std::string::npos, ended.err);
+  for (const char* part : {"MFU n/a", "KiB"}) BOOST_TEST(ended.err.find(part) != std::string::npos, ended.err);
+  BOOST_TEST(run_ratel([&] {
+               Words again = words;
+               again.emplace_back("--resume");
+               return again;
+             }())
+                 .code == 0);
+
+  int64_t events = 0;
+  for (const auto& entry : fs::directory_iterator(run))
+    events += entry.path().filename().string().starts_with("events.out.tfevents.") ? 1 : 0;
+  BOOST_TEST(events == 2);
+  const std::string log = read(run + "/log.txt");
+  for (const char* part : {"Z ratel train ", "parameters, 8 steps", "Z step 8/8", "Z validation after step 8",
+                           "Z checkpoint ", "Z resuming after step 8", "Z finished at step 8 of 8"})
+    BOOST_TEST(log.find(part) != std::string::npos, part << " is not in " << log);
+
+  const auto loss = [&](const std::string& model) {
+    return run_json({"eval", "--model", model, "--data", held}).at("loss").as_double();
+  };
+  BOOST_TEST(loss(run + "/best") <= loss(run));
+  const Json described = run_json({"inspect", run});
+  BOOST_TEST(described.at("last").find("loss") != nullptr);
+  BOOST_TEST(described.at("last_validation").at("validation_loss").as_double() > 0);
+  BOOST_TEST(described.at("best_checkpoint").as_string().starts_with(run + "/checkpoints/step-"));
+  const Ended none = run_ratel({"eval", "--model", models().run + "/best", "--data", held});
+  BOOST_TEST(none.code == 3);
+  BOOST_TEST(none.err.find("\nhint: train with --validation") != std::string::npos, none.err);
+}
+
+BOOST_AUTO_TEST_CASE(adapting_by_a_file_takes_its_words_and_checks_its_sizes) {
+  const TemporaryFolder scratch;
+  write(scratch / "a.toml",
+        "[model]\nlayers = 2\nchannels = 16\nheads = 2\n[optimizer]\npeak_rate = 1e-5\n[train]\nsteps = 3\n"
+        "joint = \"off\"\ndilation = 8\n[data]\nseq_len = 32\nbatch_size = 2\n");
+  const Words words = {"adapt",  "--from",      models().run, "--config",     scratch / "a.toml",
+                       "--data", models().data, "--out",      scratch / "out"};
+  const auto with = [&](const Words& more) {
+    Words all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Ended shown = run_ratel(with({"--print-config", "--dilation=4"}));
+  BOOST_TEST(shown.code == 0, shown.err);
+  BOOST_TEST(shown.out.find("dilation = 4                    # --dilation\n") != std::string::npos, shown.out);
+  BOOST_TEST(shown.out.find("peak_rate = 1e-05               # " + scratch / "a.toml:6") != std::string::npos,
+             shown.out);
+  BOOST_TEST(run_ratel(words).code == 0);
+  BOOST_TEST(run_json({"inspect", scratch / "out/checkpoints/step-3"}).at("pattern").as_string() == "D=8 W=0 S=0");
+  write(scratch / "a.toml", "[train]\njoint = \"off\"\n");
+  const Ended other = run_ratel(with({}));
+  BOOST_TEST(other.code == 2);
+  BOOST_TEST(other.err.find("model.layers is 4 in the configuration, and 2 in ") != std::string::npos, other.err);
+}
+
 BOOST_AUTO_TEST_CASE(the_configuration_prints_as_what_reads_back) {
   const TemporaryFolder scratch;
   const Ended first = run_ratel({"train", "--print-config", "--train.steps=77", "--train.dilation=1,4,4,16"});
   BOOST_TEST(first.code == 0);
+  BOOST_TEST(first.out.find("steps = 77                      # train.steps=77\n") != std::string::npos, first.out);
   write(scratch / "c.toml", first.out);
-  BOOST_TEST(run_ratel({"train", "--print-config", "--config", scratch / "c.toml"}).out == first.out);
+  const Json before = run_json({"train", "--print-config", "--train.steps=77", "--train.dilation=1,4,4,16"});
+  BOOST_TEST((run_json({"train", "--print-config", "--config", scratch / "c.toml"}) == before));
+  const Ended second = run_ratel({"train", "--print-config", "--config", scratch / "c.toml"});
+  BOOST_TEST(second.out.find("# " + scratch / "c.toml:") != std::string::npos, second.out);
   const Json json = run_json({"train", "--print-config", "--config", scratch / "c.toml"});
   BOOST_TEST(json.at("train.steps").as_int() == 77);
 }
@@ -327,6 +397,13 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
     BOOST_TEST(result.at("series").as_array().size() == 2u);
     BOOST_TEST(read(output).starts_with("<svg "));
   }
+  const Json norm = run_json(
+      {"plot", models().run, "--y=grad_norm", "--log-x", "--smooth=1", "--output", models().scratch / "norm.svg"});
+  BOOST_TEST(norm.at("series").as_array().size() == 1u);
+  const Ended unknown = run_ratel({"plot", models().run, "--y", "gradnorm", "--output", models().scratch / "no.svg"});
+  BOOST_TEST(unknown.code == 2);
+  BOOST_TEST(unknown.err.find("the nearest is \"grad_norm\"\nhint: there are step, loss,") != std::string::npos,
+             unknown.err);
   const Json both =
       run_json({"plot", models().run, models().adapted + "/metrics.jsonl", "--output", models().scratch / "both.svg"});
   BOOST_TEST(both.at("series").as_array().size() == 3u);
@@ -334,11 +411,12 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
 
 BOOST_AUTO_TEST_CASE(doctor_tells_build_machine_and_what_is_missing) {
   const Json report = run_json({"doctor"});
-  for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "fix"})
+  for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "advice", "fix"})
     BOOST_TEST(report.find(key) != nullptr, key);
   BOOST_TEST(report.at("machine").at("memory_bytes").as_int() > 0);
   const std::string text = run_ratel({"doctor"}).out;
-  for (const char* part : {"CUDA ", "threads ", "GPU "}) BOOST_TEST(text.find(part) != std::string::npos);
+  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: "})
+    BOOST_TEST(text.find(part) != std::string::npos);
 }
 
 }  // namespace ratel::test

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "core/rng.h"
@@ -40,13 +41,16 @@ bool reach(const Process& process, const std::string& run, int64_t rows) {
   return false;
 }
 
-/// The rows without what depends on the clock.
+const std::set<std::string> kClockColumns{"tokens_per_second",  "seconds",     "eta_seconds",
+                                          "validation_seconds", "memory_live", "memory_peak"};
+
+/// The rows without what depends on the clock and the process.
 std::vector<Json> timeless_rows(const std::string& run) {
   std::vector<Json> rows;
   for (const Json& row : io::read_metrics(run + "/metrics.jsonl")) {
     Json kept = Json::object();
     for (const auto& [key, value] : row.as_object())
-      if (key != "seconds" && key != "eta_seconds" && key != "tokens_per_second") kept.set(key, value);
+      if (!kClockColumns.contains(key)) kept.set(key, value);
     rows.push_back(std::move(kept));
   }
   return rows;

@@ -294,3 +294,12 @@ BOOST_AUTO_TEST_CASE(one_batch_is_learnt_by_heart) {
     BOOST_TEST(last < 0.02);
   }
 }
+
+BOOST_AUTO_TEST_CASE(a_simplified_pattern_says_what_is_alike_once) {
+  const Pattern a{4, 0, 0}, b{8, 2, 0};
+  BOOST_TEST((simplified({{{a, a}, {a}, {a, a}}}) == ModelPattern::uniform(a)));
+  BOOST_TEST((simplified({{{a, a}, {b}}}) == ModelPattern{{{a}, {b}}}));
+  BOOST_TEST((simplified({{{a, b}, {a, b}}}) == ModelPattern{{{a, b}}}));
+  BOOST_TEST((simplified({{{a, b}, {b, a}}}) == ModelPattern{{{a, b}, {b, a}}}));
+  BOOST_TEST((simplified({{}}) == ModelPattern{{}}));
+}

@@ -1,7 +1,12 @@
 #include "train/config.h"
 
+#include <cmath>
+#include <filesystem>
+#include <tuple>
+
 #include "io/file.h"
 #include "test/support/compare.h"
+#include "test/support/temporary_folder.h"
 
 namespace train = ratel::train;
 using ratel::ModelPattern;
@@ -28,9 +33,10 @@ TrainConfig unusual() {
   TrainConfig c;
   c.preset = "small";
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
-  c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1};
+  c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1, "held out.bin"};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
-  c.train = {77, train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7, 5, 9, "cuda:1", ratel::DType::f64, 2, true};
+  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7,   5, 9,
+             "cuda:1", ratel::DType::f64, 2,  true,       9,   70,        true};
   c.train.window.layers = {{2, 3, 4}};
   c.train.initial.layers[1] = {1, 0, 1};
   return c;
@@ -184,11 +190,129 @@ BOOST_AUTO_TEST_CASE(changes_name_both_values_and_leave_out_what_may_change) {
   BOOST_TEST(changes[1].is == "[1,2,3,4]");
 }
 
-BOOST_AUTO_TEST_CASE(the_presets_in_the_tree_are_valid) {
-  for (const char* name : {"tiny", "small", "1b", "3b", "7b"}) {
-    const TrainConfig config = train::load_config(std::string(RATEL_SOURCE_DIR "/configs/") + name + ".toml", {});
-    BOOST_TEST(config.preset == name);
-    BOOST_TEST((config.train.joint == train::Joint::alternate));
-    BOOST_TEST(config.train.sparse_dilation == 64);
+BOOST_AUTO_TEST_CASE(the_presets_in_the_tree_are_the_papers) {
+  struct Expected {
+    const char *name, *preset;
+    double billion_parameters, peak_rate, warmup;
+    double tokens;  // of the whole run, within half a batch; 0: any
+    bool adapts;
+    int64_t batch_size = 0;
+  };
+  // docs: RAT+, arXiv 2602.18196. Adapting: a tenth of the rate, no warm-up (7b: 2e-5 and 2%), a billion tokens.
+  const Expected table[] = {
+      {"tiny", "tiny", 0.00095, 3e-3, 0.05, 0, false},     {"tiny_adapt", "tiny", 0.00095, 3e-4, 0, 0, true},
+      {"small", "small", 0.0166, 1e-3, 0.05, 0, false},    {"small_adapt", "small", 0.0166, 1e-4, 0, 0, true},
+      {"1b", "1b", 1.5, 8e-4, 0.05, 100e9, false, 512},    {"1b_adapt", "1b", 1.5, 8e-5, 0, 1e9, true, 512},
+      {"3b", "3b", 2.6, 7e-4, 0.05, 100e9, false, 640},    {"3b_200b", "3b", 2.6, 7e-4, 0.05, 200e9, false, 768},
+      {"3b_adapt", "3b", 2.6, 7e-5, 0, 1e9, true, 640},    {"7b", "7b", 7.6, 6e-4, 0.05, 100e9, false, 768},
+      {"7b_adapt", "7b", 7.6, 2e-5, 0.02, 1e9, true, 768},
+  };
+  size_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(RATEL_SOURCE_DIR "/configs")) {
+    const std::string name = file.path().stem();
+    const auto* expected = std::ranges::find_if(table, [&](const Expected& e) { return name == e.name; });
+    BOOST_TEST_REQUIRE((expected != std::end(table)), name << " is not in the table");
+    ++files;
+    BOOST_TEST_CONTEXT(name) {
+      const TrainConfig config = train::load_config(file.path(), {});
+      BOOST_TEST(config.preset == expected->preset);
+      const double billions = static_cast<double>(config.model.parameter_count()) / 1e9;
+      BOOST_TEST(std::abs(billions / expected->billion_parameters - 1) < 0.04, billions);
+      BOOST_TEST(config.optimizer.peak_rate == expected->peak_rate);
+      BOOST_TEST(config.optimizer.final_rate == 1e-6);
+      BOOST_TEST(config.optimizer.warmup_fraction == expected->warmup);
+      BOOST_TEST((config.optimizer.beta1 == 0.9 && config.optimizer.beta2 == 0.95 && config.optimizer.eps == 1e-8));
+      BOOST_TEST((config.optimizer.weight_decay == 0.1 && config.optimizer.clip == 1.0));
+      BOOST_TEST(config.train.sparse_dilation == 64);
+      BOOST_TEST((config.train.joint == (expected->adapts ? train::Joint::off : train::Joint::alternate)));
+      BOOST_TEST((config.pattern() == (expected->adapts ? ModelPattern::uniform({16, 0, 0}) : ModelPattern{})));
+      if (expected->tokens == 0) continue;
+      const auto batch = static_cast<double>(config.data.batch_size * config.data.seq_len);
+      BOOST_TEST(config.data.batch_size == expected->batch_size);
+      BOOST_TEST(config.data.seq_len == 4096);
+      BOOST_TEST(std::abs(static_cast<double>(config.train.steps) * batch - expected->tokens) <= batch / 2);
+      BOOST_TEST(config.data.eos == 2);
+      BOOST_TEST(config.model.vocab_size == 32000);
+      BOOST_TEST((config.train.dtype == ratel::DType::bf16));
+    }
   }
+  BOOST_TEST(files == std::size(table));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_stands_on_its_base_and_says_what_differs) {
+  const ratel::test::TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "sub");
+  const auto write = [&](const char* name, const std::string& text) { return folder.file(name, text); };
+  const std::string root =
+      write("root.toml", "[model]\npreset = \"small\"\nlayers = 3\n[train]\nsteps = 10\nseed = 1\n");
+  const std::string middle = write("sub/middle.toml", "base = \"../root.toml\"\n[train]\nsteps = 20\nseed = 2\n");
+  const std::string top = write("top.toml", "base = \"sub/middle.toml\"\n[train]\nsteps = 30\n");
+  train::Origins origins;
+  const TrainConfig config = train::load_config(top, {"--data.seed=5"}, &origins);
+  BOOST_TEST(config.train.steps == 30);
+  BOOST_TEST(config.train.seed == 2);
+  BOOST_TEST(config.model.layers == 3);
+  BOOST_TEST(config.model.channels == 384);
+  BOOST_TEST(origins["train.steps"] == top + ":3");
+  BOOST_TEST(origins["train.seed"] == folder / "sub/middle.toml:4");
+  BOOST_TEST(origins["model.layers"] == root + ":3");
+  BOOST_TEST(origins["model.channels"] == "preset small, " + root + ":2");
+  BOOST_TEST(origins["data.seed"] == "--data.seed=5");
+  BOOST_TEST(!origins.contains("train.threads"));
+  const std::string shown = train::to_toml(config, &origins);
+  BOOST_TEST(shown.find("steps = 30                      # " + top + ":3\n") != std::string::npos, shown);
+  BOOST_TEST(shown.find("threads = 0                     # default\n") != std::string::npos, shown);
+  BOOST_TEST((from_toml(shown) == config));
+  // A preset of the upper file sets its sizes anew.
+  BOOST_TEST(
+      train::load_config(write("tiny.toml", "base = \"root.toml\"\n[model]\npreset = \"tiny\"\n"), {}).model.layers ==
+      4);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_wrong_with_a_base_is_said_where_it_is_named) {
+  const ratel::test::TemporaryFolder folder;
+  const auto check_file = [&](const std::string& text, const std::string& message) {
+    const std::string path = folder.file("top.toml", text);
+    check_error([&] { train::load_config(path, {}); }, message);
+    try {
+      train::load_config(path, {});
+    } catch (const ratel::Error& error) {
+      BOOST_TEST((error.kind() == ratel::ErrorKind::input), text);
+    }
+  };
+  const std::string top = folder / "top.toml";
+  check_file("# a comment\nbase = \"none.toml\"\n",
+             top + ":2: base: expected a file, found none at \"" + folder / "none.toml");
+  check_file("base = 3\n", top + ":1: base: expected the name of a file, found 3");
+  check_file("base = \"\"\n", top + ":1: base: expected the name of a file, found the string \"\"");
+  check_file("base = \"top.toml\"\n", top + ":1: base: \"" + top + "\" is based on this file itself");
+  const std::string other = folder.file("other.toml", "\nbase = \"./top.toml\"\n");
+  check_file("base = \"other.toml\"\n", other + ":2: base: \"" + top + "\" is based on this file itself");
+  const std::string wrong = folder.file("wrong.toml", "[train]\n\nstep = 3\n");
+  check_file("base = \"wrong.toml\"\n", wrong + ":3: unknown key \"train.step\"; the nearest is \"train.steps\"");
+  check_file("[train]\nbase = \"wrong.toml\"\n", top + ":2: unknown key \"train.base\"");
+  check_file("base = \"" + folder / "" + "\"\n", "expected a regular file, found a folder");
+  for (int depth = 0; depth < 10; ++depth)
+    std::ignore = folder.file(std::to_string(depth) + ".toml", "base = \"" + std::to_string(depth + 1) + ".toml\"\n");
+  check_file("base = \"0.toml\"\n", "6.toml:1: base: expected at most 8 files");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_cut_anywhere_is_read_or_refused_as_input) {
+  const ratel::test::TemporaryFolder folder;
+  std::ignore = folder.file("root.toml", "[train]\nsteps = 10\n");
+  const std::string text = "base = \"root.toml\"\n" + train::to_toml(unusual());
+  int read = 0, refused = 0;
+  for (size_t length = 0; length <= text.size(); ++length) {
+    const std::string path = folder.file("cut.toml", text.substr(0, length));
+    try {
+      std::ignore = train::load_config(path, {});
+      ++read;
+    } catch (const ratel::Error& error) {
+      ++refused;
+      BOOST_TEST((error.kind() == ratel::ErrorKind::input), error.what());
+      BOOST_TEST(std::string_view(error.what()).starts_with(path), error.what());
+    }
+  }
+  BOOST_TEST(read > 10);
+  BOOST_TEST(refused > 300);
 }

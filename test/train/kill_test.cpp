@@ -58,6 +58,10 @@ BOOST_AUTO_TEST_CASE(killed_twenty_times_and_resumed_it_is_the_unbroken_run) {
   train::TrainConfig config = test::tiny_config();
   config.train.steps = 200;
   config.train.checkpoint_every = 1;  // most of the time goes into writing checkpoints: kills land there
+  config.data.validation = folder / "held.bin";
+  config.train.validate_every = 3;
+  config.train.keep_best = true;
+  test::write_tokens(folder / "held.bin", test::tiny_tokens(200, 2));
   test::write_config(folder / "config.toml", config);
 
   const double began = now();
@@ -82,6 +86,8 @@ BOOST_AUTO_TEST_CASE(killed_twenty_times_and_resumed_it_is_the_unbroken_run) {
     } while (WIFSIGNALED(status));
     BOOST_TEST_REQUIRE(status == 0);
     test::check_same_run(folder / out, folder / "whole", config.train.steps, out);
+    const auto best = [&](const std::string& name) { return train::best_checkpoint(folder / name)->step; };
+    BOOST_TEST(best(out) == best("whole"));
   }
   BOOST_TEST(kills == kKills);
 }

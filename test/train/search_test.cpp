@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(every_number_is_an_evaluation_and_the_choice_is_the_best_of
       BOOST_TEST(result.keys <= result.budget_keys);
       BOOST_TEST(result.keys == train::cache_keys(m.model.config, result.found.pattern, 64));
       BOOST_TEST_REQUIRE(!result.rounds.empty());
-      BOOST_TEST((result.rounds[0].base.pattern.layers[1][0].dilation == (around == train::Around::dense ? 1 : 4)));
+      BOOST_TEST((result.rounds[0].base.pattern.layers.at(0)[0].dilation == (around == train::Around::dense ? 1 : 4)));
       for (const auto& round : result.rounds) {
         BOOST_TEST(near(round.base.loss, loss(m.model, first, round.base.pattern)));
         BOOST_TEST(round.sensitivities.size() == (grain == train::Grain::heads ? 4u : 2u));

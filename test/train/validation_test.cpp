@@ -1,0 +1,229 @@
+// Validation at intervals, the best checkpoint, and what a run leaves for people to read.
+#include "train/validation.h"
+
+#include <cmath>
+#include <fstream>
+
+#include "models/model_folder.h"
+#include "test/train/tiny_run.h"
+#include "train/evaluate.h"
+
+namespace fs = std::filesystem;
+namespace test = ratel::test;
+namespace train = ratel::train;
+using ratel::io::Json;
+using test::check_error;
+using train::RunResult;
+using train::Start;
+using train::TrainOptions;
+using train::ValidationReport;
+
+namespace {
+
+struct Fixture {
+  test::TemporaryFolder folder;
+  train::TrainConfig config = test::tiny_config();
+  std::vector<ValidationReport> reports;
+  std::vector<std::string> warnings;
+  Fixture() {
+    test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1));
+    test::write_tokens(folder / "held.bin", test::tiny_tokens(100, 2));
+    config.data.validation = folder / "held.bin";
+    config.train.validate_every = 3;
+  }
+
+  TrainOptions options(const std::string& out, Start start = Start::fresh) {
+    TrainOptions o;
+    o.config = test::write_config(folder / "config.toml", config);
+    o.data = folder / "data.bin";
+    o.out = folder / out;
+    o.start = start;
+    o.observer.validation = [this](const ValidationReport& report) { reports.push_back(report); };
+    o.observer.warn = [this](const std::string& text) { warnings.push_back(text); };
+    return o;
+  }
+  /// Runs until `stop` has been asked that often.
+  RunResult polled(const std::string& out, int64_t polls, Start start = Start::fresh) {
+    TrainOptions o = options(out, start);
+    o.stop = [left = polls]() mutable { return --left <= 0; };
+    return train::train_run(o);
+  }
+  [[nodiscard]] std::vector<int64_t> steps_left(const std::string& run) const {
+    std::vector<int64_t> steps;
+    for (const auto& entry : train::list_checkpoints(folder / run)) steps.push_back(entry.step);
+    return steps;
+  }
+  /// Says in the run's metrics that the validation after `step` had this loss.
+  void rewrite_loss(const std::string& run, int64_t step, const Json& loss) const {
+    std::string text;
+    for (Json row : ratel::io::read_metrics(train::metrics_path(folder / run))) {
+      if (row.find("validation_loss") != nullptr && row.at("step").as_int() == step) row.set("validation_loss", loss);
+      text += row.dump() + '\n';
+    }
+    ratel::io::write_file_atomically(train::metrics_path(folder / run), text);
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(losses_are_those_of_evaluate_and_training_is_undisturbed, Fixture) {
+  config.train.validate_tokens = 0;
+  config.train.keep_checkpoints = 100;
+  train::train_run(options("run"));
+  BOOST_REQUIRE(reports.size() == 4u);
+  for (size_t i = 0; i < 4; ++i) BOOST_TEST(reports[i].step == static_cast<int64_t>(3 * (i + 1)));
+  const auto file = ratel::io::TokenFile::open(folder / "held.bin", test::kTinyVocab);
+  const auto loaded = ratel::load_model(train::checkpoint_path(folder / "run", 12));
+  const auto expect = [&](const ratel::ModelPattern& pattern) {
+    return train::evaluate(loaded.model, file,
+                           {.seq_len = 12, .pattern = pattern, .batch_size = 2, .eos = test::kTinyEos});
+  };
+  BOOST_TEST(reports[3].loss == expect(config.pattern()).loss);
+  BOOST_TEST(reports[3].sparse_loss.value() == expect(config.sparse_pattern()).loss);
+  BOOST_TEST(reports[3].validation_tokens == expect(config.pattern()).tokens);
+  BOOST_TEST(reports[3].tokens == 12 * 4 * 12);
+
+  // Without validation the steps are the same.
+  auto with = test::exact_metrics(folder / "run");
+  std::erase_if(with, [](const std::string& row) { return row.find("validation_loss") != std::string::npos; });
+  config.data.validation.clear();
+  train::train_run(options("without"));
+  BOOST_TEST(with == test::exact_metrics(folder / "without"), boost::test_tools::per_element());
+  test::check_same_checkpoint(train::checkpoint_path(folder / "run", 12),
+                              train::checkpoint_path(folder / "without", 12), "without validation");
+}
+
+BOOST_FIXTURE_TEST_CASE(validate_tokens_spreads_windows_over_the_file, Fixture) {
+  config.train.validate_tokens = 30;  // two windows of 12
+  config.train.joint = train::Joint::off;
+  train::train_run(options("run"));
+  const auto file = ratel::io::TokenFile::open(folder / "held.bin", test::kTinyVocab);
+  const auto loaded = ratel::load_model(train::checkpoint_path(folder / "run", 12));
+  const std::vector<int64_t> begins{24, 72};  // of 8 windows, the third and the seventh
+  BOOST_TEST(train::spread_windows(0, 8, 12, 30) == begins, boost::test_tools::per_element());
+  const auto losses =
+      train::window_losses(loaded.model, file, begins, {.seq_len = 12, .pattern = {}, .eos = test::kTinyEos});
+  BOOST_TEST(std::abs(reports.back().loss - train::mean_of(losses).loss) < 1e-6);
+  BOOST_TEST(!reports.back().sparse_loss.has_value());
+  BOOST_TEST(reports.back().validation_tokens <= 24);
+}
+
+BOOST_FIXTURE_TEST_CASE(stopping_in_a_validation_or_between_changes_nothing, Fixture) {
+  config.train.keep_checkpoints = 100;
+  config.train.keep_best = true;
+  train::train_run(options("whole"));
+  const auto best = train::best_checkpoint(folder / "whole");
+  int64_t cut_short = 0;
+  for (int64_t polls = 1;; ++polls) {
+    const std::string name = "cut" + std::to_string(polls);
+    const RunResult first = polled(name, polls);
+    if (first.status == RunResult::Status::finished) break;
+    const auto rows = test::exact_metrics(folder / name);
+    cut_short += first.step % 3 == 0 && rows.back().find("validation_loss") == std::string::npos ? 1 : 0;
+    train::train_run(options(name, Start::resume));
+    test::check_same_run(folder / name, folder / "whole", 12, name);
+    BOOST_TEST(fs::path(train::best_checkpoint(folder / name)->path).filename() == fs::path(best->path).filename());
+  }
+  BOOST_TEST(cut_short > 8);  // within the own pattern and the sparse one, and before either, four times each
+  BOOST_TEST(warnings.empty(), boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
+  config.train.keep_checkpoints = 1;
+  config.train.keep_best = true;
+  config.optimizer.peak_rate = 0.3;  // it gets better, then worse
+  config.optimizer.warmup_fraction = 1;
+  train::train_run(options("run"));
+  int64_t best = 0;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const ValidationReport& report : reports) {
+    BOOST_TEST(report.is_best == (report.loss < lowest));
+    if (report.loss < lowest) lowest = report.loss, best = report.step;
+  }
+  BOOST_TEST_REQUIRE((best > 0 && best < 12));
+  BOOST_TEST(steps_left("run") == (std::vector<int64_t>{best, 12}), boost::test_tools::per_element());
+  const std::string path = train::checkpoint_path(folder / "run", best);
+  BOOST_TEST(train::resolve_model_dir(folder / "run/best") == path);
+  BOOST_TEST(train::resolve_model_dir(folder / "run") == train::checkpoint_path(folder / "run", 12));
+  // A folder of that name is what it says.
+  fs::create_directory(folder / "run/best");
+  fs::copy(path + "/config.json", folder / "run/best/config.json");
+  BOOST_TEST(train::resolve_model_dir(folder / "run/best") == folder / "run/best");
+  fs::remove_all(folder / "run/best");
+
+  // Without keep_best it goes as all others do.
+  config.train.keep_best = false;
+  train::train_run(options("plain"));
+  BOOST_TEST(steps_left("plain") == (std::vector<int64_t>{12}), boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(the_best_is_what_metrics_and_checkpoints_say, Fixture) {
+  config.train.keep_checkpoints = 100;
+  config.train.checkpoint_every = 3;
+  train::train_run(options("run"));
+  const auto best = [&] {
+    return fs::path(train::best_checkpoint(folder / "run", [&](const std::string& text) { warnings.push_back(text); })
+                        .value()
+                        .path)
+        .filename()
+        .string();
+  };
+  for (const int64_t step : {3, 6, 9, 12}) rewrite_loss("run", step, 5);
+  BOOST_TEST(best() == "step-3");  // the earliest of equals
+  rewrite_loss("run", 9, 1);
+  BOOST_TEST(best() == "step-9");
+  rewrite_loss("run", 3, {});  // not finite
+  rewrite_loss("run", 12, 2);
+  fs::resize_file(train::checkpoint_path(folder / "run", 9) + "/state.json", 10);
+  BOOST_TEST(best() == "step-12");
+  BOOST_TEST(warnings.size() == 1u);
+  fs::remove_all(train::checkpoint_path(folder / "run", 12));
+  BOOST_TEST(best() == "step-6");
+  fs::remove(train::metrics_path(folder / "run"));
+  BOOST_TEST(!train::best_checkpoint(folder / "run").has_value());
+  check_error([&] { train::resolve_model_dir(folder / "run/best"); }, "expected a checkpoint that was validated");
+  check_error([&] { train::resolve_model_dir(folder / "best"); }, "expected RUN/best, found no checkpoints in");
+}
+
+BOOST_FIXTURE_TEST_CASE(other_validation_data_is_a_change_and_taking_it_up_is_none, Fixture) {
+  const std::string held = config.data.validation;
+  config.data.validation.clear();
+  polled("run", 4);
+  config.data.validation = held;
+  polled("run", 4, Start::resume);
+  fs::copy(held, folder / "moved.bin");  // the same data elsewhere
+  config.data.validation = folder / "moved.bin";
+  polled("run", 2, Start::resume);
+  test::write_tokens(folder / "moved.bin", test::tiny_tokens(100, 3));
+  check_error([&] { train::train_run(options("run", Start::resume)); },
+              "validation data was 100 tokens of fingerprint ");
+  config.data.validation = folder / "none.bin";
+  check_error([&] { train::train_run(options("run", Start::resume)); }, "none.bin: not opened");
+}
+
+BOOST_FIXTURE_TEST_CASE(an_unreadable_row_after_the_checkpoint_is_dropped_with_a_warning, Fixture) {
+  train::train_run(options("whole"));
+  polled("run", 2);
+  std::ofstream(train::metrics_path(folder / "run"), std::ios::app) << "{\"step\": 3, \"lo\n{}\n";
+  train::train_run(options("run", Start::resume));
+  BOOST_REQUIRE(warnings.size() == 1u);
+  BOOST_TEST(warnings[0].find("metrics.jsonl:") != std::string::npos, warnings[0]);
+  BOOST_TEST(warnings[0].find("dropped with all that follows") != std::string::npos, warnings[0]);
+  test::check_same_run(folder / "run", folder / "whole", 12, "torn");
+}
+
+BOOST_FIXTURE_TEST_CASE(mfu_is_stated_where_the_peak_is_known, Fixture) {
+  TrainOptions o = options("run");
+  std::vector<train::StepReport> steps;
+  o.observer.step = [&](const train::StepReport& report) { steps.push_back(report); };
+  o.peak_flops = [](ratel::Device, ratel::DType) { return std::optional(1e9); };
+  train::train_run(o);
+  for (const auto& step : steps) {
+    BOOST_REQUIRE(step.mfu.has_value());
+    BOOST_TEST(*step.mfu > 0);
+    BOOST_TEST(step.memory_peak >= step.memory_live);
+    BOOST_TEST(step.memory_live > 0);
+  }
+  const auto rows = ratel::io::read_metrics(train::metrics_path(folder / "run"));
+  BOOST_TEST(rows[0].at("mfu").as_double() == *steps[0].mfu);
+}
