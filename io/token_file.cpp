@@ -39,14 +39,19 @@ void widen(const std::byte* from, int64_t count, int64_t* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = load<Id>(from, i);
 }
 
-/// Whether one of the ids is above `last`. No branch inside, so that the compiler makes vectors of it.
+/// Whether one of the ids is above `last`. Rows of a constant length without a branch: the compiler makes vectors of it.
 template <class Id>
 bool any_above(const std::byte* from, int64_t count, Id last) {
+  constexpr int64_t kRow = 64;
   Id excess = 0;
-  for (int64_t i = 0; i < count; ++i) {
+  const auto add = [&](int64_t i) {
     const Id id = load<Id>(from, i);
     excess = static_cast<Id>(excess | (id > last ? id : Id{0}));
-  }
+  };
+  int64_t at = 0;
+  for (; at + kRow <= count; at += kRow)
+    for (int64_t i = 0; i < kRow; ++i) add(at + i);
+  for (; at < count; ++at) add(at);
   return excess != 0;
 }
 
