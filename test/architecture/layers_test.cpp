@@ -55,6 +55,8 @@ const std::vector<Library> kLibraries = {
     {{"nlohmann/"}, {"io/json.cpp"}},
     {{"toml++/"}, {"io/toml.cpp"}},
     {{"CLI/"}, {"cli/"}},
+    {{"zlib.h"}, {"io/gzip.cpp"}},
+    {{"zstd.h"}, {"io/zstd.cpp"}},
     {{"boost/test/"}, {"test/"}},
     {{"benchmark/"}, {"bench/"}},
 };
