@@ -10,8 +10,8 @@
 #include "io/report.h"
 #include "io/safetensors.h"
 #include "io/token_file.h"
-#include "models/byte_tokenizer.h"
 #include "models/description.h"
+#include "text/byte_tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 

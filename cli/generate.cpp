@@ -11,7 +11,7 @@
 #include "io/file.h"
 #include "io/limits.h"
 #include "io/report.h"
-#include "models/byte_tokenizer.h"
+#include "text/byte_tokenizer.h"
 
 namespace ratel::cli {
 namespace {
@@ -48,7 +48,7 @@ struct Prompts {
     for (const int64_t id : ids)
       check(id >= 0 && id < vocab_size, "--prompt-tokens: expected ids from 0 to ", vocab_size - 1, ", found ", id);
     if (texts.empty()) return {ids};
-    check(description.tokenizer == Tokenizer::bytes, file.empty() ? "--prompt" : "--prompts-file",
+    check(description.tokenizer == TokenizerKind::bytes, file.empty() ? "--prompt" : "--prompts-file",
           ": the model has no tokenizer of its own\nhint: give ids with --prompt-tokens");
     std::vector<std::vector<int64_t>> all;
     for (const std::string& text : texts) all.push_back(ByteTokenizer::encode(text));
@@ -123,7 +123,7 @@ int run_generate(Arguments args) {
 
   const OpenedModel opened = from.open();
   const ModelDescription& description = opened.loaded.description;
-  const bool has_text = description.tokenizer == Tokenizer::bytes;
+  const bool has_text = description.tokenizer == TokenizerKind::bytes;
   const auto starts = prompts.tokens(description);
   const ModelPattern pattern = choose_pattern(asked, description.adapted, description.config);
   check(has_text || how.stop_strings.empty(), "--stop: the model has no tokenizer of its own");

@@ -13,7 +13,7 @@
 #include "cli/signals.h"
 #include "io/file.h"
 #include "io/token_file.h"
-#include "models/byte_tokenizer.h"
+#include "text/byte_tokenizer.h"
 
 namespace ratel::cli {
 namespace {

@@ -9,7 +9,7 @@ install(EXPORT ratelTargets NAMESPACE ratel:: DESTINATION ${package})
 install(TARGETS ratel_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 # Where ratel_library() says that they are; kernels' headers stay here.
-foreach(folder core autograd ops nn io models train)
+foreach(folder core autograd ops nn io text models train)
   install(DIRECTORY ${folder} DESTINATION include/ratel FILES_MATCHING PATTERN "*.h" PATTERN "cpu" EXCLUDE)
 endforeach()
 

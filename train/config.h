@@ -35,11 +35,11 @@ struct TrainConfig {
   RatPlusConfig model;          ///< [model]
 
   struct Data {
-    int64_t seq_len = 256;                   ///< tokens of a training window
-    int64_t batch_size = 8;                  ///< windows of a batch
-    int64_t accumulate = 1;                  ///< equal parts a batch is computed in; divides batch_size
-    int64_t seed = 0;                        ///< of the order of the windows
-    Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
+    int64_t seq_len = 256;                           ///< tokens of a training window
+    int64_t batch_size = 8;                          ///< windows of a batch
+    int64_t accumulate = 1;                          ///< equal parts a batch is computed in; divides batch_size
+    int64_t seed = 0;                                ///< of the order of the windows
+    TokenizerKind tokenizer = TokenizerKind::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
     int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
     friend bool operator==(const Data&, const Data&) = default;
   } data;

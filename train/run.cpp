@@ -195,7 +195,7 @@ TrainConfig config_of_source(const std::string& folder) {
   const ModelDescription description = load_model(folder).description;
   config.model = description.config;
   config.data.tokenizer = description.tokenizer;
-  if (description.tokenizer == Tokenizer::none) config.data.eos = -1;
+  if (description.tokenizer == TokenizerKind::none) config.data.eos = -1;
   return config;
 }
 

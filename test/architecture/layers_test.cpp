@@ -30,12 +30,14 @@ const std::vector<Folder> kFolders = {
     {"cuda", {"cuda", "ops", "core"}},
     {"nn", {"nn", "ops", "autograd", "core"}},
     {"io", {"io", "core"}},
-    {"models", {"models", "io", "nn", "ops", "autograd", "core"}},
-    {"train", {"train", "models", "io", "nn", "ops", "autograd", "core"}},
-    {"cli", {"cli", "train", "models", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
-    {"test", {"test", "cli", "train", "models", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
-    {"bench", {"bench", "cli", "train", "models", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
-    {"examples", {"examples", "cli", "train", "models", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"text", {"text", "io", "core"}},
+    {"models", {"models", "text", "io", "nn", "ops", "autograd", "core"}},
+    {"train", {"train", "models", "text", "io", "nn", "ops", "autograd", "core"}},
+    {"cli", {"cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"test", {"test", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"bench", {"bench", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"examples",
+     {"examples", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
 };
 
 /// Headers that are not ours, by the start of their names, and the files or folders that may include them. The first

@@ -28,7 +28,7 @@ TrainConfig unusual() {
   TrainConfig c;
   c.preset = "small";
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
-  c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1};
+  c.data = {48, 6, 3, 11, ratel::TokenizerKind::none, -1};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
   c.train = {77, train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7, 5, 9, "cuda:1", ratel::DType::f64, 2, true};
   c.train.window.layers = {{2, 3, 4}};
