@@ -49,7 +49,7 @@ struct Library {
 
 const std::vector<Library> kLibraries = {
     {{"tbb/scalable_allocator.h"}, {"core/memory.cpp", "ops/cpu/"}},
-    {{"tbb/", "oneapi/"}, {"ops/cpu/"}},
+    {{"tbb/", "oneapi/"}, {"ops/cpu/", "text/corpus.cpp"}},
     {{"Eigen/", "unsupported/Eigen/", "cblas", "openblas"}, {"ops/cpu/"}},
     {{"immintrin.h", "x86intrin.h"}, {"ops/cpu/"}},
     {{"boost/context/"}, {"cuda/twin/"}},
