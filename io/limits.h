@@ -20,6 +20,9 @@ inline constexpr size_t kTokenSidecarBytes = 100'000;
 
 inline constexpr size_t kPromptBytes = 100'000'000;  ///< a file of prompts
 
+inline constexpr size_t kTokenizerBytes = 100'000'000;  ///< a SentencePiece .model file
+inline constexpr size_t kTokenizerPieces = 4'000'000;
+
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;
 inline constexpr size_t kSafetensorsTensors = 1'000'000;
 inline constexpr size_t kSafetensorsRank = kMaxRank;
