@@ -1,9 +1,11 @@
 #include "text/corpus.h"
 
 #include <tbb/enumerable_thread_specific.h>
+#include <tbb/info.h>
 #include <tbb/parallel_pipeline.h>
 #include <tbb/task_arena.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <utility>
@@ -252,7 +254,8 @@ CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<Input
         "validation_fraction: expected a number between 0 and 1, found ", options.validation_fraction);
   check(options.validation.empty() || options.validation != options.output, options.output,
         ": is the output and the validation file");
-  tbb::task_arena arena(options.threads == 0 ? tbb::task_arena::automatic : options.threads);
+  const int processors = tbb::info::default_concurrency();
+  tbb::task_arena arena(options.threads == 0 ? processors : std::min(options.threads, processors));
   // In flight are always the last `works.size()` blocks: a place is free when its turn comes again.
   std::vector<Work> works(static_cast<size_t>(kBlocksPerThread * arena.max_concurrency()));
   DocumentReader reader(files, tokenizer, [&](const InputFile& file) {

@@ -22,7 +22,7 @@ struct CorpusProgress {
 struct CorpusOptions {
   std::string text_field = "text";  ///< the member of a row that is its document
   int64_t max_bad = 0;              ///< bad rows that are left out before it is an error
-  int threads = 0;                  ///< that encode; 0: as many as there are processors
+  int threads = 0;                  ///< that encode, no more than there are processors; 0: as many
   std::string output;               ///< the token file
   std::string validation;           ///< that of the documents set apart; empty: there is none
   double validation_fraction = 0.01;

@@ -97,6 +97,50 @@ BOOST_AUTO_TEST_CASE(the_output_is_the_documents_for_any_number_of_threads) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_document_in_parts_has_the_ids_of_the_whole) {
+  const TemporaryFolder scratch;
+  std::string large;  // more than a block, and more than what is encoded at once
+  for (int i = 0; large.size() < 700'000; ++i)
+    large += "It is a truth, in " + std::to_string(i) + (i % 7 == 0 ? " caf\u00e9s;\n\n  " : " or so.\r\n");
+  const std::string file = scratch.file("large.txt", large), rows = scratch.file("r.jsonl", row(large) + row("b"));
+  for (const std::string name : {"llama", "unigram", "lossy"}) {
+    const auto tokenizer = Tokenizer::open(RATEL_SOURCE_DIR "/test/golden/tokenizers/" + name + ".model");
+    std::vector<int64_t> expected = tokenizer.encode(large);
+    expected.push_back(*tokenizer.eos());
+    CorpusOptions options;
+    options.output = scratch / "t.bin";
+    for (const std::string& input : {file, rows}) {
+      const CorpusResult result = tokenize_corpus(tokenizer, list_inputs(Words{input}), options);
+      const TokenFile tokens = TokenFile::open(options.output);
+      BOOST_TEST(tokens.size() == result.train.tokens);
+      std::vector<int64_t> ids(expected.size());
+      tokens.read(0, static_cast<int64_t>(ids.size()), ids.data());
+      BOOST_TEST((ids == expected), name << " of " << input);
+      BOOST_TEST(tokens.sidecar()->tokenizer->hash == tokenizer.hash());
+      BOOST_TEST(tokens.sidecar()->tokenizer->name == name + ".model");
+      BOOST_TEST(tokens.vocab_size() == tokenizer.vocab_size());
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_cut_and_is_too_long_is_bad) {
+  const TemporaryFolder scratch;
+  const auto lossy = Tokenizer::open(RATEL_SOURCE_DIR "/test/golden/tokenizers/lossy.model");
+  const std::string long_text(ratel::DocumentReader::kMostBytes + 1'000'000, ' ');
+  const Words inputs{scratch.file("a.txt", "one"), scratch.file("b.txt", long_text), scratch.file("c.txt", "two")};
+  CorpusOptions options;
+  options.output = scratch / "t.bin";
+  options.max_bad = 1;
+  Words told;
+  options.bad = [&](const std::string& what) { told.push_back(what); };
+  const CorpusResult result = tokenize_corpus(lossy, list_inputs(inputs), options);
+  BOOST_TEST(result.bad == 1);
+  BOOST_TEST(result.train.documents == 2);
+  BOOST_TEST_REQUIRE(told.size() == 1u);
+  BOOST_TEST(told[0] ==
+             inputs[1] + ":0: too long to encode; expected a place to cut within 16777216 bytes, found none");
+}
+
 BOOST_AUTO_TEST_CASE(a_split_loses_no_document_and_doubles_none) {
   const Corpus corpus;
   CorpusOptions options;
