@@ -154,7 +154,7 @@ Json describe_tokens(const std::string& path, int64_t vocab_size) {
   }
   Json result = start_of("tokens", path);
   result.set("tokens", file.size());
-  result.set("id_bytes", io::token_bytes(vocab_size));
+  result.set("id_bytes", static_cast<int64_t>(file.width()));
   result.set("largest_id", largest);
   if (largest < ByteTokenizer::kVocabSize) {
     result.set("documents", ends);

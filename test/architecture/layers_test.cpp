@@ -49,7 +49,7 @@ struct Library {
 
 const std::vector<Library> kLibraries = {
     {{"tbb/scalable_allocator.h"}, {"core/memory.cpp", "ops/cpu/"}},
-    {{"tbb/", "oneapi/"}, {"ops/cpu/"}},
+    {{"tbb/", "oneapi/"}, {"ops/cpu/", "text/corpus.cpp"}},
     {{"Eigen/", "unsupported/Eigen/", "cblas", "openblas"}, {"ops/cpu/"}},
     {{"immintrin.h", "x86intrin.h"}, {"ops/cpu/"}},
     {{"boost/context/"}, {"cuda/twin/"}},
@@ -59,6 +59,8 @@ const std::vector<Library> kLibraries = {
     {{"nlohmann/"}, {"io/json.cpp"}},
     {{"toml++/"}, {"io/toml.cpp"}},
     {{"CLI/"}, {"cli/"}},
+    {{"zlib.h"}, {"io/gzip.cpp"}},
+    {{"zstd.h"}, {"io/zstd.cpp"}},
     {{"boost/test/"}, {"test/"}},
     {{"benchmark/"}, {"bench/"}},
 };
