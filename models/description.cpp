@@ -5,7 +5,6 @@
 
 #include "core/text.h"
 #include "io/report.h"
-#include "text/byte_tokenizer.h"
 
 namespace ratel {
 namespace {
@@ -61,14 +60,12 @@ io::Json to_json(const Pattern& p) {
 EnumNames<Recurrence> names_of(Recurrence) { return kRecurrences; }
 EnumNames<BlockScore> names_of(BlockScore) { return kBlockScores; }
 Recurrence recurrence_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Recurrence{})); }
-TokenizerKind tokenizer_from_json(const io::JsonCursor& json) {
-  return enum_from_json(json, names_of(TokenizerKind{}));
-}
 
 void ModelDescription::validate() const {
   config.validate();
-  check(tokenizer != TokenizerKind::bytes || config.vocab_size >= ByteTokenizer::kVocabSize,
-        "model: the byte tokenizer needs ", ByteTokenizer::kVocabSize, " words, found vocab_size ", config.vocab_size);
+  if (tokenizer)
+    check(config.vocab_size >= tokenizer->vocab_size(), "model: the tokenizer ", tokenizer->name(), " needs ",
+          tokenizer->vocab_size(), " words, found vocab_size ", config.vocab_size);
   if (adapted) adapted->check_fits(config);
 }
 

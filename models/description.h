@@ -14,8 +14,8 @@ namespace ratel {
 /// What is to be known of a model next to its weights.
 struct ModelDescription {
   RatPlusConfig config;
-  TokenizerKind tokenizer = TokenizerKind::bytes;
-  std::optional<ModelPattern> adapted;  ///< the pattern its weights were adapted to, if any
+  std::optional<Tokenizer> tokenizer = Tokenizer::bytes();  ///< nothing: ids come from elsewhere
+  std::optional<ModelPattern> adapted;                      ///< the pattern its weights were adapted to, if any
 
   /// Throws Error where the configuration is not valid, it has fewer words than the tokenizer, or the pattern does not
   /// fit it.
@@ -39,7 +39,6 @@ EnumNames<Recurrence> names_of(Recurrence);  ///< "gated", "none"
 EnumNames<BlockScore> names_of(BlockScore);  ///< "last", "mean", "minmax"
 /// The value that a member names. Throws Error (input) with the names there are.
 Recurrence recurrence_from_json(const io::JsonCursor& json);
-TokenizerKind tokenizer_from_json(const io::JsonCursor& json);
 
 /// Throws Error (input) that lists every member of the object that is not among `known`, with the nearest that is.
 void check_members(const io::JsonCursor& json, std::span<const std::string_view> known);

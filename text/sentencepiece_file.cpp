@@ -132,11 +132,12 @@ class Reader {
 
   void read_piece(const Field& outer) {
     Piece piece;
+    std::string_view name;
     Message message(file_, outer.bytes, path_);
     while (const auto field = message.next()) {
       if (field->number == 1) {
         expect(*field, Wire::bytes);
-        piece.text = field->bytes;
+        name = field->bytes;
       } else if (field->number == 2) {
         expect(*field, Wire::fixed32);
       } else if (field->number == 3) {
@@ -148,16 +149,17 @@ class Reader {
     const auto fail_piece = [&](const auto&... parts) {
       io::fail_at(path_, outer.offset, "piece ", result_.pieces.size(), ": ", parts...);
     };
-    if (piece.text.empty()) fail_piece("expected a text, found none");
-    for (size_t at = 0, length = 0; at < piece.text.size(); at += length) {
-      length = io::utf8_length(piece.text, at);
-      if (length == 0 || piece.text[at] == '\0') fail_piece("expected UTF-8, found ", io::in_quotes(piece.text));
+    if (name.empty()) fail_piece("expected a text, found none");
+    for (size_t at = 0, length = 0; at < name.size(); at += length) {
+      length = io::utf8_length(name, at);
+      if (length == 0 || name[at] == '\0') fail_piece("expected UTF-8, found ", io::in_quotes(name));
     }
+    piece.text = name;
     if (result_.pieces.size() == io::kTokenizerPieces)
       fail_piece("expected at most ", io::kTokenizerPieces, " pieces, found more");
     const bool in_text =
         piece.type == PieceType::normal || piece.type == PieceType::user_defined || piece.type == PieceType::unused;
-    if (!(in_text ? texts_ : reserved_).insert(piece.text).second)
+    if (!(in_text ? texts_ : reserved_).insert(name).second)
       fail_piece("expected a new one, found ", io::in_quotes(piece.text), " again");
     if (piece.type == PieceType::unknown && std::exchange(has_unknown_, true))
       fail_piece("expected one unknown piece, found a second");
@@ -222,7 +224,7 @@ class Reader {
 
   std::string_view file_, path_;
   SentencePieceFile result_;
-  std::unordered_set<std::string> texts_, reserved_;  // each has a name only once
+  std::unordered_set<std::string_view> texts_, reserved_;  // each has a name only once
   bool has_unknown_ = false;
 };
 

@@ -62,6 +62,12 @@ void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments,
   }
 }
 
+/// The key of "--section.key=value" or "section.key=value".
+std::string_view key_of(std::string_view text) {
+  if (text.starts_with("--")) text.remove_prefix(2);
+  return text.substr(0, text.find('='));
+}
+
 /// A number where the text is one, else the text itself.
 Json parse_number(std::string_view text) {
   if (const auto integer = to_number<int64_t>(text)) return *integer;
@@ -131,8 +137,13 @@ Device TrainConfig::device() const {
   return *named;
 }
 
-ModelDescription TrainConfig::description() const {
-  ModelDescription result{model, data.tokenizer, {}};
+std::optional<Tokenizer> TrainConfig::open_tokenizer() const {
+  if (data.tokenizer == "none") return {};
+  return data.tokenizer == "bytes" ? Tokenizer::bytes() : Tokenizer::open(data.tokenizer);
+}
+
+ModelDescription TrainConfig::description(const std::optional<Tokenizer>& tokenizer) const {
+  ModelDescription result{model, tokenizer, {}};
   if (train.joint == Joint::off) result.adapted = pattern();
   return result;
 }
@@ -142,7 +153,7 @@ void TrainConfig::validate() const {
   for (const Field& field : fields_of(copy))
     if (const Problem problem = assign(field, value_of(field))) fail(field.key, ": ", *problem);
   (void)device();
-  description().validate();
+  description(data.tokenizer == "bytes" ? std::optional(Tokenizer::bytes()) : std::nullopt).validate();
   pattern().check_fits(model);
   check(data.batch_size % data.accumulate == 0, "data.accumulate: expected a divisor of data.batch_size ",
         data.batch_size, ", found ", data.accumulate);
@@ -164,11 +175,9 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
   const std::vector<Field> fields = fields_of(config);
   std::vector<Assignment> assignments;
   for (const std::string& text : overrides) {
-    std::string_view rest = text;
-    if (rest.starts_with("--")) rest.remove_prefix(2);
-    const size_t equals = rest.find('=');
-    check(equals != std::string_view::npos, "expected --section.key=value, found ", io::in_quotes(text));
-    const std::string_view key = rest.substr(0, equals), value = rest.substr(equals + 1);
+    const size_t equals = text.find('=');
+    check(equals != std::string::npos, "expected --section.key=value, found ", io::in_quotes(text));
+    const std::string_view key = key_of(text), value = std::string_view(text).substr(equals + 1);
     const Field* field = find_field(fields, key);
     assignments.push_back(
         {std::string(key), field != nullptr ? parse_override(*field, value) : Json(value), io::one_line(text)});
@@ -176,19 +185,41 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
   assign_all(config, assignments, ErrorKind::usage);
 }
 
+namespace {
+
+/// The vocabulary and end-of-text that nobody gave.
+void follow_tokenizer(TrainConfig& config, const std::vector<std::string>& given) {
+  const auto is_given = [&](std::string_view key) { return std::ranges::find(given, key) != given.end(); };
+  if (is_given("model.vocab_size") && is_given("data.eos")) return;
+  const std::optional<Tokenizer> tokenizer = config.open_tokenizer();
+  if (!is_given("data.eos")) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : -1;
+  if (!is_given("model.vocab_size") && tokenizer) config.model.vocab_size = tokenizer->vocab_size();
+}
+
+}  // namespace
+
 TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
   TrainConfig config;
+  std::vector<std::string> given;
   if (!path.empty()) {
-    apply_toml_file(config, path);
+    const std::vector<io::TomlEntry> entries = io::read_toml_file(path);
+    for (const io::TomlEntry& entry : entries) given.push_back(entry.key);
+    apply_toml(config, entries, path);
+  }
+  TrainConfig whole = config;
+  apply_overrides(whole, overrides);
+  for (const std::string& text : overrides) given.emplace_back(key_of(text));
+  if (!path.empty() && config.data.tokenizer == whole.data.tokenizer) {
+    follow_tokenizer(config, given);
     try {
       config.validate();
     } catch (const Error& error) {  // what does not fit together in the file is the file's fault
       fail_input(path, error.what());
     }
   }
-  apply_overrides(config, overrides);
-  config.validate();
-  return config;
+  follow_tokenizer(whole, given);
+  whole.validate();
+  return whole;
 }
 
 std::string to_toml(const TrainConfig& config) {

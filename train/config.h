@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,12 +36,12 @@ struct TrainConfig {
   RatPlusConfig model;          ///< [model]
 
   struct Data {
-    int64_t seq_len = 256;                           ///< tokens of a training window
-    int64_t batch_size = 8;                          ///< windows of a batch
-    int64_t accumulate = 1;                          ///< equal parts a batch is computed in; divides batch_size
-    int64_t seed = 0;                                ///< of the order of the windows
-    TokenizerKind tokenizer = TokenizerKind::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
-    int64_t eos = 256;  ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    int64_t seq_len = 256;            ///< tokens of a training window
+    int64_t batch_size = 8;           ///< windows of a batch
+    int64_t accumulate = 1;           ///< equal parts a batch is computed in; divides batch_size
+    int64_t seed = 0;                 ///< of the order of the windows
+    std::string tokenizer = "bytes";  ///< what made the tokens: bytes, none, or the path of a .model file
+    int64_t eos = 256;                ///< the end-of-text id, after which nothing is predicted; -1: there is none
     friend bool operator==(const Data&, const Data&) = default;
   } data;
 
@@ -76,8 +77,10 @@ struct TrainConfig {
   [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
   /// train.device. Throws Error where it names none.
   [[nodiscard]] Device device() const;
+  /// data.tokenizer, its file read; nothing for none. Throws Error(input).
+  [[nodiscard]] std::optional<Tokenizer> open_tokenizer() const;
   /// What goes next to the weights. With joint training off they know one pattern, which is recorded as adapted to.
-  [[nodiscard]] ModelDescription description() const;
+  [[nodiscard]] ModelDescription description(const std::optional<Tokenizer>& tokenizer) const;
   /// Throws Error naming the first field that is out of range or does not fit the others.
   void validate() const;
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
@@ -91,7 +94,9 @@ void apply_toml_file(TrainConfig& config, const std::string& path);
 /// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
 void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides);
 
-/// The file (none where the path is empty) over the defaults, then the overrides; validated.
+/// The file (none where the path is empty) over the defaults, then the overrides; validated. Where neither gives
+/// model.vocab_size or data.eos they are the tokenizer's, whose file is read for that; of none they are the preset's,
+/// and -1.
 TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// All fields as TOML, section by section, which apply_toml reads back as the same config.

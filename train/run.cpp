@@ -10,6 +10,7 @@
 #include "io/token_file.h"
 #include "models/model_folder.h"
 #include "models/pattern_file.h"
+#include "models/tokenizer_file.h"
 #include "ops/threads.h"
 #include "train/data.h"
 #include "train/optimizer.h"
@@ -38,9 +39,10 @@ void check_folder(const RunOptions& options) {
 }
 
 /// Throws where what a resumed run computes is not what it was started with, unless that is allowed.
-void check_unchanged(const CheckpointState& was, const TrainConfig& config, const DataIdentity& data,
-                     const RunOptions& options) {
+void check_unchanged(const CheckpointState& was, const TrainConfig& config, const std::optional<Tokenizer>& tokenizer,
+                     const DataIdentity& data, const RunOptions& options) {
   std::vector<ConfigChange> changes = changes_between(was.config, config);
+  if (was.tokenizer != tokenizer) changes.push_back({"data.tokenizer", described(was.tokenizer), described(tokenizer)});
   if (was.data != data) {
     const auto text = [](const DataIdentity& d) {
       return concat_text(d.tokens, " tokens of fingerprint ", d.fingerprint.substr(0, 16));
@@ -72,9 +74,10 @@ class RunThreads {
 /// One run from the first step of this session to its last.
 class Session {
  public:
-  Session(const TrainConfig& config, const RunOptions& options, TrainData data)
+  Session(const TrainConfig& config, const RunOptions& options, std::optional<Tokenizer> tokenizer, TrainData data)
       : config_(config),
         options_(options),
+        tokenizer_(std::move(tokenizer)),
         data_(std::move(data)),
         identity_{data_.file().fingerprint(), data_.file().size()},
         weights_(config),
@@ -89,7 +92,7 @@ class Session {
     if (options_.start == Start::resume) checkpoint = newest_checkpoint(options_.out, options_.observer.warn);
     if (checkpoint) {
       const CheckpointState state = read_checkpoint_state(checkpoint->path);
-      check_unchanged(state, config_, identity_, options_);
+      check_unchanged(state, config_, tokenizer_, identity_, options_);
       load_checkpoint(checkpoint->path, state, weights_.masters(), optimizer_);
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
@@ -139,6 +142,7 @@ class Session {
     state.optimizer_steps = optimizer_.steps();
     state.data = identity_;
     state.config = config_;
+    state.tokenizer = tokenizer_;
     saved_ = save_checkpoint(options_.out, state, weights_.masters(), optimizer_);
     if (options_.observer.checkpoint) options_.observer.checkpoint(saved_);
   }
@@ -154,6 +158,7 @@ class Session {
 
   const TrainConfig& config_;
   const RunOptions& options_;
+  std::optional<Tokenizer> tokenizer_;
   TrainData data_;
   DataIdentity identity_;
   Weights weights_;
@@ -172,8 +177,18 @@ void require_memory_for(const TrainConfig& config) {
                  concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
 }
 
-RunResult run(const TrainConfig& config, const RunOptions& options, const Initialize& initialize) {
+/// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.
+std::optional<Tokenizer> tokenizer_of_run(const TrainConfig& config, const RunOptions& options) {
+  const std::string& name = config.data.tokenizer;
+  if (options.start == Start::resume && name.ends_with(".model") && !io::path_exists(name))
+    if (const auto newest = newest_checkpoint(options.out)) return load_tokenizer(newest->path);
+  return config.open_tokenizer();
+}
+
+RunResult run(const TrainConfig& config, const RunOptions& options, const std::optional<Tokenizer>& tokenizer,
+              const Initialize& initialize) {
   check_present(config.device());
+  config.description(tokenizer).validate();
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
@@ -183,19 +198,26 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const Initia
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
   const RunThreads threads(config);
-  Session session(config, options, std::move(data));
+  Session session(config, options, tokenizer, std::move(data));
   session.begin(initialize);
   return session.train();
 }
 
 /// The config of the run whose checkpoint a model folder is; where it is none, the defaults with the model's own sizes.
 TrainConfig config_of_source(const std::string& folder) {
-  if (io::path_exists(folder + "/state.json")) return read_checkpoint_state(folder).config;
   TrainConfig config;
-  const ModelDescription description = load_model(folder).description;
-  config.model = description.config;
-  config.data.tokenizer = description.tokenizer;
-  if (description.tokenizer == TokenizerKind::none) config.data.eos = -1;
+  std::optional<Tokenizer> tokenizer;
+  if (io::path_exists(folder + "/state.json")) {
+    const CheckpointState state = read_checkpoint_state(folder);
+    config = state.config;
+    tokenizer = state.tokenizer;
+  } else {
+    const ModelDescription description = load_model(folder).description;
+    config.model = description.config;
+    tokenizer = description.tokenizer;
+    config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : -1;
+  }
+  config.data.tokenizer = tokenizer ? tokenizer->name() : "none";
   return config;
 }
 
@@ -206,7 +228,10 @@ TrainConfig resolve_train_config(const TrainOptions& options) {
   return load_config(resumes ? config_path(options.out) : options.config, options.overrides);
 }
 
-RunResult train_run(const TrainOptions& options) { return run(resolve_train_config(options), options, {}); }
+RunResult train_run(const TrainOptions& options) {
+  const TrainConfig config = resolve_train_config(options);
+  return run(config, options, tokenizer_of_run(config, options), {});
+}
 
 TrainConfig resolve_adapt_config(const AdaptOptions& options) {
   TrainConfig config;
@@ -233,10 +258,15 @@ TrainConfig resolve_adapt_config(const AdaptOptions& options) {
 
 RunResult adapt_run(const AdaptOptions& options) {
   const TrainConfig config = resolve_adapt_config(options);
-  return run(config, options, [&](const nn::ParamStore& parameters) {
+  const std::optional<Tokenizer> tokenizer = tokenizer_of_run(config, options);
+  return run(config, options, tokenizer, [&](const nn::ParamStore& parameters) {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
     const std::string source = resolve_model_dir(options.from, options.observer.warn);
-    parameters.load(load_model(source, master_dtype(config.train.dtype)).store.parameters(), source);
+    const LoadedModel loaded = load_model(source, master_dtype(config.train.dtype));
+    const std::optional<Tokenizer>& known = loaded.description.tokenizer;
+    check(!known || !tokenizer || *known == *tokenizer, "data.tokenizer: expected that of ", source, ", ",
+          described(known), ", found ", described(tokenizer));
+    parameters.load(loaded.store.parameters(), source);
   });
 }
 
