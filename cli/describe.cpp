@@ -145,9 +145,10 @@ void add_sidecar(Json& result, const io::TokenSidecar& sidecar) {
   if (sidecar.documents) result.set("documents", *sidecar.documents);
   if (sidecar.text_bytes) result.set("text_bytes", *sidecar.text_bytes);
   if (!sidecar.tokenizer) return;
-  result.set("tokenizer", Json::object({{"kind", sidecar.tokenizer->kind},
-                                        {"name", sidecar.tokenizer->name},
-                                        {"hash", sidecar.tokenizer->hash}}));
+  Json tokenizer = Json::object({{"kind", sidecar.tokenizer->kind}});
+  if (!sidecar.tokenizer->name.empty()) tokenizer.set("name", sidecar.tokenizer->name);
+  if (!sidecar.tokenizer->hash.empty()) tokenizer.set("hash", sidecar.tokenizer->hash);
+  result.set("tokenizer", std::move(tokenizer));
 }
 
 Json describe_tokens(const std::string& path, std::optional<int64_t> vocab_size) {

@@ -39,7 +39,8 @@ void widen(const std::byte* from, int64_t count, int64_t* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = load<Id>(from, i);
 }
 
-/// Whether one of the ids is above `last`. Rows of a constant length without a branch: the compiler makes vectors of it.
+/// Whether one of the ids is above `last`. Rows of a constant length without a branch: the compiler makes vectors of
+/// it.
 template <class Id>
 bool any_above(const std::byte* from, int64_t count, Id last) {
   constexpr int64_t kRow = 64;
@@ -65,6 +66,25 @@ int64_t ids_of(TokenWidth width) { return int64_t{1} << 8 * static_cast<size_t>(
 
 }  // namespace
 
+std::optional<TokenHeader> parse_token_header(std::span<const std::byte> file, std::string_view path) {
+  if (file.size() < sizeof(uint32_t)) return {};
+  const auto magic = load<uint32_t>(file.data());
+  if (magic == kEvaluationMagic) fail_at(path, 0, "expected tokens, found llm.c's examples of an evaluation");
+  if (magic != kTwoByteMagic && magic != kFourByteMagic) return {};
+  if (file.size() < kHeaderBytes)
+    fail_at(path, file.size(), "llm.c's header ends early; expected ", kHeaderBytes, " bytes, found ", file.size());
+  const TokenWidth width = magic == kTwoByteMagic ? TokenWidth::two : TokenWidth::four;
+  const auto version = load<int32_t>(file.data(), 1), count = load<int32_t>(file.data(), 2);
+  const int32_t known = magic == kTwoByteMagic ? 1 : 7;
+  if (version != known) fail_at(path, 4, "llm.c's header; expected version ", known, ", found ", version);
+  if (count < 1) fail_at(path, 8, "llm.c's header; expected at least one token, found ", count);
+  const uint64_t expected = kHeaderBytes + static_cast<uint64_t>(count) * static_cast<size_t>(width);
+  if (file.size() != expected)
+    fail_at(path, std::min<uint64_t>(expected, file.size()), "llm.c's header counts ", count, " tokens; expected ",
+            expected, " bytes, found ", file.size());
+  return TokenHeader{kHeaderBytes, width, count};
+}
+
 TokenFile TokenFile::open(const std::string& path, std::optional<int64_t> vocab_size) {
   TokenFile result;
   if (vocab_size) checked_vocab_size(*vocab_size);
@@ -72,10 +92,12 @@ TokenFile TokenFile::open(const std::string& path, std::optional<int64_t> vocab_
   const size_t bytes = result.file_.bytes().size();
   if (bytes == 0) fail_at(path, 0, "no tokens; expected at least one, found an empty file");
   result.sidecar_ = read_token_sidecar(path);
-  if (result.sidecar_)
+  if (result.sidecar_) {
     result.width_ = result.sidecar_->width;
-  else
-    result.read_header();
+  } else if (const auto header = parse_token_header(result.file_.bytes(), path)) {
+    result.width_ = header->width;
+    result.begin_ = header->bytes;
+  }
   const bool tells = result.sidecar_ || result.begin_ > 0;
   check(tells || vocab_size, path, ": expected a vocabulary size, found neither ", token_sidecar_path(path),
         " nor a header");
@@ -92,27 +114,6 @@ TokenFile TokenFile::open(const std::string& path, std::optional<int64_t> vocab_
                token_sidecar_path(path));
   result.vocab_size_ = vocab_size.value_or(own);
   return result;
-}
-
-/// Takes up the header of llm.c, where there is one.
-void TokenFile::read_header() {
-  const auto bytes = file_.bytes();
-  if (bytes.size() < sizeof(uint32_t)) return;
-  const auto magic = load<uint32_t>(bytes.data());
-  if (magic == kEvaluationMagic) fail_at(path(), 0, "expected tokens, found llm.c's examples of an evaluation");
-  if (magic != kTwoByteMagic && magic != kFourByteMagic) return;
-  if (bytes.size() < kHeaderBytes)
-    fail_at(path(), bytes.size(), "llm.c's header ends early; expected ", kHeaderBytes, " bytes, found ", bytes.size());
-  width_ = magic == kTwoByteMagic ? TokenWidth::two : TokenWidth::four;
-  const auto version = load<int32_t>(bytes.data(), 1), count = load<int32_t>(bytes.data(), 2);
-  const int32_t known = magic == kTwoByteMagic ? 1 : 7;
-  if (version != known) fail_at(path(), 4, "llm.c's header; expected version ", known, ", found ", version);
-  if (count < 1) fail_at(path(), 8, "llm.c's header; expected at least one token, found ", count);
-  const uint64_t expected = kHeaderBytes + static_cast<uint64_t>(count) * static_cast<size_t>(width_);
-  if (bytes.size() != expected)
-    fail_at(path(), std::min<uint64_t>(expected, bytes.size()), "llm.c's header counts ", count, " tokens; expected ",
-            expected, " bytes, found ", bytes.size());
-  begin_ = kHeaderBytes;
 }
 
 void TokenFile::check_sidecar() const {

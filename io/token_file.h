@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/file.h"
@@ -17,6 +18,16 @@ namespace ratel::io {
 /// of 64 KiB spread evenly from the first byte to the last, so of everything up to 4 MiB. Takes milliseconds for any
 /// size; a small change between two blocks of a longer file is not seen.
 std::string token_fingerprint(std::span<const std::byte> file);
+
+/// What llm.c puts before its tokens.
+struct TokenHeader {
+  size_t bytes = 0;  ///< of the header: where the ids begin
+  TokenWidth width = TokenWidth::two;
+  int64_t tokens = 0;
+};
+/// The header of a file of these bytes; nothing where it has none. Throws Error(input) "path:offset: ..." for one that
+/// is cut short, of another version, or disagrees with the size of the file.
+std::optional<TokenHeader> parse_token_header(std::span<const std::byte> file, std::string_view path);
 
 /// A flat file of little-endian token ids of 2 or 4 bytes, mapped into memory. Copies share it. Safe to read from
 /// several threads.
@@ -55,7 +66,6 @@ class TokenFile {
   [[nodiscard]] std::string fingerprint() const { return token_fingerprint(file_.bytes()); }
 
  private:
-  void read_header();
   void check_sidecar() const;
   [[nodiscard]] size_t offset_of(int64_t token) const;
   [[noreturn]] void fail_outside(int64_t position, int64_t id) const;

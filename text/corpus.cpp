@@ -7,12 +7,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
 #include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
 #include "io/token_file.h"
+#include "text/rows.h"
+#include "text/token_origin.h"
 
 namespace ratel {
 namespace {
@@ -124,14 +125,11 @@ class Output {
   }
 
   void prepare() {
-    const bool is_file = tokenizer_.kind() == TokenizerKind::sentencepiece;
     io::TokenSidecar about;
     about.eos = tokenizer_.eos().value_or(-1);
     about.documents = counts_.documents;
     about.text_bytes = counts_.text_bytes;
-    about.tokenizer =
-        io::TokenizerIdentity{std::string(name_in(names_of(tokenizer_.kind()), tokenizer_.kind())), tokenizer_.hash(),
-                              is_file ? std::filesystem::path(tokenizer_.name()).filename() : ""};
+    about.tokenizer = identity_of(tokenizer_);
     writer_.prepare(std::move(about));
   }
   void commit() { writer_.commit(); }

@@ -4,8 +4,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "io/json.h"
-#include "io/report.h"
 
 namespace ratel {
 namespace {
@@ -16,11 +14,6 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
 }  // namespace
-
-std::string text_of_row(std::string_view line, std::string_view field, std::string_view where) {
-  const io::Json row = io::parse_json(line, where);
-  return row.at(field, where).as_string(concat_text(where, ": ", io::one_line(field)));
-}
 
 DocumentReader::DocumentReader(std::vector<InputFile> files, Tokenizer tokenizer, Open open)
     : files_(std::move(files)), tokenizer_(std::move(tokenizer)), open_(std::move(open)) {}

@@ -188,17 +188,20 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
 namespace {
 
 /// The vocabulary and end-of-text that nobody gave.
-void follow_tokenizer(TrainConfig& config, const std::vector<std::string>& given) {
+void follow_tokenizer(TrainConfig& config, const std::vector<std::string>& given,
+                      const std::optional<io::TokenSidecar>& data) {
   const auto is_given = [&](std::string_view key) { return std::ranges::find(given, key) != given.end(); };
   if (is_given("model.vocab_size") && is_given("data.eos")) return;
   const std::optional<Tokenizer> tokenizer = config.open_tokenizer();
-  if (!is_given("data.eos")) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : -1;
-  if (!is_given("model.vocab_size") && tokenizer) config.model.vocab_size = tokenizer->vocab_size();
+  if (!is_given("data.eos")) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : data ? data->eos : -1;
+  if (is_given("model.vocab_size") || (!tokenizer && !data)) return;
+  config.model.vocab_size = tokenizer ? tokenizer->vocab_size() : data->vocab_size;
 }
 
 }  // namespace
 
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
+                        const std::optional<io::TokenSidecar>& data) {
   TrainConfig config;
   std::vector<std::string> given;
   if (!path.empty()) {
@@ -210,14 +213,14 @@ TrainConfig load_config(const std::string& path, const std::vector<std::string>&
   apply_overrides(whole, overrides);
   for (const std::string& text : overrides) given.emplace_back(key_of(text));
   if (!path.empty() && config.data.tokenizer == whole.data.tokenizer) {
-    follow_tokenizer(config, given);
+    follow_tokenizer(config, given, data);
     try {
       config.validate();
     } catch (const Error& error) {  // what does not fit together in the file is the file's fault
       fail_input(path, error.what());
     }
   }
-  follow_tokenizer(whole, given);
+  follow_tokenizer(whole, given, data);
   whole.validate();
   return whole;
 }

@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "io/json.h"
+#include "io/token_sidecar.h"
 #include "io/toml.h"
 #include "models/description.h"
 
@@ -95,9 +96,10 @@ void apply_toml_file(TrainConfig& config, const std::string& path);
 void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides);
 
 /// The file (none where the path is empty) over the defaults, then the overrides; validated. Where neither gives
-/// model.vocab_size or data.eos they are the tokenizer's, whose file is read for that; of none they are the preset's,
-/// and -1.
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides);
+/// model.vocab_size or data.eos they are the tokenizer's, whose file is read for that; of none they are what the
+/// sidecar of the data says, and without one the preset's, and -1.
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
+                        const std::optional<io::TokenSidecar>& data = {});
 
 /// All fields as TOML, section by section, which apply_toml reads back as the same config.
 std::string to_toml(const TrainConfig& config);

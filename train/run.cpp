@@ -12,6 +12,7 @@
 #include "models/pattern_file.h"
 #include "models/tokenizer_file.h"
 #include "ops/threads.h"
+#include "text/token_origin.h"
 #include "train/data.h"
 #include "train/optimizer.h"
 #include "train/weights.h"
@@ -189,6 +190,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
               const Initialize& initialize) {
   check_present(config.device());
   config.description(tokenizer).validate();
+  check_origin(options.data, tokenizer, config.data.eos);
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
@@ -225,7 +227,8 @@ TrainConfig config_of_source(const std::string& folder) {
 
 TrainConfig resolve_train_config(const TrainOptions& options) {
   const bool resumes = options.config.empty() && resumes_with_config(options);
-  return load_config(resumes ? config_path(options.out) : options.config, options.overrides);
+  return load_config(resumes ? config_path(options.out) : options.config, options.overrides,
+                     options.data.empty() ? std::nullopt : io::read_token_sidecar(options.data));
 }
 
 RunResult train_run(const TrainOptions& options) {
