@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/tokenize_train.h"
 #include "io/json.h"
 #include "text/corpus.h"
 #include "text/inputs.h"
@@ -75,6 +77,7 @@ std::string line_of(const std::string& path, const TokenCounts& counts) {
 }  // namespace
 
 int run_tokenize(Arguments args) {
+  if (std::ranges::find(args, "--train") != args.end()) return run_tokenize_train(args);
   std::vector<std::string> inputs;
   std::string name = "bytes", input_format;
   int64_t threads = 0, seed = 0;
@@ -88,7 +91,7 @@ int run_tokenize(Arguments args) {
       "of such files, or - for stdin.");
   options.positional("INPUT", inputs, "Texts, .jsonl, folders, or -");
   options.text("--output", "FILE.bin", how.output, "Where the tokens go", Presence::required);
-  options.text("--tokenizer", "NAME", name, "bytes: a token a byte, end-of-text 256");
+  options.text("--tokenizer", "NAME", name, "bytes: a token a byte, end-of-text 256; or a SentencePiece FILE.model");
   options.text("--input-format", "FORMAT", input_format,
                "txt or jsonl, and .gz or .zst after it: what inputs are whatever their names [by name]");
   options.text("--text-field", "NAME", how.text_field, "Of the objects in .jsonl: the member that is the document");
@@ -103,14 +106,15 @@ int run_tokenize(Arguments args) {
                "Print one JSON object: tokens, bytes, documents, vocab_size, output, bad_rows and more");
   options.example("ratel tokenize --tokenizer bytes data/emma.txt data/persuasion.txt --output train.bin");
   options.example("ratel tokenize corpus/ --output train.bin --validation heldout.bin --validation-fraction 0.01");
+  options.example("ratel tokenize --train --vocab 4096 corpus/ --output tok.model   # see --train --help");
+  options.example("ratel tokenize --tokenizer tok.model corpus/ --output train.bin");
   options.example("zstdcat pile.jsonl.zst | ratel tokenize - --input-format jsonl --max-bad 100 --output pile.bin");
   if (options.parse(args) == Options::Parsed::help) return 0;
   check(threads >= 0 && threads <= 4096, "--threads: expected 0 to 4096, found ", threads);
   check(seed >= 0, "--seed: expected 0 or more, found ", seed);
-  check(name == "bytes", "--tokenizer: expected bytes, found '", name, "'");
   how.threads = static_cast<int>(threads);
   how.seed = static_cast<uint64_t>(seed);
-  const Tokenizer tokenizer = Tokenizer::bytes();
+  const Tokenizer tokenizer = Tokenizer::named(name);
   std::optional<InputFormat> format;
   if (!input_format.empty()) format = parse_input_format(input_format);
 
