@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -8,9 +9,8 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
-#include "io/file.h"
+#include "cli/tokenize_train.h"
 #include "io/json.h"
-#include "io/report.h"
 #include "text/corpus.h"
 #include "text/inputs.h"
 #include "text/tokenizer.h"
@@ -26,13 +26,6 @@ constexpr double kQuiet = 0.5;  // seconds: what is done by then needs no progre
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double megabytes(double bytes) { return bytes / 1e6; }
-
-Tokenizer open_tokenizer(const std::string& name) {
-  if (name == "bytes") return Tokenizer::bytes();
-  check(io::path_exists(name), "--tokenizer: expected bytes, or a SentencePiece .model file, found ",
-        io::in_quotes(name));
-  return Tokenizer::open(name);
-}
 
 /// Throws where a file would be read and written at once.
 void check_apart(const std::vector<InputFile>& files, const std::string& output) {
@@ -84,6 +77,7 @@ std::string line_of(const std::string& path, const TokenCounts& counts) {
 }  // namespace
 
 int run_tokenize(Arguments args) {
+  if (std::ranges::find(args, "--train") != args.end()) return run_tokenize_train(args);
   std::vector<std::string> inputs;
   std::string name = "bytes", input_format;
   int64_t threads = 0, seed = 0;
@@ -97,7 +91,7 @@ int run_tokenize(Arguments args) {
       "of such files, or - for stdin.");
   options.positional("INPUT", inputs, "Texts, .jsonl, folders, or -");
   options.text("--output", "FILE.bin", how.output, "Where the tokens go", Presence::required);
-  options.text("--tokenizer", "NAME", name, "bytes: a token a byte, end-of-text 256; or a SentencePiece .model file");
+  options.text("--tokenizer", "NAME", name, "bytes: a token a byte, end-of-text 256; or a SentencePiece FILE.model");
   options.text("--input-format", "FORMAT", input_format,
                "txt or jsonl, and .gz or .zst after it: what inputs are whatever their names [by name]");
   options.text("--text-field", "NAME", how.text_field, "Of the objects in .jsonl: the member that is the document");
@@ -113,13 +107,15 @@ int run_tokenize(Arguments args) {
   options.example("ratel tokenize --tokenizer bytes data/emma.txt data/persuasion.txt --output train.bin");
   options.example("ratel tokenize --tokenizer llama.model pile.jsonl.zst --output train.bin --max-bad 100");
   options.example("ratel tokenize corpus/ --output train.bin --validation heldout.bin --validation-fraction 0.01");
+  options.example("ratel tokenize --train --vocab 4096 corpus/ --output tok.model   # see --train --help");
+  options.example("ratel tokenize --tokenizer tok.model corpus/ --output train.bin");
   options.example("curl https://... | ratel tokenize - --input-format jsonl.zst --output train.bin");
   if (options.parse(args) == Options::Parsed::help) return 0;
   check(threads >= 0 && threads <= 4096, "--threads: expected 0 to 4096, found ", threads);
   check(seed >= 0, "--seed: expected 0 or more, found ", seed);
   how.threads = static_cast<int>(threads);
   how.seed = static_cast<uint64_t>(seed);
-  const Tokenizer tokenizer = open_tokenizer(name);
+  const Tokenizer tokenizer = Tokenizer::named(name);
   std::optional<InputFormat> format;
   if (!input_format.empty()) format = parse_input_format(input_format);
 

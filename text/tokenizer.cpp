@@ -33,6 +33,11 @@ Tokenizer Tokenizer::open(const std::string& path) {
   return from_model(io::read_text_file(path, io::kTokenizerBytes), path);
 }
 
+Tokenizer Tokenizer::named(const std::string& name) {
+  check(name == "bytes" || name.ends_with(".model"), "expected bytes or the path of a .model file, found '", name, "'");
+  return name == "bytes" ? bytes() : open(name);
+}
+
 Tokenizer Tokenizer::from_model(std::string bytes, const std::string& path) {
   Tokenizer tokenizer;
   tokenizer.model_ = std::make_shared<const SentencePieceModel>(std::move(bytes), path);

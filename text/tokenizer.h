@@ -47,6 +47,8 @@ class Tokenizer {
   static Tokenizer open(const std::string& path);
   /// The same of bytes that were read already; `path` is what errors and name() call them.
   static Tokenizer from_model(std::string bytes, const std::string& path);
+  /// "bytes", or the path of a .model file. Throws Error(usage) for another name, Error(input) as open() does.
+  static Tokenizer named(const std::string& name);
 
   [[nodiscard]] TokenizerKind kind() const { return model_ ? TokenizerKind::sentencepiece : TokenizerKind::bytes; }
   /// "bytes", or the path of the .model file: what a message calls it.

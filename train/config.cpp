@@ -139,7 +139,7 @@ Device TrainConfig::device() const {
 
 std::optional<Tokenizer> TrainConfig::open_tokenizer() const {
   if (data.tokenizer == "none") return {};
-  return data.tokenizer == "bytes" ? Tokenizer::bytes() : Tokenizer::open(data.tokenizer);
+  return Tokenizer::named(data.tokenizer);
 }
 
 ModelDescription TrainConfig::description(const std::optional<Tokenizer>& tokenizer) const {
