@@ -10,8 +10,8 @@
 #include "io/report.h"
 #include "io/safetensors.h"
 #include "io/token_file.h"
-#include "models/byte_tokenizer.h"
 #include "models/description.h"
+#include "text/byte_tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 #include "train/validation.h"
@@ -151,8 +151,27 @@ Json describe_run(const std::string& folder) {
   return result;
 }
 
-Json describe_tokens(const std::string& path, int64_t vocab_size) {
-  const auto file = io::TokenFile::open(path, vocab_size);
+/// What the sidecar of a token file says beyond the file itself.
+void add_sidecar(Json& result, const io::TokenSidecar& sidecar) {
+  result.set("eos", sidecar.eos < 0 ? Json() : Json(sidecar.eos));
+  if (sidecar.documents) result.set("documents", *sidecar.documents);
+  if (sidecar.text_bytes) result.set("text_bytes", *sidecar.text_bytes);
+  if (!sidecar.tokenizer) return;
+  Json tokenizer = Json::object({{"kind", sidecar.tokenizer->kind}});
+  if (!sidecar.tokenizer->name.empty()) tokenizer.set("name", sidecar.tokenizer->name);
+  if (!sidecar.tokenizer->hash.empty()) tokenizer.set("hash", sidecar.tokenizer->hash);
+  result.set("tokenizer", std::move(tokenizer));
+}
+
+Json describe_tokens(const std::string& path, std::optional<int64_t> vocab_size) {
+  constexpr int64_t kUnknownVocabulary = 65536;  // of a file that does not tell: ids of 2 bytes
+  const bool tells = io::read_token_sidecar(path).has_value() || vocab_size.has_value();
+  auto file = [&] {
+    // A header of llm.c tells too, and only the file knows whether it has one.
+    if (tells) return io::TokenFile::open(path, vocab_size);
+    auto flat = io::TokenFile::open(path, kUnknownVocabulary);
+    return flat.layout() == "flat" ? flat : io::TokenFile::open(path);
+  }();
   constexpr int64_t kChunk = 1 << 16;
   std::vector<int64_t> ids(kChunk);
   int64_t largest = 0, ends = 0;
@@ -164,16 +183,21 @@ Json describe_tokens(const std::string& path, int64_t vocab_size) {
       ends += ids[static_cast<size_t>(i)] == ByteTokenizer::kEos;
     }
   }
+  const auto& sidecar = file.sidecar();
+  const bool has_bytes = sidecar && sidecar->tokenizer ? sidecar->tokenizer->kind == "bytes"
+                                                       : !sidecar && largest < ByteTokenizer::kVocabSize;
   Json result = start_of("tokens", path);
   result.set("tokens", file.size());
-  result.set("id_bytes", io::token_bytes(vocab_size));
+  result.set("id_bytes", static_cast<int64_t>(file.width()));
+  result.set("layout", file.layout());
+  if (sidecar || vocab_size) result.set("vocab_size", file.vocab_size());
   result.set("largest_id", largest);
-  if (largest < ByteTokenizer::kVocabSize) {
-    result.set("documents", ends);
-    ids.resize(static_cast<size_t>(std::min<int64_t>(file.size(), 64)));
-    file.read(0, static_cast<int64_t>(ids.size()), ids.data());
-    result.set("begins", io::one_line(ByteTokenizer::decode(ids), 64));
-  }
+  if (sidecar) add_sidecar(result, *sidecar);
+  if (!has_bytes) return result;
+  if (!sidecar) result.set("documents", ends);
+  ids.resize(static_cast<size_t>(std::min<int64_t>(file.size(), 64)));
+  file.read(0, static_cast<int64_t>(ids.size()), ids.data());
+  result.set("begins", io::one_line(ByteTokenizer::decode(ids), 64));
   return result;
 }
 
@@ -194,7 +218,7 @@ bool looks_like_safetensors(const std::string& path) {
 
 }  // namespace
 
-Json describe(const std::string& path, int64_t vocab_size) {
+Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
   if (!io::path_exists(path)) fail_input(path, "no such file or folder");
   if (io::is_folder(path)) {
     const fs::path clean = fs::path(path).lexically_normal();

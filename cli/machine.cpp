@@ -113,6 +113,8 @@ MissingPackages missing_packages() {
       {"libcli11-dev", "build"},
       {"libtomlplusplus-dev", "build"},
       {"nlohmann-json3-dev", "build"},
+      {"zlib1g-dev", "build"},
+      {"libzstd-dev", "build"},
       {"ccache", "faster rebuilds"},
       {"libboost-test-dev", "tests"},
       {"libboost-context-dev", "tests"},

@@ -16,7 +16,12 @@ inline constexpr size_t kJsonBytes = 100'000'000;
 inline constexpr size_t kTomlBytes = 1'000'000;
 inline constexpr size_t kTomlDepth = 16;  ///< parts of a key, and arrays inside one another
 
+inline constexpr size_t kTokenSidecarBytes = 100'000;
+
 inline constexpr size_t kPromptBytes = 100'000'000;  ///< a file of prompts
+
+inline constexpr size_t kTokenizerBytes = 100'000'000;  ///< a SentencePiece .model file
+inline constexpr size_t kTokenizerPieces = 4'000'000;
 
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;
 inline constexpr size_t kSafetensorsTensors = 1'000'000;

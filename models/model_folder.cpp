@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/report.h"
 #include "io/safetensors.h"
+#include "models/tokenizer_file.h"
 
 namespace ratel {
 namespace {
@@ -37,7 +38,8 @@ DType dtype_named(const io::JsonCursor& json) {
   return *dtype;
 }
 
-Config read_config(const std::string& path) {
+Config read_config(const std::string& folder) {
+  const std::string path = io::path_inside(folder, kConfigFile);
   const io::Json document = io::read_json_file(path);
   const io::JsonCursor json(document, path);
   // The version comes first: another one may have other members.
@@ -46,7 +48,7 @@ Config read_config(const std::string& path) {
   if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
     fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::in_quotes(architecture));
   check_members(json, kMembers);
-  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_from_json(json["tokenizer"]), {}},
+  Config config{{rat_plus_config_from_json(json["model"]), read_tokenizer(json["tokenizer"], folder), {}},
                 dtype_named(json["dtype"])};
   if (const auto adapted = json.find("adapted_pattern")) config.description.adapted = model_pattern_from_json(*adapted);
   try {
@@ -71,13 +73,14 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   io::Json config = io::Json::object({{"format_version", kModelFormatVersion},
                                       {"architecture", kArchitecture},
                                       {"dtype", name_of(store.dtype())},
-                                      {"tokenizer", name_in(names_of(description.tokenizer), description.tokenizer)},
+                                      {"tokenizer", tokenizer_json(description.tokenizer)},
                                       {"model", to_json(description.config)}});
   if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
 
   std::error_code problem;
   std::filesystem::create_directories(folder, problem);
   if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
+  write_tokenizer(folder, description.tokenizer);
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, tensor] : store.parameters()) tensors.emplace_back(name, detach(tensor));
   io::save_safetensors(concat_text(folder, '/', kWeightsFile), tensors);
@@ -86,7 +89,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
 
 LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
-  const Config config = read_config(io::path_inside(folder, kConfigFile));
+  const Config config = read_config(folder);
   const auto file = io::SafetensorsFile::open(io::path_inside(folder, kWeightsFile));
   std::vector<nn::NamedShape> found;
   for (const auto& entry : file.entries()) found.push_back({entry.name, entry.shape});

@@ -7,7 +7,7 @@
 
 namespace ratel {
 
-/// A model folder holds config.json and model.safetensors:
+/// A model folder holds config.json, model.safetensors and, where models/tokenizer_file.h says so, tokenizer.model:
 ///   {"format_version": 1, "architecture": "rat_plus", "dtype": "f32", "tokenizer": "bytes", "model": {the sizes},
 ///    "adapted_pattern": the pattern, or left out}
 /// and every parameter under its path ("layers.0.mixer.in_proj.weight").
@@ -28,7 +28,8 @@ struct LoadedModel {
 
 /// Reads a folder; the parameters are converted to `dtype`, in which the model then computes, on `device`. Nothing is
 /// allocated for them before the files are known to agree. Throws Error (input) naming the file: one that is missing or
-/// damaged, or a link that leads out of the folder; in config.json what is missing, unknown, of a wrong type or not
+/// damaged, or a link that leads out of the folder; a tokenizer.model that is not the one config.json names; in
+/// config.json what is missing, unknown, of a wrong type or not
 /// supported; in model.safetensors ALL tensors that are missing, unexpected or misshaped, in one error. Throws
 /// Error(memory) where the parameters do not fit into what is free.
 LoadedModel load_model(const std::string& folder, DType dtype = DType::f32, Device device = kCpu);

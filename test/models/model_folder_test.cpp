@@ -30,7 +30,7 @@ namespace test = ratel::test;
 
 namespace {
 
-const ModelDescription kDescription{{11, 1, 4, 1}, Tokenizer::none, ModelPattern::uniform({8, 2, 1})};
+const ModelDescription kDescription{{11, 1, 4, 1}, std::nullopt, ModelPattern::uniform({8, 2, 1})};
 
 ParamStore make_store(const ModelDescription& description, DType dtype = DType::f32) {
   ParamStore store(dtype, 5);
@@ -95,8 +95,8 @@ void check_refused(const Folder& folder, const std::string& path, const std::str
 
 BOOST_AUTO_TEST_CASE(models_there_and_back) {
   const ModelPattern hybrid{{{{1, 0, 0}, {-1, 4, 2}}, {{8, 0, 0}}}};
-  const ModelDescription baseline{{257, 2, 8, 2, Recurrence::none, 1e-5, 5e5}, Tokenizer::bytes, {}};
-  const ModelDescription mixed{{300, 2, 8, 2}, Tokenizer::bytes, hybrid};
+  const ModelDescription baseline{{257, 2, 8, 2, Recurrence::none, 1e-5, 5e5}, Tokenizer::bytes(), {}};
+  const ModelDescription mixed{{300, 2, 8, 2}, Tokenizer::bytes(), hybrid};
   for (const auto& [description, dtype] :
        {std::pair{kDescription, DType::f32}, {baseline, DType::f64}, {mixed, DType::bf16}}) {
     const Folder folder("round_trip", description, dtype);
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(models_there_and_back) {
 
 BOOST_AUTO_TEST_CASE(saving_again_replaces_the_model_and_leaves_nothing_else) {
   const Folder folder("replace");
-  const ModelDescription other{{12, 2, 4, 1}, Tokenizer::none, {}};
+  const ModelDescription other{{12, 2, 4, 1}, std::nullopt, {}};
   save_model(folder.path(), other, make_store(other));
   BOOST_TEST((load_model(folder.path()).description == other));
   size_t files = 0;
@@ -137,8 +137,8 @@ BOOST_AUTO_TEST_CASE(only_what_belongs_together_is_saved) {
   other.config.heads = 3;
   test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "3 heads do not divide");
   other = kDescription;
-  other.tokenizer = Tokenizer::bytes;
-  test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "byte tokenizer needs 257");
+  other.tokenizer = Tokenizer::bytes();
+  test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "tokenizer bytes needs 257");
   test::check_error([&] { (void)load_model(folder.path(), DType::i64); }, "load_model: expected a float dtype");
   BOOST_TEST((load_model(folder.path()).description == kDescription));
   try {
@@ -201,8 +201,8 @@ BOOST_AUTO_TEST_CASE(every_wrong_member_of_config_json_is_named) {
   refused("format_version", 2, "expected format_version 1, found 2");
   refused("architecture", "llama", R"(expected architecture "rat_plus", found "llama")");
   refused("dtype", "i64", R"(expected "f64", "f32" or "bf16", found "i64")");
-  refused("tokenizer", "words", R"(expected "bytes" or "none", found "words")");
-  refused("tokenizer", "bytes", "the byte tokenizer needs 257 words, found vocab_size 11");
+  refused("tokenizer", "words", R"(expected "bytes", "none" or an object, found "words")");
+  refused("tokenizer", "bytes", "the tokenizer bytes needs 257 words, found vocab_size 11");
   refused("adapted_patern", 1, R"(unknown: "adapted_patern" (the nearest is "adapted_pattern"))");
   refused("adapted_pattern", to_json(ModelPattern{{{{}}, {{}}}}), "expected patterns for 1 or 1 layers, found 2");
   Json model = good.at("model");
@@ -253,7 +253,7 @@ BOOST_AUTO_TEST_CASE(sizes_are_compared_before_memory_is_asked_for) {
 
 BOOST_AUTO_TEST_CASE(a_model_larger_than_the_memory_is_refused) {
   const Folder folder("huge");
-  const ModelDescription huge{{int64_t{1} << 31, 1, 1024, 1}, Tokenizer::none, {}};
+  const ModelDescription huge{{int64_t{1} << 31, 1, 1024, 1}, std::nullopt, {}};
   ParamStore shapes(DType::f32, 0, Start::shapes_only);
   const RatPlus model(Scope(shapes), huge.config);
   Json header = Json::object();
