@@ -25,6 +25,7 @@ using ratel::RatPlusConfig;
 using ratel::Recurrence;
 using ratel::Rng;
 using ratel::Shape;
+using ratel::simplified;
 using ratel::Tensor;
 using ratel::nn::ParamStore;
 using ratel::nn::Scope;
