@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "text/documents.h"
 #include "text/inputs.h"
+#include "text/rows.h"
 #include "text/sentencepiece_training.h"
 #include "text/tokenizer.h"
 
