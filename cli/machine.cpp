@@ -103,6 +103,8 @@ MissingPackages missing_packages() {
       {"libtomlplusplus-dev", "build"},
       {"nlohmann-json3-dev", "build"},
       {"libsentencepiece-dev", "build"},
+      {"zlib1g-dev", "build"},
+      {"libzstd-dev", "build"},
       {"ccache", "faster rebuilds"},
       {"libboost-test-dev", "tests"},
       {"libboost-context-dev", "tests"},

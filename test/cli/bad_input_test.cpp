@@ -134,7 +134,8 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
   const Trained& t = trained();
   const std::string none = t.scratch / "none";
   check_fails({"tokenize", none, "--output", t.scratch / "x.bin"}, 3, none);
-  check_fails({"tokenize", t.run, "--output", t.scratch / "x.bin"}, 3, "is a folder");
+  check_fails({"tokenize", t.checkpoint, "--output", t.scratch / "x.bin"}, 3,
+              "expected files named .txt or .jsonl in this folder, found none");
   check_fails(eval_of(none), 3, none);
   check_fails({"eval", "--model", t.run, "--data", none}, 3, none);
   check_fails({"train", "--config", none, "--data", t.data, "--out", t.scratch / "x"}, 3, none);

@@ -91,8 +91,10 @@ BOOST_AUTO_TEST_CASE(bad_rows_and_damaged_files) {
   BOOST_TEST(!fs::exists(scratch / "c.bin"));
   check_fails({"tokenize", rows, "--output", output, "--input-format", "csv"}, 2,
               "expected an input format txt or jsonl");
-  check_fails({"tokenize", rows, "--output", output, "--tokenizer", "none.model"}, 2, "none.model");
-  check_fails({"tokenize", scratch / "", "--output", scratch / "x.bin", "--input-format", "jsonl"}, 3, "t.bin");
+  check_fails({"tokenize", rows, "--output", output, "--tokenizer", "none.model"}, 3, "none.model: not opened");
+  check_fails({"tokenize", rows, "--output", rows}, 2, "is the input and the output");
+  check_fails({"tokenize", rows, "--output", output, "--validation", output}, 2,
+              "is the output and the validation file");
 }
 
 BOOST_AUTO_TEST_CASE(a_sentencepiece_model_and_a_split) {
