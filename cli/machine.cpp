@@ -102,6 +102,7 @@ MissingPackages missing_packages() {
       {"libcli11-dev", "build"},
       {"libtomlplusplus-dev", "build"},
       {"nlohmann-json3-dev", "build"},
+      {"zlib1g-dev", "build"},
       {"ccache", "faster rebuilds"},
       {"libboost-test-dev", "tests"},
       {"libboost-context-dev", "tests"},

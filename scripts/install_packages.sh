@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache pkg-config
-  libeigen3-dev libtbb-dev
+  libeigen3-dev libtbb-dev zlib1g-dev
   libboost-test-dev libboost-context-dev libbenchmark-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
   python3 python3-venv git ca-certificates

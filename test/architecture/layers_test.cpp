@@ -55,6 +55,7 @@ const std::vector<Library> kLibraries = {
     {{"nlohmann/"}, {"io/json.cpp"}},
     {{"toml++/"}, {"io/toml.cpp"}},
     {{"CLI/"}, {"cli/"}},
+    {{"zlib.h"}, {"io/zip.cpp", "test/io/zip_test.cpp"}},
     {{"boost/test/"}, {"test/"}},
     {{"benchmark/"}, {"bench/"}},
 };
