@@ -12,8 +12,8 @@ int run_inspect(Arguments args) {
   bool json = false;
   Options options(
       "inspect",
-      "Says what a path holds: a model folder, run folder or checkpoint, a .safetensors file, a token file\n"
-      "(.bin), metrics (.jsonl) or a configuration (.toml).");
+      "Says what a path holds: a model folder, run folder or checkpoint, a .safetensors file, a checkpoint of\n"
+      "PyTorch (.pth), a token file (.bin), metrics (.jsonl) or a configuration (.toml).");
   options.positional("DIR_OR_FILE", paths, "What to look at");
   options.integer("--vocab-size", "V", vocab_size, "Of a token file: ids are below it, and of 2 bytes up to 65536");
   options.flag("--json", json, "Print one JSON object; its member kind says what was found");

@@ -151,6 +151,21 @@ Json PthFile::others() const {
   return result;
 }
 
+std::vector<TensorSource> PthFile::sources() const {
+  std::vector<TensorSource> result;
+  result.reserve(tensors().size());
+  for (const PthTensor& tensor : tensors()) {
+    const size_t element = tensor.is_half ? sizeof(uint16_t) : size_of(tensor.dtype);
+    const auto elements = static_cast<uint64_t>(tensor.layout.shape.numel());
+    if (const uint64_t stored = impl_->entries[tensor.storage].size / element; elements > stored)
+      fail_input(path(), in_quotes(tensor.name), ": expected a tensor of its own elements, found ", elements,
+                 " in a storage of ", stored);
+    result.push_back(
+        {tensor.name, tensor.dtype, tensor.layout.shape, [file = *this, tensor] { return file.tensor(tensor); }});
+  }
+  return result;
+}
+
 Tensor PthFile::tensor(const PthTensor& tensor) const {
   const size_t element = tensor.is_half ? sizeof(uint16_t) : size_of(tensor.dtype);
   const auto storage = impl_->storage(tensor.storage, element);

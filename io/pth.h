@@ -8,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "io/json.h"
+#include "io/safetensors.h"
 
 namespace ratel::io {
 
@@ -52,6 +53,9 @@ class PthFile {
   /// aligned and not f16, and are copies elsewhere; writing to them never changes the file. The first use of a storage
   /// compares its CRC-32. Throws Error(input) where that is another or the data does not unpack, Error(memory).
   [[nodiscard]] Tensor tensor(const PthTensor& tensor) const;
+  /// All of them, to be written elsewhere. Throws Error(input) where one has more elements than its storage, as a
+  /// stretched view does: written out, a small file could fill a disk.
+  [[nodiscard]] std::vector<TensorSource> sources() const;
 
  private:
   struct Impl;

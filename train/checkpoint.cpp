@@ -112,7 +112,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
 
   TemporaryFolder guard(temporary);
   require_free_space(run, bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
-  save_model(temporary, state.config.description(), parameters);
+  save_model(temporary, state.config.description(), parameters, io::kOneFile);  // the manifest lists kFiles
   std::vector<std::pair<std::string, Tensor>> moments;
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
   io::save_safetensors(temporary + "/optimizer.safetensors", moments);
