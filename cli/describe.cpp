@@ -228,7 +228,6 @@ Json describe(const std::string& path, int64_t vocab_size) {
   }
   const std::string extension = fs::path(path).extension();
   if (extension == ".safetensors" || looks_like_safetensors(path)) return describe_safetensors(path);
-  if (io::PthFile::looks_like_one(path)) return describe_pth(path);
   if (extension == ".bin") return describe_tokens(path, vocab_size);
   if (extension == ".jsonl") return describe_metrics(path);
   if (extension == ".toml") {
@@ -241,6 +240,7 @@ Json describe(const std::string& path, int64_t vocab_size) {
     result.set("content", io::read_json_file(path));
     return result;
   }
+  if (io::PthFile::looks_like_one(path)) return describe_pth(path);  // they have many endings
   fail_input(path,
              "expected a .safetensors, .pth, .bin, .jsonl, .json or .toml file, a model, run or checkpoint folder");
 }

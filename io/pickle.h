@@ -86,9 +86,9 @@ class Pickle {
 
   /// What the value would be if classes were plain: mappings become objects, an object of an unknown class one with its
   /// pairs and then the members of its state, as they are named; the wrappers of OmegaConf are taken off (_content,
-  /// _val). Tensors, functions, and what contains itself become null. Nothing where there are more than
-  /// kPickleJsonValues values: shared ones are written out each time, so that a small pickle may have very many.
-  [[nodiscard]] std::optional<Json> to_json(PickleRef ref) const;
+  /// _val). Tensors, functions, and what contains itself become null. Shared values are written out each time, so that
+  /// a small pickle may have very many: nothing where there are more than `left`, which counts down.
+  [[nodiscard]] std::optional<Json> to_json(PickleRef ref, size_t& left) const;
 
  private:
   friend class PickleMachine;

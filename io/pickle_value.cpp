@@ -16,7 +16,7 @@ using std::string_view;
 /// Writes values out as JSON, until there are too many.
 class JsonWriter {
  public:
-  explicit JsonWriter(const Pickle& pickle) : pickle_(pickle) {}
+  JsonWriter(const Pickle& pickle, size_t& left) : pickle_(pickle), left_(left) {}
 
   std::optional<Json> write(PickleRef ref) {
     Json result = value(ref);
@@ -87,7 +87,7 @@ class JsonWriter {
   }
 
   const Pickle& pickle_;
-  size_t left_ = kPickleJsonValues;
+  size_t& left_;
   std::vector<PickleRef> inside_;
 };
 
@@ -149,6 +149,6 @@ std::string Pickle::described(PickleRef ref) const {
   return "a value of kind " + std::string(name_of(node.kind));
 }
 
-std::optional<Json> Pickle::to_json(PickleRef ref) const { return JsonWriter(*this).write(ref); }
+std::optional<Json> Pickle::to_json(PickleRef ref, size_t& left) const { return JsonWriter(*this, left).write(ref); }
 
 }  // namespace ratel::io

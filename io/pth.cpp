@@ -48,12 +48,13 @@ struct PthFile::Impl {
   std::vector<std::weak_ptr<Storage>> storages;  // of entries that are in use
 
   /// The bytes of a storage's file, checked.
-  std::shared_ptr<Storage> storage(size_t place, size_t element) {
+  std::shared_ptr<Storage> storage(size_t place) {
     const ZipEntry& entry = entries[place];
     if (auto known = storages[place].lock()) return known;
     std::shared_ptr<Storage> made;
     auto* data = const_cast<std::byte*>(file.bytes().data()) + entry.begin;
-    const bool lies_well = reinterpret_cast<uintptr_t>(data) % element == 0;
+    // For the widest elements: views of one storage may be of several types.
+    const bool lies_well = reinterpret_cast<uintptr_t>(data) % sizeof(double) == 0;
     if (entry.method == ZipMethod::stored) check_crc(file.bytes(), entry, file.path());
     if (entry.method == ZipMethod::stored && lies_well && entry.size > 0) {
       made = std::make_shared<Storage>(data, entry.size, file.owner());
@@ -138,15 +139,19 @@ const std::vector<PthTensor>& PthFile::tensors() const { return impl_->state.ten
 const std::string& PthFile::member() const { return impl_->state.member; }
 
 Json PthFile::others() const {
+  constexpr size_t kMembers = 1000;
   const Pickle& pickle = *impl_->pickle;
+  size_t left = kPickleJsonValues;
   Json result = Json::object();
   if (impl_->state.member.empty()) return result;
   const auto pairs = pickle.children_of(pickle.root());
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const PickleNode& key = pickle[pairs[i]];
     if (key.kind != PickleKind::text || key.text == impl_->state.member || key.text == "optimizer") continue;
-    if (result.find(key.text) != nullptr || result.as_object().size() == 1000) continue;
-    if (auto value = pickle.to_json(pairs[i + 1])) result.append(std::string(key.text), std::move(*value));
+    if (result.find(key.text) != nullptr) continue;
+    auto value = pickle.to_json(pairs[i + 1], left);
+    if (!value || result.as_object().size() == kMembers) return result;
+    result.append(std::string(key.text), std::move(*value));
   }
   return result;
 }
@@ -167,8 +172,7 @@ std::vector<TensorSource> PthFile::sources() const {
 }
 
 Tensor PthFile::tensor(const PthTensor& tensor) const {
-  const size_t element = tensor.is_half ? sizeof(uint16_t) : size_of(tensor.dtype);
-  const auto storage = impl_->storage(tensor.storage, element);
+  const auto storage = impl_->storage(tensor.storage);
   auto made = std::make_shared<TensorImpl>();
   made->storage = storage;
   made->layout = tensor.layout;

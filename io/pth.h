@@ -46,7 +46,7 @@ class PthFile {
   /// Of which member the state dict is: "task", ..., or empty for the whole.
   [[nodiscard]] const std::string& member() const;
   /// What else the checkpoint holds, as Pickle::to_json shows it, the state dict and the optimizer's left out: its
-  /// configuration, its step. Null where that is too much to be shown.
+  /// configuration, its step. Members come in their order until kPickleJsonValues values are used up.
   [[nodiscard]] Json others() const;
 
   /// The elements on the CPU, as they lie: views share their storage. They lie in the mapping where they are stored,

@@ -110,7 +110,9 @@ class StateDictReader {
       if (const auto objection = objection_to(key.text))
         refuse(pairs[i], "the tensor name ", in_quotes(key.text), " ", *objection);
       const std::string name = prefix + std::string(key.text);
-      if (name.size() > kNameBytes) refuse(pairs[i], "the tensor name ", in_quotes(name), " is too long");
+      // A long name of a dict is in front of all its tensors' names.
+      if ((name_bytes_ += name.size()) > kPickleBytes)
+        refuse(pairs[i], "names too long; expected at most ", kPickleBytes, " bytes together, found more");
       const PickleRef value = pairs[i + 1];
       if (!made_by(value) && pickle_.is_mapping(value) && pickle_[value].kind == PickleKind::dict) {
         read_dict(value, name + '.', tensors);
@@ -229,13 +231,11 @@ class StateDictReader {
     return layout;
   }
 
-  static constexpr size_t kNameBytes = 4096;
-
   const Pickle& pickle_;
   const FindStorage& find_storage_;
   string_view path_;
   uint64_t start_;
-  size_t depth_ = 0;
+  size_t depth_ = 0, name_bytes_ = 0;
   std::set<PickleRef> seen_;
   std::set<std::string> names_;
 };

@@ -74,7 +74,7 @@ RatPlusConfig sizes_of(const Found& found, string_view path) {
   RatPlusConfig config;
   config.vocab_size = shape[0];
   config.channels = shape[1];
-  config.heads = 1;
+  if (const auto heads = plausible_heads(config.channels); !heads.empty()) config.heads = heads.front();
   config.layers = count_layers(found, path);
   config.recurrence = Recurrence::gated;
   if (const auto first = found.parameters.find(concat_text("layers.0", kInProjection));

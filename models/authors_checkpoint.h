@@ -18,7 +18,7 @@ namespace ratel {
 // Source: https://github.com/wimh966/rat-plus (names, configuration, the gate's projection apart in older files).
 
 struct AuthorsModel {
-  RatPlusConfig config;                      ///< sizes and recurrence; one head until somebody knows better
+  RatPlusConfig config;  ///< sizes and recurrence; heads are a number that fits, until somebody knows
   std::vector<io::TensorSource> parameters;  ///< in our names, in the order of a ParamStore, of one dtype
 };
 
@@ -41,7 +41,8 @@ struct AuthorsConfig {
 /// (their quotient counts); for dilation_size, local_size and initial_size beside joint_train: false.
 AuthorsConfig read_authors_config(const io::Json& others, const RatPlusConfig& sizes);
 
-/// Numbers of heads that divide the channels into even widths: those of widths 32 to 256, or where there are none, all.
+/// Numbers of heads that divide the channels into even widths: those of widths 32 to 256, or where there are none, all
+/// that heads_divide.
 std::vector<int64_t> plausible_heads(int64_t channels);
 
 /// A model's parameters in the authors' names and order, with their tied head at the end.

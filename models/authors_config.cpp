@@ -16,8 +16,6 @@ constexpr std::array<string_view, 4> kWidths{"d_head", "head_dim", "head_size", 
 
 bool is_among(string_view key, std::span<const string_view> keys) { return std::ranges::find(keys, key) != keys.end(); }
 
-bool fits(int64_t heads, int64_t channels) { return heads > 0 && channels % heads == 0 && channels / heads % 2 == 0; }
-
 /// One number for all layers, or a list of one each; nothing where it is neither.
 std::optional<std::vector<int64_t>> by_layer(const Json* value, int64_t layers) {
   if (value == nullptr) return std::nullopt;
@@ -47,7 +45,7 @@ class ConfigReader {
       for (const Json& item : value.as_array()) visit(item, {});
     if (!value.is_object()) return;
     if (key == "pe" || key == "rope") {
-      if (const Json* base = value.find("base"); base != nullptr && base->is_number() && base->as_double() > 0)
+      if (const Json* base = value.find("base"); base != nullptr && base->is_number() && base->as_double() > 1)
         result_.rope_base = base->as_double();
     }
     if (const Json* joint = value.find("joint_train"); joint != nullptr && joint->is_bool() && !joint->as_bool())
@@ -62,7 +60,7 @@ class ConfigReader {
     int64_t heads = 0;
     if (is_among(key, kHeads)) heads = value;
     if (is_among(key, kWidths) && value > 0 && sizes_.channels % value == 0) heads = sizes_.channels / value;
-    if (fits(heads, sizes_.channels)) heads_.insert(heads);
+    if (heads_divide(heads, sizes_.channels)) heads_.insert(heads);
   }
 
   void read_pattern(const Json& layer) {
@@ -91,8 +89,8 @@ AuthorsConfig read_authors_config(const Json& others, const RatPlusConfig& sizes
 
 std::vector<int64_t> plausible_heads(int64_t channels) {
   std::vector<int64_t> usual, all;
-  for (int64_t heads = 1; heads <= channels / 2; ++heads) {
-    if (!fits(heads, channels)) continue;
+  for (int64_t heads = 1; heads <= std::min<int64_t>(channels / 2, 1 << 16); ++heads) {
+    if (!heads_divide(heads, channels)) continue;
     all.push_back(heads);
     if (const int64_t width = channels / heads; width >= 32 && width <= 256) usual.push_back(heads);
   }

@@ -28,7 +28,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
   try {
     const Pickle pickle = Pickle::parse(bytes, "fuzz");
-    if (const auto json = pickle.to_json(pickle.root())) (void)json->dump();
+    size_t left = 1000;
+    if (const auto json = pickle.to_json(pickle.root(), left)) (void)json->dump();
     (void)pickle.described(pickle.root());
     const auto find = [](std::string_view) -> std::optional<PthStorage> { return PthStorage{0, kStorageBytes}; };
     for (const PthTensor& tensor : read_state_dict(pickle, find, "fuzz", 0).tensors) check_inside(tensor);

@@ -25,7 +25,8 @@ struct Read {
   explicit Read(std::string_view text)
       : bytes(ratel::test::exact_copy(text)), pickle(Pickle::parse(std::as_bytes(std::span(bytes)), "f", 0)) {}
   [[nodiscard]] std::string json() const {
-    const auto written = pickle.to_json(pickle.root());
+    size_t left = ratel::io::kPickleJsonValues;
+    const auto written = pickle.to_json(pickle.root(), left);
     return written ? written->dump() : "too much";
   }
 };

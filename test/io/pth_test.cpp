@@ -1,6 +1,8 @@
 #include "io/pth.h"
 
+#include <array>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
@@ -129,6 +131,34 @@ BOOST_AUTO_TEST_CASE(views_share_their_storage_and_are_not_copied) {
   whole.data<float>()[5] = 99;
   BOOST_TEST(file.tensor(named(file, "shared.slice")).data<float>()[0] == 99);
   BOOST_TEST((content_of(golden("torch2_kinds.pth")) == before));
+}
+
+BOOST_AUTO_TEST_CASE(a_storage_that_is_not_aligned_is_copied) {
+  const TemporaryFolder folder;
+  for (size_t shift = 0; shift < 8; ++shift) {
+    Checkpoint checkpoint{pickle_of(0, {6}, {1})};
+    const std::array<float, 6> values{1, 2, 3, 4, 5, 6};
+    std::memcpy(checkpoint.storage.data(), values.data(), sizeof values);
+    checkpoint.byteorder = "little";
+    ZipMaker zip;
+    zip.add("m/data.pkl", checkpoint.pickle).add("m/" + std::string(shift + 1, 'x'), "");
+    zip.add("m/data/0", checkpoint.storage);
+    const PthFile file = PthFile::open(folder.file("f.pth", zip.bytes()));
+    const Tensor x = file.tensor(file.tensors()[0]);
+    BOOST_TEST(reinterpret_cast<uintptr_t>(x.data()) % 8 == 0u);
+    BOOST_TEST(ratel::to_vector<float>(x) == (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(names_that_would_not_fit_into_memory) {
+  // Ten thousand tensors below a dict of a long name, which the pickle holds once.
+  PickleMaker p;
+  const std::string tensor = pickle_of(0, {6}, {1});
+  const std::string value = tensor.substr(2 + 1 + 6, tensor.size() - 2 - 1 - 6 - 2);  // without {"w": and the end
+  p.op('}').text(std::string(10'000, 'x')).op('}').text("0").raw(value).op('q').op('\0');
+  p.op('s');
+  for (int i = 1; i < 10'000; ++i) p.text(std::to_string(i)).op('h').op('\0').op('s');
+  check_refused({p.op('s').done()}, "names too long; expected at most 64000000 bytes together");
 }
 
 BOOST_AUTO_TEST_CASE(other_ways_to_pack_the_same) {

@@ -196,6 +196,22 @@ BOOST_AUTO_TEST_CASE(tensors_that_are_no_model) {
   check_refused(odd, "channels");
 }
 
+BOOST_AUTO_TEST_CASE(wide_models_have_several_heads_from_the_start) {
+  std::vector<TensorSource> tensors;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    tensors.push_back({name, DType::f32, shape, [shape] { return ratel::zeros(shape); }});
+  };
+  add("embedding.wte.weight", {13, 2048});
+  add("backbone.layers.0.seq_layer.in_proj.weight", {5 * 2048, 2048});
+  add("backbone.layers.0.seq_layer.input_norm.weight", {2048});
+  add("backbone.layers.0.seq_layer.out_proj.weight", {2048, 2048});
+  add("backbone.layers.0.hidden_layer.ln.weight", {2048});
+  add("backbone.layers.0.hidden_layer.fc1.weight", {4 * 2048, 2048});
+  add("backbone.layers.0.hidden_layer.fc2.weight", {2048, 4 * 2048});
+  add("backbone.ln.weight", {2048});
+  BOOST_TEST(read_authors_model(tensors, "f").config.channels == 2048);  // one head would be wider than kernels take
+}
+
 BOOST_AUTO_TEST_CASE(heads_that_are_not_tied) {
   Tensors tensors;
   auto& head = tensors.at("head.lm_head.weight");
@@ -223,6 +239,7 @@ BOOST_AUTO_TEST_CASE(heads_of_a_configuration) {
   BOOST_TEST(heads(R"({"num_head": "4"})").empty());
   BOOST_TEST(ratel::plausible_heads(2048) == (Numbers{8, 16, 32, 64}));
   BOOST_TEST(ratel::plausible_heads(8) == (Numbers{1, 2, 4}));
+  BOOST_TEST(ratel::plausible_heads(7).empty());
 }
 
 BOOST_AUTO_TEST_CASE(patterns_of_a_configuration) {
