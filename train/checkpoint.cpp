@@ -122,7 +122,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
 
   TemporaryFolder guard(temporary);
   require_free_space(run, bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
-  save_model(temporary, state.config.description(state.tokenizer), parameters);
+  save_model(temporary, state.config.description(state.tokenizer), parameters, io::kOneFile);  // as kFiles lists
   std::vector<std::pair<std::string, Tensor>> moments;
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
   io::save_safetensors(temporary + "/optimizer.safetensors", moments);

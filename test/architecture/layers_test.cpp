@@ -59,7 +59,7 @@ const std::vector<Library> kLibraries = {
     {{"nlohmann/"}, {"io/json.cpp"}},
     {{"toml++/"}, {"io/toml.cpp"}},
     {{"CLI/"}, {"cli/"}},
-    {{"zlib.h"}, {"io/gzip.cpp"}},
+    {{"zlib.h"}, {"io/gzip.cpp", "io/zip.cpp", "test/io/zip_test.cpp"}},
     {{"zstd.h"}, {"io/zstd.cpp"}},
     {{"boost/test/"}, {"test/"}},
     {{"benchmark/"}, {"bench/"}},

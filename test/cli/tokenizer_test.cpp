@@ -16,14 +16,6 @@ using io::Json;
 
 const std::string kLlama = RATEL_SOURCE_DIR "/test/golden/tokenizers/llama.model";
 
-void check_fails(const Words& words, int code, const std::string& part) {
-  const Ended ended = run_ratel(words);
-  BOOST_TEST(ended.code == code, ended.err);
-  BOOST_TEST(ended.err.starts_with("ratel: "), ended.err);
-  BOOST_TEST(ended.err.find(part) != std::string::npos, "found '" << ended.err << "', expected '" << part << "'");
-  BOOST_TEST(ended.out.empty(), ended.out);
-}
-
 /// A run that was trained on tokens of a tokenizer that was trained on the same text.
 struct Trained {
   Fixture fixture;

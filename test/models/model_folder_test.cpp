@@ -128,6 +128,49 @@ BOOST_AUTO_TEST_CASE(saving_again_replaces_the_model_and_leaves_nothing_else) {
   BOOST_TEST(files == 2U);
 }
 
+BOOST_AUTO_TEST_CASE(a_model_of_several_shards) {
+  const Folder folder("shards");
+  const ParamStore store = make_store(kDescription);
+  save_model(folder.path(), kDescription, store, 300);
+  BOOST_TEST(!std::filesystem::exists(folder.weights()));
+  const std::string index = folder.path() + "/model.safetensors.index.json";
+  const auto opened = ratel::open_model(folder.path());
+  BOOST_TEST(opened.weights.path() == index);
+  BOOST_TEST(opened.weights.files().size() >= 3U);
+  BOOST_TEST((opened.description == kDescription));
+  const LoadedModel loaded = load_model(folder.path());
+  for (const auto& [path, tensor] : loaded.store.parameters())
+    test::check_identical(detach(tensor), detach(store.at(path)), path);
+
+  // What is missing, unexpected or misshaped in the shards together is in one error too.
+  std::vector<ratel::io::TensorSource> tensors;
+  for (const auto& [path, tensor] : store.parameters())
+    if (path != "norm.weight") tensors.push_back(ratel::io::source_of(path, detach(tensor)));
+  tensors.push_back(ratel::io::source_of("head.weight", ratel::zeros({2})));
+  tensors.front() = ratel::io::source_of(tensors.front().name, ratel::zeros({3}));
+  ratel::io::save_weights(folder.path(), tensors, 300);
+  check_refused(folder, index,
+                "1 missing: norm.weight; 1 unexpected: head.weight; 1 misshaped: embedding.weight (expected (11, 4), "
+                "found (3))");
+  save_model(folder.path(), kDescription, store);
+  BOOST_TEST(std::filesystem::exists(folder.weights()));
+  BOOST_TEST(!std::filesystem::exists(index));
+}
+
+BOOST_AUTO_TEST_CASE(parameters_that_are_read_one_at_a_time) {
+  const Folder folder("streamed");
+  const ParamStore store = make_store(kDescription);
+  std::vector<ratel::io::TensorSource> sources;
+  for (const auto& [path, tensor] : store.parameters())
+    sources.push_back({path, DType::bf16, tensor.shape(), [tensor] { return to(detach(tensor), DType::bf16); }});
+  save_model(folder.path(), kDescription, DType::bf16, sources);
+  BOOST_TEST((ratel::open_model(folder.path()).dtype == DType::bf16));
+  test::check_identical(detach(load_model(folder.path(), DType::bf16).store.at("norm.weight")), sources.back().read(),
+                        "norm.weight");
+  test::check_error([&] { save_model(folder.path(), kDescription, DType::f32, sources); },
+                    "save_model: embedding.weight: expected f32, found bf16");
+}
+
 BOOST_AUTO_TEST_CASE(only_what_belongs_together_is_saved) {
   const Folder folder("misuse");
   ModelDescription other = kDescription;
