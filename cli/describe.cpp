@@ -11,6 +11,7 @@
 #include "io/safetensors.h"
 #include "io/token_file.h"
 #include "models/description.h"
+#include "models/tokenizer_file.h"
 #include "text/byte_tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
@@ -82,6 +83,7 @@ Json describe_model(const std::string& folder) {
   if (elements_of(file) != config.parameter_count())
     fail_input(weights, "expected ", config.parameter_count(), " parameters, found ", elements_of(file));
   const auto dtype = file.entries().front().dtype;
+  static_cast<void>(read_tokenizer(cursor["tokenizer"], folder));  // a damaged one is no model
   Json result = start_of("model", folder);
   join(result, document);
   if (const auto adapted = cursor.find("adapted_pattern"))
@@ -215,6 +217,7 @@ Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
   const std::string extension = fs::path(path).extension();
   if (extension == ".safetensors" || looks_like_safetensors(path)) return describe_safetensors(path);
   if (extension == ".bin") return describe_tokens(path, vocab_size);
+  if (extension == ".model") return describe_tokenizer(path);
   if (extension == ".jsonl") return describe_metrics(path);
   if (extension == ".toml") {
     Json result = start_of("config", path);
@@ -226,7 +229,8 @@ Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
     result.set("content", io::read_json_file(path));
     return result;
   }
-  fail_input(path, "expected a .safetensors, .bin, .jsonl, .json or .toml file, a model, run or checkpoint folder");
+  fail_input(path,
+             "expected a .safetensors, .bin, .model, .jsonl, .json or .toml file, a model, run or checkpoint folder");
 }
 
 }  // namespace ratel::cli

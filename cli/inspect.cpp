@@ -13,7 +13,8 @@ int run_inspect(Arguments args) {
   Options options(
       "inspect",
       "Says what a path holds: a model folder, run folder or checkpoint, a .safetensors file, a token file\n"
-      "(.bin), metrics (.jsonl) or a configuration (.toml).");
+      "(.bin), a tokenizer (.model), metrics (.jsonl) or a\n"
+      "configuration (.toml).");
   options.positional("DIR_OR_FILE", paths, "What to look at");
   options.integer("--vocab", "V", vocab_size,
                   "Of a token file that does not tell: ids are below it, and of 2 bytes up to 65536; 0: 65536");

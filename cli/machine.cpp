@@ -102,6 +102,7 @@ MissingPackages missing_packages() {
       {"libcli11-dev", "build"},
       {"libtomlplusplus-dev", "build"},
       {"nlohmann-json3-dev", "build"},
+      {"libsentencepiece-dev", "build"},
       {"zlib1g-dev", "build"},
       {"libzstd-dev", "build"},
       {"ccache", "faster rebuilds"},

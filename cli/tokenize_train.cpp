@@ -18,6 +18,7 @@ namespace ratel::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kQuiet{500};  // what is read by then needs no progress
 
 /// Counts the words of all files. A row that is none is an error: a tokenizer is made of what somebody chose.
 void count_words(const std::vector<InputFile>& files, const std::string& field, WordCounts& words) {
@@ -25,6 +26,7 @@ void count_words(const std::vector<InputFile>& files, const std::string& field, 
     return io::decompressed(io::open_stream(file.path, stop_requested), file.format.compression);
   });
   ProgressLine line;
+  const auto start = Clock::now();
   Block block;
   while (!stop_requested() && reader.next(block)) {
     for (const DocumentPart& part : block.parts) {
@@ -37,7 +39,7 @@ void count_words(const std::vector<InputFile>& files, const std::string& field, 
         words.add(bytes);
       if (part.is_last) words.end_document();
     }
-    if (line.is_due())
+    if (Clock::now() - start > kQuiet && line.is_due())
       line.show(concat_text("tokenize: ", fixed(static_cast<double>(words.bytes()) / 1e6, 1), " MB, ",
                             with_commas(words.different_words()), " different words"));
   }
@@ -67,6 +69,7 @@ int run_tokenize_train(Arguments args) {
   options.flag("--json", json, "Print one JSON object: vocab_size, bytes, words, seconds, sha256, output");
   options.example("ratel tokenize --train --vocab 4096 data/emma.txt data/persuasion.txt --output tok.model");
   if (options.parse(args) == Options::Parsed::help) return 0;
+  how.validate();
   check(output.ends_with(".model"), "--output: expected a name that ends in .model, found ", output);
   const auto tell = [](const std::string& what) { note("ratel: ", what); };
   std::optional<InputFormat> format;

@@ -8,7 +8,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config
   libeigen3-dev libtbb-dev
   libboost-test-dev libboost-context-dev libbenchmark-dev
-  zlib1g-dev libzstd-dev
+  zlib1g-dev libzstd-dev libsentencepiece-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
   python3 python3-venv git ca-certificates
 )

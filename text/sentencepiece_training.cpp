@@ -45,11 +45,15 @@ std::string reason_of(std::string_view status) {
 
 }  // namespace
 
+void SentencePieceTraining::validate() const {
+  check(vocab_size >= kLeastPieces && vocab_size <= static_cast<int64_t>(io::kTokenizerPieces), "vocab_size: expected ",
+        kLeastPieces, " to ", io::kTokenizerPieces, ", found ", vocab_size);
+  check(character_coverage >= 0.98 && character_coverage <= 1, "character_coverage: expected 0.98 to 1, found ",
+        character_coverage);
+}
+
 std::string train_sentencepiece(const WordCounts& words, const SentencePieceTraining& how) {
-  check(how.vocab_size >= kLeastPieces && how.vocab_size <= static_cast<int64_t>(io::kTokenizerPieces),
-        "vocab_size: expected ", kLeastPieces, " to ", io::kTokenizerPieces, ", found ", how.vocab_size);
-  check(how.character_coverage >= 0.98 && how.character_coverage <= 1, "character_coverage: expected 0.98 to 1, found ",
-        how.character_coverage);
+  how.validate();
   check(words.different_words() > 0, "expected text to train a tokenizer on, found none");
   Words rows(words.sorted());
   std::string model, problem;

@@ -11,6 +11,9 @@ struct SentencePieceTraining {
   int64_t vocab_size = 4096;  ///< pieces: 3 control tokens, 256 bytes, the characters of the text, what was merged
   double character_coverage =
       0.99995;  ///< of the text, by characters that get pieces, from 0.98 to 1; others are bytes
+
+  /// Throws Error for a number out of range.
+  void validate() const;
 };
 
 /// Trains a SentencePiece model with LLaMA's settings: byte pairs, byte_fallback, digits by themselves, nothing

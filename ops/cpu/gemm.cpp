@@ -26,7 +26,7 @@ void gemm(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, 
   const int64_t b_column = tb == Transpose::yes ? ldb : 1, b_k = tb == Transpose::yes ? 1 : ldb;
   if (M <= kFewRows && b_k == 1) return dot_rows<T>(M, N, K, alpha, a, a_row, a_k, b, b_column, c, ldc, add);
   const int64_t depth = gemm_depth(K);
-  const Scratch<T> packed_a(std::min(M, kRows) * depth), packed_b(padded_columns<T>(std::min(N, kColumns)) * depth);
+  const Scratch<T> rows_of_a(std::min(M, kRows) * depth), packed_b(padded_columns<T>(std::min(N, kColumns)) * depth);
   for (int64_t j = 0; j < N; j += kColumns) {
     const int64_t columns = std::min(kColumns, N - j);
     for (int64_t k = 0; k < K; k += depth) {
@@ -34,9 +34,9 @@ void gemm(Transpose ta, Transpose tb, int64_t M, int64_t N, int64_t K, T alpha, 
       pack_b(b + j * b_column + k * b_k, b_column, b_k, columns, deep, packed_b.get());
       for (int64_t i = 0; i < M; i += kRows) {
         const int64_t rows = std::min(kRows, M - i);
-        pack_a(a + i * a_row + k * a_k, a_row, a_k, rows, deep, packed_a.get());
-        multiply_packed(rows, columns, deep, alpha, packed_a.get(), deep, packed_b.get(), c + i * ldc + j, ldc,
-                        k > 0 || add);
+        pack_a(a + i * a_row + k * a_k, a_row, a_k, rows, deep, rows_of_a.get());
+        multiply_packed(rows, columns, deep, alpha, packed_a(rows_of_a.get(), a_k, deep), packed_b.get(),
+                        c + i * ldc + j, ldc, k > 0 || add);
       }
     }
   }

@@ -6,25 +6,31 @@
 namespace ratel::cpu {
 namespace {
 
+template <class T>
+using Order = typename RowsOfA<T>::Order;
+
 /// c = alpha a b, or c += alpha a b where `add`, for Height rows of a and one panel of b, of whose columns the first
 /// `columns` are kept.
-template <class T, int Height, int Width>
+template <class T, Order<T> AOrder, int Height, int Width>
 void multiply_panels(int64_t K, T alpha, const T* a, int64_t lda, const T* b, const T* next, T* c, int64_t ldc,
                      int64_t columns, bool add) {
   constexpr int kLanes = std::min(Width, kVectorBytes / static_cast<int>(sizeof(T))), kVectors = Width / kLanes;
   using Vector = typename VectorOf<T, kLanes>::Type;
   using Memory = typename VectorOf<T, kLanes>::Unaligned;
   constexpr int64_t kLine = 64 / sizeof(T);
+  constexpr bool kByRows = AOrder == Order<T>::rows;
   // c is wanted when the sums are complete: by then its lines have come. The rows of a that follow and lines from
-  // `next` on are fetched a few at a time, so that the loads of this panel find a free buffer.
+  // `next` on are fetched a few at a time, so that the loads of this panel find a free buffer. A panel of a is one
+  // stream that goes on in the next panel, which the hardware foresees.
 #pragma GCC unroll 14
   for (int i = 0; i < Height; ++i) __builtin_prefetch(c + i * ldc, 1);
   Vector total[Height][kVectors] = {};
   for (int64_t k = 0; k < K;) {
     __builtin_prefetch(next, 0, 2);
     next += kLine;
+    if constexpr (kByRows)
 #pragma GCC unroll 14
-    for (int i = 0; i < Height; ++i) __builtin_prefetch(a + (Height + i) * lda + k);
+      for (int i = 0; i < Height; ++i) __builtin_prefetch(a + (Height + i) * lda + k);
     for (const int64_t end = std::min(K, k + kLine); k < end; ++k) {
       Vector row[kVectors];
 #pragma GCC unroll 2
@@ -32,7 +38,7 @@ void multiply_panels(int64_t K, T alpha, const T* a, int64_t lda, const T* b, co
 #pragma GCC unroll 14
       for (int i = 0; i < Height; ++i)
 #pragma GCC unroll 2
-        for (int j = 0; j < kVectors; ++j) total[i][j] += a[i * lda + k] * row[j];
+        for (int j = 0; j < kVectors; ++j) total[i][j] += a[kByRows ? i * lda + k : k * Height + i] * row[j];
     }
   }
   // Rows that end inside the panel take a detour, so that every element is computed by the same instructions.
@@ -53,15 +59,15 @@ void multiply_panels(int64_t K, T alpha, const T* a, int64_t lda, const T* b, co
 }
 
 /// The same for a height and a width known only at run time.
-template <class T>
+template <class T, Order<T> AOrder>
 void multiply_panels(int64_t height, int64_t width, int64_t K, T alpha, const T* a, int64_t lda, const T* b,
                      const T* next, T* c, int64_t ldc, int64_t columns, bool add) {
   using Kernel = void (*)(int64_t, T, const T*, int64_t, const T*, const T*, T*, int64_t, int64_t, bool);
   static constexpr auto kKernels = []<int... I>(std::integer_sequence<int, I...>) {
     constexpr int kFull = kPanelColumns<T>;
     return std::array<std::array<Kernel, 3>, kPanelRows>{
-        {{multiply_panels<T, I + 1, kFull / 4>, multiply_panels<T, I + 1, kFull / 2>,
-          multiply_panels<T, I + 1, kFull>}...}};
+        {{multiply_panels<T, AOrder, I + 1, kFull / 4>, multiply_panels<T, AOrder, I + 1, kFull / 2>,
+          multiply_panels<T, AOrder, I + 1, kFull>}...}};
   }
   (std::make_integer_sequence<int, kPanelRows>());
   const size_t kind = width == kPanelColumns<T> ? 2 : width == kPanelColumns<T> / 2 ? 1 : 0;
@@ -71,8 +77,8 @@ void multiply_panels(int64_t height, int64_t width, int64_t K, T alpha, const T*
 }  // namespace
 
 template <class T>
-void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, int64_t lda, const T* b, T* c,
-                     int64_t ldc, bool add) {
+void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, RowsOfA<T> a, const T* b, T* c, int64_t ldc,
+                     bool add) {
   // A panel of b stays in the first-level cache while the rows pass by; they stay in the second level.
   const int64_t height = panel_height(rows);
   for (int64_t j = 0; j < columns; j += kPanelColumns<T>) {
@@ -81,14 +87,19 @@ void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T*
     const T* next = b + (j + width) * K;
     for (int64_t i = 0; i < rows; i += height, next += K) {
       const int64_t h = std::min(height, rows - i);
-      multiply_panels(h, width, K, alpha, a + i * lda, lda, b + j * K, next, c + i * ldc + j, ldc, kept, add);
+      if (a.order == Order<T>::rows)
+        multiply_panels<T, Order<T>::rows>(h, width, K, alpha, a.data + i * a.ld, a.ld, b + j * K, next,
+                                           c + i * ldc + j, ldc, kept, add);
+      else
+        multiply_panels<T, Order<T>::panels>(h, width, K, alpha, a.data + i * K, 0, b + j * K, next, c + i * ldc + j,
+                                             ldc, kept, add);
     }
   }
 }
 
-template void multiply_packed<float>(int64_t, int64_t, int64_t, float, const float*, int64_t, const float*, float*,
-                                     int64_t, bool);
-template void multiply_packed<double>(int64_t, int64_t, int64_t, double, const double*, int64_t, const double*, double*,
+template void multiply_packed<float>(int64_t, int64_t, int64_t, float, RowsOfA<float>, const float*, float*, int64_t,
+                                     bool);
+template void multiply_packed<double>(int64_t, int64_t, int64_t, double, RowsOfA<double>, const double*, double*,
                                       int64_t, bool);
 
 }  // namespace ratel::cpu

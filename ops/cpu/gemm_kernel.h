@@ -6,7 +6,8 @@
 namespace ratel::cpu {
 
 // The innermost part of a matrix product: a small block of c stays in registers while k runs, fed by panels.
-//   panel of a   `height` rows, height <= kPanelRows:  element (i, k) at [i * lda + k], as a matrix lies by rows
+//   panel of a   `height` rows, height <= kPanelRows:  element (i, k) at [i * lda + k], as a matrix lies by rows, or
+//                at [k * height + i], which a matrix that lies by columns is copied to
 //   panel of b   `width` columns, one of three widths:  element (k, j) at [k * width + j], zeros beyond the last column
 // Each k costs height * width FMAs and height + width loads: 14 x 32 on AVX-512, 6 x 16 on AVX2, which the FMA units
 // bind. An element of c is one chain of FMAs in the order of k, whatever block it falls into: how a product is cut into
@@ -59,14 +60,26 @@ int64_t padded_columns(int64_t columns) {
   return columns == whole ? whole : whole + panel_width<T>(columns - whole);
 }
 
-/// c (rows, columns) = alpha a b, or += where `add`, for rows of a that lie along k, lda apart, and packed b.
+/// Rows of a, ready to be multiplied.
 template <class T>
-void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, const T* a, int64_t lda, const T* b, T* c,
-                     int64_t ldc, bool add);
+struct RowsOfA {
+  enum class Order {
+    rows,    ///< along k, `ld` apart
+    panels,  ///< of panel_height(rows) rows, one after the other, all of K each
+  };
+  const T* data;
+  Order order;
+  int64_t ld = 0;
+};
 
-extern template void multiply_packed<float>(int64_t, int64_t, int64_t, float, const float*, int64_t, const float*,
-                                            float*, int64_t, bool);
-extern template void multiply_packed<double>(int64_t, int64_t, int64_t, double, const double*, int64_t, const double*,
-                                             double*, int64_t, bool);
+/// c (rows, columns) = alpha a b, or += where `add`, for packed b.
+template <class T>
+void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, RowsOfA<T> a, const T* b, T* c, int64_t ldc,
+                     bool add);
+
+extern template void multiply_packed<float>(int64_t, int64_t, int64_t, float, RowsOfA<float>, const float*, float*,
+                                            int64_t, bool);
+extern template void multiply_packed<double>(int64_t, int64_t, int64_t, double, RowsOfA<double>, const double*, double*,
+                                             int64_t, bool);
 
 }  // namespace ratel::cpu

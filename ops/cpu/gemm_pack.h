@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <utility>
 
@@ -9,9 +10,9 @@
 
 namespace ratel::cpu {
 
-// Packing brings a and b into the form that gemm_kernel.h reads: a by rows, b in panels. An operand that lies so
-// already is copied row by row, the other kind is transposed in registers, in blocks of L x L. What is left over is
-// covered by a last group that overlaps the one before.
+// Packing brings a and b into the forms that gemm_kernel.h reads: a by rows or in panels, as it lies, which copies it;
+// b in panels. b that lies along k is transposed in registers, in blocks of L x L. What is left over is covered by a
+// last group that overlaps the one before.
 
 /// Lanes of the blocks that are packed, and of the smaller ones for what is narrower.
 template <class T>
@@ -105,15 +106,60 @@ void pack_transposed(const E* x, int64_t ldx, int64_t rows, int64_t columns, T* 
     for (int64_t c = 0; c < columns; ++c) out[c * ldo + r] = convert_element<T>(x[r * ldx + c]);
 }
 
-/// Rows [0, rows) of a, whose element (i, k) is at a[i * row_stride + k * k_stride]: by rows, K apart. One of the
+/// Panels of Height rows of a that lies by columns: `panels` of them side by side, each K deep in `out`.
+template <class T, int Height, class E>
+void pack_row_panels(const E* a, int64_t lda, int64_t panels, int64_t K, T* out) {
+  // Vectors take up to twice what the panel wants where neither a nor `out` ends before: the next k overwrites the
+  // rest.
+  constexpr int kTaken = static_cast<int>(std::bit_ceil(static_cast<unsigned>(Height)));
+  constexpr int kLanes = std::min(kTaken, kVectorBytes / static_cast<int>(sizeof(T)));
+  using Memory = typename VectorOf<T, kLanes>::Unaligned;
+  // So many k at a time that their lines stay in the first-level cache while the panels take their parts of them.
+  constexpr int64_t kRun = 16;
+  for (int64_t k = 0; k < K; k += kRun) {
+    const int64_t end = std::min(k + kRun, K);
+    for (int64_t p = 0; p < panels; ++p) {
+      const E* from = a + p * Height;
+      T* to = out + p * K * Height;
+      const int64_t wide_end = p + 1 < panels ? std::min(end, K - 1) : k;
+      for (int64_t i = k; i < wide_end; ++i) {
+        if (p % 2 == 0) __builtin_prefetch(from + (i + kRun) * lda, 0, 2);
+#pragma GCC unroll 4
+        for (int lane = 0; lane < kTaken; lane += kLanes)
+          *reinterpret_cast<Memory*>(to + i * Height + lane) = load_lanes<T, kLanes>(from + i * lda + lane);
+      }
+      for (int64_t i = std::max(k, wide_end); i < end; ++i)
+#pragma GCC unroll 14
+        for (int lane = 0; lane < Height; ++lane) to[i * Height + lane] = convert_element<T>(from[i * lda + lane]);
+    }
+  }
+}
+
+template <class T, class E>
+void pack_row_panels(int64_t height, const E* a, int64_t lda, int64_t panels, int64_t K, T* out) {
+  using Pack = void (*)(const E*, int64_t, int64_t, int64_t, T*);
+  static constexpr auto kPacks = []<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<Pack, kPanelRows>{pack_row_panels<T, I + 1, E>...};
+  }
+  (std::make_integer_sequence<int, kPanelRows>());
+  kPacks[static_cast<size_t>(height - 1)](a, lda, panels, K, out);
+}
+
+/// Rows [0, rows) of a, whose element (i, k) is at a[i * row_stride + k * k_stride], into rows * K elements. One of the
 /// strides is 1.
 template <class T, class E>
 void pack_a(const E* a, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t K, T* out) {
   if (k_stride == 1) return pack_rows(a, row_stride, rows, K, out, K);
-  // So many k at a time that their pages stay at hand; no hardware foresees the way to the next ones.
-  constexpr int64_t kRun = 64;
-  for (int64_t k = 0; k < K; k += kRun)
-    pack_transposed(a + k * k_stride, k_stride, std::min(kRun, K - k), rows, out + k, K, kRun * k_stride);
+  const int64_t height = panel_height(rows), whole = rows / height, rest = rows % height;
+  pack_row_panels(height, a, k_stride, whole, K, out);
+  if (rest > 0) pack_row_panels(rest, a + whole * height, k_stride, 1, K, out + whole * height * K);
+}
+
+/// What pack_a() leaves in `packed`.
+template <class T>
+RowsOfA<T> packed_a(const T* packed, int64_t k_stride, int64_t K) {
+  using Order = typename RowsOfA<T>::Order;
+  return {packed, k_stride == 1 ? Order::rows : Order::panels, K};
 }
 
 /// Full panels of b from rows that lie along its columns: a row of b is read once, into all panels.

@@ -92,23 +92,23 @@ void multiply(const Product<E>& p, For parallel) {
       const int64_t part = task / column_parts, i = row_begin(part), rows = row_begin(part + 1) - i;
       const int64_t j = task % column_parts * columns_each, width = std::min(columns_each, columns - j);
       if (width <= 0) return;
-      const Scratch<T> packed_a(direct || share_a ? 0 : rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
-      const Scratch<T> own(own_b ? padded_columns<T>(width) * depth : 0);
+      const Scratch<T> own_a(direct || share_a ? 0 : rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
+      const Scratch<T> own_columns(own_b ? padded_columns<T>(width) * depth : 0);
       E* c = p.c + i * p.ldc + first + j;
       for (int64_t k = 0; k < p.K; k += depth) {
         const int64_t deep = std::min(depth, p.K - k);
         const E* from = p.a + i * p.a_row + k * p.a_k;
-        const T* a = share_a ? shared_a.get() + p.M * k + i * deep : packed_a.get();
-        int64_t lda = deep;
+        RowsOfA<T> a = packed_a(share_a ? shared_a.get() + p.M * k + i * deep : own_a.get(), p.a_k, deep);
         if constexpr (std::is_same_v<E, T>)
-          if (direct) a = from, lda = p.a_row;
-        if (!direct && !share_a) pack_a(from, p.a_row, p.a_k, rows, deep, packed_a.get());
-        const T* b = own_b ? own.get() : packed_b.get() + padded * k + j * deep;
-        if (own_b) pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, width, deep, own.get());
+          if (direct) a = {from, RowsOfA<T>::Order::rows, p.a_row};
+        if (!direct && !share_a) pack_a(from, p.a_row, p.a_k, rows, deep, own_a.get());
+        const T* b = own_b ? own_columns.get() : packed_b.get() + padded * k + j * deep;
+        if (own_b)
+          pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, width, deep, own_columns.get());
         if constexpr (std::is_same_v<E, T>)
-          multiply_packed(rows, width, deep, T{1}, a, lda, b, c, p.ldc, k > 0 || p.accumulate);
+          multiply_packed(rows, width, deep, T{1}, a, b, c, p.ldc, k > 0 || p.accumulate);
         else
-          multiply_packed(rows, width, deep, T{1}, a, lda, b, tile.get(), width, k > 0);
+          multiply_packed(rows, width, deep, T{1}, a, b, tile.get(), width, k > 0);
       }
       if constexpr (!std::is_same_v<E, T>)
         for (int64_t row = 0; row < rows; ++row) {
