@@ -1,5 +1,5 @@
 // Whatever the bytes: what they decompress to, the same through small buffers as through large ones, or one Error. The
-// first byte chooses the format.
+// first byte chooses the format, and whether to compare: most of the time goes into making a decompressor.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr size_t kMost = 1 << 16;  // of a bomb nobody wants all
+constexpr size_t kMost = 1 << 13;  // of a bomb nobody wants all
 
 /// What comes before the end or an Error; "!" at the end stands for one.
 std::string content(std::span<const uint8_t> data, ratel::io::Compression compression, size_t piece) {
@@ -38,7 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const auto compression = data[0] % 2 == 0 ? ratel::io::Compression::gzip : ratel::io::Compression::zstd;
   const std::span<const uint8_t> bytes(data + 1, size - 1);
-  const std::string large = content(bytes, compression, kMost), small = content(bytes, compression, 977);
+  const std::string large = content(bytes, compression, kMost);
+  if (data[0] / 2 % 4 != 0) return 0;
+  const std::string small = content(bytes, compression, 97);
   // Of damaged data more or less may come before the damage is seen.
   const bool is_damaged = large.ends_with('!') || small.ends_with('!');
   if (!is_damaged && large != small) std::abort();
