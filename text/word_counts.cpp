@@ -29,15 +29,13 @@ void WordCounts::add(std::string_view text) {
   bytes_ += static_cast<int64_t>(text.size());
   for (const char c : text) {
     const bool begins_character = (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
-    if (c == '\n') {
-      end_word();
-    } else if (c == ' ' && has_letters_) {
-      end_word();  // and this is the one space before the next
-    } else {
-      if (word_.size() >= kMostWordBytes && begins_character) end_word();
-      has_letters_ = has_letters_ || c != ' ';
-      word_ += c;
+    if (c == '\n' || (c == ' ' && has_letters_)) {
+      end_word();  // the space is the one before the next
+      continue;
     }
+    if (word_.size() >= kMostWordBytes && begins_character) end_word();
+    has_letters_ = has_letters_ || c != ' ';
+    word_ += c;
   }
 }
 
