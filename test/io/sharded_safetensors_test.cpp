@@ -144,6 +144,13 @@ BOOST_AUTO_TEST_CASE(shards_of_two_saves_are_never_one_model) {
   const Shards shards;
   fs::remove(shards.path);
   shards.check_refused("no such file, and no model.safetensors.index.json beside it");
+  // The index goes before the first shard does: here the last cannot be put in its place.
+  save_weights(shards.folder / "", tensors(5, 1), 32);
+  fs::remove(shards.folder / kThree[2]);
+  fs::create_directories(shards.folder / kThree[2] + "/taken");
+  check_error(ErrorKind::disk, kThree[2], [&] { save_weights(shards.folder / "", tensors(5, 2), 32); });
+  BOOST_TEST(!fs::exists(shards.path));
+  fs::remove_all(shards.folder / kThree[2]);
   // Remains of a save that was cut off before go with the next.
   (void)shards.folder.file("model-00001-of-00009.safetensors.part", "x");
   (void)shards.folder.file("model-00001-of-00009.safetensors", "x");
