@@ -236,8 +236,8 @@ void save_shards(const std::string& folder, const std::vector<std::vector<Tensor
   fsync_directory(folder);
   for (const std::string& name : names) {
     std::error_code error;
-    const std::string path = folder + '/' + name;
-    fs::rename(path + std::string(kPartExtension), path, error);
+    const std::string path = concat_text(folder, '/', name);
+    fs::rename(concat_text(path, kPartExtension), path, error);
     if (error) fail_disk(path, "not renamed from ", path, kPartExtension, ": ", error.message());
   }
   fsync_directory(folder);

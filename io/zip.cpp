@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
+#include <initializer_list>
 #include <optional>
 #include <unordered_set>
 
@@ -77,15 +77,16 @@ Directory find_directory(const Reader& zip) {
   uint64_t here = zip.at<uint16_t>(end + 8);
   const bool has_locator = end >= kLocator64Bytes && zip.at<uint32_t>(end - kLocator64Bytes) == kLocator64;
   if (has_locator) {
-    const uint64_t locator = end - kLocator64Bytes, record = zip.at<uint64_t>(locator + 8);
+    const uint64_t locator = end - kLocator64Bytes;
+    const auto record = zip.at<uint64_t>(locator + 8);
     zip.require(record, kEnd64Bytes, locator, "the zip64 end record");
     if (zip.at<uint32_t>(record) != kEnd64) zip.refuse(record, "expected a zip64 end record, found none");
     if (const auto size = zip.at<uint64_t>(record + 4); size != locator - record - 12)
       zip.refuse(record, "zip64 end record; expected ", locator - record - 12, " bytes, found ", size);
     disks = zip.at<uint32_t>(record + 16) | zip.at<uint32_t>(record + 20) | zip.at<uint32_t>(locator + 4);
     here = zip.at<uint64_t>(record + 24);
-    const uint64_t entries = zip.at<uint64_t>(record + 32), bytes64 = zip.at<uint64_t>(record + 40),
-                   begin64 = zip.at<uint64_t>(record + 48);
+    const auto entries = zip.at<uint64_t>(record + 32), bytes64 = zip.at<uint64_t>(record + 40),
+               begin64 = zip.at<uint64_t>(record + 48);
     // Two records that say different things are two archives in one file.
     if ((found.entries != kFull16 && found.entries != entries) || (bytes != kFull32 && bytes != bytes64) ||
         (found.begin != kFull32 && found.begin != begin64))
@@ -121,10 +122,10 @@ void read_extra64(const Reader& zip, uint64_t place, uint64_t end, std::initiali
   zip.refuse(place, "expected a zip64 field, found none");
 }
 
-void read_numbers(const Reader& zip, uint64_t extra, uint64_t end, uint64_t& size, uint64_t& packed, uint64_t* header) {
+void read_numbers(const Reader& zip, uint64_t extra, uint64_t end, std::initializer_list<uint64_t*> numbers) {
   std::vector<uint64_t*> full;
-  for (uint64_t* value : {&size, &packed, header})
-    if (value != nullptr && *value == kFull32) full.push_back(value);
+  for (uint64_t* value : numbers)
+    if (*value == kFull32) full.push_back(value);
   switch (full.size()) {
     case 0: return;
     case 1: return read_extra64(zip, extra, end, {full[0]});
@@ -152,7 +153,7 @@ void read_local(const Reader& zip, ZipEntry& entry, uint64_t packed, uint16_t fl
   entry.end = entry.begin + packed;
   if ((flags & kSizesFollow) != 0) return;
   uint64_t local_size = zip.at<uint32_t>(at + 22), local_packed = zip.at<uint32_t>(at + 18);
-  read_numbers(zip, at + kLocalBytes + name_bytes, entry.begin, local_size, local_packed, nullptr);
+  read_numbers(zip, at + kLocalBytes + name_bytes, entry.begin, {&local_size, &local_packed});
   if (zip.at<uint32_t>(at + 14) != entry.crc32 || local_size != entry.size || local_packed != packed)
     zip.refuse(at, "the local header of ", in_quotes(entry.name), " disagrees with the directory");
 }
@@ -180,7 +181,7 @@ ZipEntry read_entry(const Reader& zip, uint64_t& at, const Directory& directory)
   entry.size = zip.at<uint32_t>(at + 24);
   entry.header = zip.at<uint32_t>(at + 42);
   uint64_t packed = zip.at<uint32_t>(at + 20);
-  read_numbers(zip, extra, extra + extra_bytes, entry.size, packed, &entry.header);
+  read_numbers(zip, extra, extra + extra_bytes, {&entry.size, &packed, &entry.header});
   if (entry.method == ZipMethod::stored && packed != entry.size)
     zip.refuse(at, in_quotes(entry.name), " is stored; expected ", entry.size, " bytes of it, found ", packed);
   if (entry.size / kZipRatio > packed)

@@ -25,19 +25,19 @@ bool is_number(string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// The name of a tensor inside a layer, translated, "PREFIX0.IN" to "PREFIX1.OUT" along the pairs' side `from`.
-template <size_t from>
+/// The name of a tensor inside a layer, translated, "PREFIX0.IN" to "PREFIX1.OUT" along the pairs' side `kFrom`.
+template <size_t kFrom>
 std::optional<std::string> translated(string_view name) {
-  constexpr size_t to = 1 - from;
+  constexpr size_t kTo = 1 - kFrom;
   for (const NamePair& pair : {kEmbedding, kNorm})
-    if (name == std::get<from>(pair)) return std::string(std::get<to>(pair));
-  if (!name.starts_with(std::get<from>(kLayer))) return std::nullopt;
-  name.remove_prefix(std::get<from>(kLayer).size());
+    if (name == std::get<kFrom>(pair)) return std::string(std::get<kTo>(pair));
+  if (!name.starts_with(std::get<kFrom>(kLayer))) return std::nullopt;
+  name.remove_prefix(std::get<kFrom>(kLayer).size());
   const size_t dot = name.find('.');
   if (dot == string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
   for (const NamePair& pair : kInLayer)
-    if (name.substr(dot + 1) == std::get<from>(pair))
-      return std::string(std::get<to>(kLayer)).append(name.substr(0, dot + 1)).append(std::get<to>(pair));
+    if (name.substr(dot + 1) == std::get<kFrom>(pair))
+      return std::string(std::get<kTo>(kLayer)).append(name.substr(0, dot + 1)).append(std::get<kTo>(pair));
   return std::nullopt;
 }
 
