@@ -96,7 +96,7 @@ void save_model(const std::string& folder, const ModelDescription& description, 
 }
 
 ModelFolder open_model(const std::string& folder) {
-  const Config config = read_config(io::path_inside(folder, kConfigFile));
+  const Config config = read_config(folder);
   auto weights = io::ShardedSafetensors::open_folder(folder);
   std::vector<nn::NamedShape> found;
   for (const auto& entry : weights.entries()) found.push_back({entry.name, entry.shape});

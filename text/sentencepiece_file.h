@@ -20,9 +20,9 @@ struct SentencePieceFile {
 
   std::vector<Piece> pieces;
   Algorithm algorithm = Algorithm::unigram;
-  bool byte_fallback = false;                  ///< characters without a piece become bytes, not <unk>
+  bool byte_fallback = false;                  ///< characters without a piece become bytes, not `<unk>`
   bool whitespace_suffix = false;              ///< the space of a word is at its end
-  std::string unk_surface = " \xe2\x81\x87 ";  ///< what <unk> is decoded to
+  std::string unk_surface = " \xe2\x81\x87 ";  ///< what `<unk>` is decoded to
   bool has_charsmap = false;                   ///< characters are replaced by others, NFKC for example
   bool add_dummy_prefix = true;                ///< a space is put before the text
   bool remove_extra_whitespaces = true;        ///< at both ends, and of several in a row

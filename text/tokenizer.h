@@ -37,7 +37,7 @@ class SentencePieceModel;
 /// characters (normalizer "identity") nor removes spaces. Its ids are those of the SentencePiece library with two
 /// exceptions, which the library does not bring back: a byte that is no UTF-8 (it makes U+FFFD of it) and U+2581, which
 /// pieces use for the space (it makes a space of it), are spelled in byte tokens. Other models do to a text what their
-/// settings say: what comes back is normalised, and of characters that have no piece <unk> is left.
+/// settings say: what comes back is normalised, and of characters that have no piece `<unk>` is left.
 class Tokenizer {
  public:
   /// Ids 0 to 255 are the bytes, 256 is end-of-text.
