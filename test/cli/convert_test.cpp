@@ -125,7 +125,8 @@ BOOST_AUTO_TEST_CASE(nothing_is_replaced_or_left_behind) {
   check_fails({"convert", golden("torch2_big_endian.pth"), scratch / "x"}, 3, "byteorder; expected little");
   check_fails({"convert", golden("torch2_kinds.pth"), scratch / "x"}, 3, "expected a tensor of its own elements");
   check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--heads=3"}, 2, "heads");
-  check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--tokenizer", "bytes"}, 2, "the tokenizer bytes needs 257 words");
+  check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--tokenizer", "bytes"}, 2,
+              "the tokenizer bytes needs 257 words");
   check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--tokenizer", "words"}, 2, "found 'words'");
   const Ended full = shell("trap '' XFSZ; ulimit -f 2; $RATEL convert " + golden("torch2_model.pth") + " " +
                            scratch / "x.safetensors");
