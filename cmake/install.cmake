@@ -41,7 +41,7 @@ set(CPACK_COMPONENT_RATEL_DESCRIPTION "trains, adapts and runs RAT+ language mod
  RAT+ is pretrained densely once and then runs at any dilation D, so that attention and the KV cache shrink by D.")
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libratel-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libtbb-dev")
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libtbb-dev, zlib1g-dev, libzstd-dev, libsentencepiece-dev")
 set(CPACK_COMPONENT_DEV_DESCRIPTION "a tensor engine with autograd, and RAT+: headers and libraries
  Static libraries, headers and find_package(ratel) for programs that build models or ops of their own.")
 include(CPack)

@@ -7,7 +7,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache pkg-config
-  libeigen3-dev libtbb-dev zlib1g-dev
+  libeigen3-dev libtbb-dev
   libboost-test-dev libboost-context-dev libbenchmark-dev
   zlib1g-dev libzstd-dev libsentencepiece-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev

@@ -1,6 +1,6 @@
-# cmake -DBUILD=build/cpu -DSOURCE=examples/custom_op -DTREE=. -DGENERATOR= -DCXX_COMPILER= -DLAUNCHER= -DSANITIZE=
-#       -P check_custom_op.cmake
-# Installs the build, moves the result, and builds and runs SOURCE against it as a user outside the tree would. With
+# cmake -DBUILD=build/cpu -DEXAMPLES=examples -DTREE=. -DGENERATOR= -DCXX_COMPILER= -DLAUNCHER= -DSANITIZE=
+#       -P check_outside.cmake
+# Installs the build, moves the result, and builds and runs two projects against it as a user outside the tree would. With
 # -DDEB=dpkg-deb -DCPACK=cpack it unpacks the Debian packages in place of that.
 cmake_minimum_required(VERSION 3.25)
 set(work ${BUILD}/examples/outside)
@@ -52,7 +52,11 @@ set(flags)
 if(SANITIZE)
   set(flags -DCMAKE_CXX_FLAGS=-fsanitize=${SANITIZE})
 endif()
-run(${CMAKE_COMMAND} -S ${SOURCE} -B ${work}/build -G ${GENERATOR} -DCMAKE_BUILD_TYPE=Release
-  -DCMAKE_CXX_COMPILER=${CXX_COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DCMAKE_PREFIX_PATH=${stage} ${flags})
-run(${CMAKE_COMMAND} --build ${work}/build)
-run(${work}/build/swiglu_test)
+foreach(project custom_op own_program)
+  run(${CMAKE_COMMAND} -S ${EXAMPLES}/${project} -B ${work}/${project} -G ${GENERATOR} -DCMAKE_BUILD_TYPE=Release
+    -DCMAKE_CXX_COMPILER=${CXX_COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DCMAKE_PREFIX_PATH=${stage}
+    ${flags})
+  run(${CMAKE_COMMAND} --build ${work}/${project})
+endforeach()
+run(${work}/custom_op/swiglu_test)
+run(${work}/own_program/continue_text ${work}/model "It is")
