@@ -2,13 +2,14 @@
 
     merge.py --out FILE --ours FILE... [--torch FILE...]
 
-Each input is JSON as Google Benchmark writes it; a benchmark measured in several rounds counts with its least median,
-on all three sides. OP_reference/REST and PyTorch's OP/REST stand beside ratel's OP/REST. Ratios above 1 mean that ratel
-is faster.
+Each input is JSON as Google Benchmark writes it; a benchmark measured several times counts with its least median, on
+all three sides. OP_reference/REST and PyTorch's OP/REST stand beside ratel's OP/REST. Ratios above 1 mean that ratel is
+faster; where ratel and PyTorch took turns, theirs is the median over the turns, and the quartiles stand beside it.
 """
 import argparse
 import json
 import re
+import statistics
 import sys
 
 
@@ -50,11 +51,16 @@ def ratio(other, ours):
 
 def merged_row(name, ours, reference, torch):
     label, shape = split_name(name)
+    if torch is not None and "ours_us" in torch:
+        ours = ours | {"median_us": min([ours["median_us"], *torch["ours_us"]])}
     row = {"name": label, "shape": shape, "ours_ms": milliseconds(ours), "reference_ms": milliseconds(reference),
            "torch_ms": milliseconds(torch), "ratio_reference": ratio(reference, ours), "ratio_torch": ratio(torch, ours)}
     for key, counter in (("gbps", "GB/s"), ("gflops", "GFLOP/s"), ("percent_of_copy", "%copy"),
                          ("percent_of_gemm", "%gemm"), ("peak_mb", "peak_MB")):
         row[key] = round(ours[counter], 2) if counter in ours else None
+    if torch is not None and len(torch.get("pairs", [])) > 1:
+        low, middle, high = statistics.quantiles(torch["pairs"], n=4, method="inclusive")
+        row["ratio_torch"], row["ratio_torch_quartiles"] = round(middle, 2), [round(low, 2), round(high, 2)]
     if torch is not None:
         row["torch_best"] = torch["best"]
         row["torch_forms_ms"] = {form: round(us / 1e3, 4) for form, us in torch["forms"].items()}

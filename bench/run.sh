@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Measures ratel beside its composed references and, where a Python here has torch, beside eager PyTorch on as many
-# threads, op after op in turns, and writes one JSON. Minutes on two idle cores.
+# threads, the two taking turns at every shape, and writes one JSON. About ten minutes on two idle cores.
 #   run.sh [OUT.json]          default bench/results/cpu.json
-#   ROUNDS=2 SECONDS_EACH=0.3  how often everything but the references is measured, and how long each time
+#   ROUNDS=7 SECONDS_EACH=0.1  turns of each, and how long each time
 #   ONLY=REGEX                 the benchmark programs whose names match; default: all
 #   BUILD=DIR                  an existing build tree; default: preset cpu in build/cpu
 set -euo pipefail
 out=$(realpath -m "${1:-$(dirname "${BASH_SOURCE[0]}")/results/cpu.json}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-rounds=${ROUNDS:-2} seconds=${SECONDS_EACH:-0.3} build=${BUILD:-build/cpu}
+rounds=${ROUNDS:-7} seconds=${SECONDS_EACH:-0.1} build=${BUILD:-build/cpu}
 
 benches=()
 for source in bench/ops/*_bench.cpp bench/*_bench.cpp; do
@@ -28,21 +28,18 @@ done
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
-for ((round = 1; round <= rounds; ++round)); do
-  filter=. && ((round == 1)) || filter=-_reference
-  for bench in "${benches[@]}"; do
-    executable=$(find "$build" -type f -name "$bench" -perm -u+x | head -n 1)
-    "$executable" --benchmark_filter="$filter" --benchmark_min_time="$seconds" --benchmark_counters_tabular=true \
-      --benchmark_out="$results/ours-$round-$bench.json" --benchmark_out_format=json >&2
-    [[ -n "$python" && "$bench" =~ matmul|recurrence|attention|train_step ]] || continue
-    mapfile -t names < <(python3 -c 'import json, sys
+for bench in "${benches[@]}"; do
+  executable=$(find "$build" -type f -name "$bench" -perm -u+x | head -n 1)
+  "$executable" --benchmark_min_time="$seconds" --benchmark_counters_tabular=true \
+    --benchmark_out="$results/ours-$bench.json" --benchmark_out_format=json >&2
+  [[ -n "$python" && "$bench" =~ matmul|recurrence|attention|train_step ]] || continue
+  mapfile -t names < <(python3 -c 'import json, sys
 for row in json.load(open(sys.argv[1]))["benchmarks"]: print(row["name"].removesuffix("/manual_time"))' \
-      "$results/ours-$round-$bench.json")
-    threads=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["context"]["threads"])' \
-      "$results/ours-$round-$bench.json")
-    "$python" bench/peer/ratplus_torch_cpu.py --threads "$threads" --seconds "$seconds" \
-      --out "$results/torch-$round-$bench.json" "${names[@]}" >&2
-  done
+    "$results/ours-$bench.json")
+  threads=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["context"]["threads"])' \
+    "$results/ours-$bench.json")
+  "$python" bench/peer/ratplus_torch_cpu.py --threads "$threads" --seconds "$seconds" --rounds "$rounds" \
+    --beside "$executable" --out "$results/torch-$bench.json" "${names[@]}" >&2
 done
 shopt -s nullglob
 mkdir -p "$(dirname "$out")"

@@ -40,7 +40,7 @@ double median(std::vector<double> values) {
 bool stops(const BenchSetting& setting) { return setting.stop && setting.stop(); }
 
 /// Runs `run` again and again; `seconds` of each. What the first run does for the first time (memory, caches) is not
-/// measured. Fewer than kLeastRuns where it was stopped.
+/// measured, nor one that a signal may have cut. Fewer than kLeastRuns where it was stopped.
 template <class F>
 std::vector<double> measure(const BenchSetting& setting, F&& run) {
   std::vector<double> seconds;
@@ -48,7 +48,7 @@ std::vector<double> measure(const BenchSetting& setting, F&& run) {
   const auto begin = std::chrono::steady_clock::now();
   while (seconds.size() < kMostRuns && !stops(setting) &&
          (seconds.size() < kLeastRuns || seconds_since(begin) < setting.seconds))
-    seconds.push_back(seconds_of(setting.device, run));
+    if (const double one = seconds_of(setting.device, run); !stops(setting)) seconds.push_back(one);
   return seconds;
 }
 

@@ -17,6 +17,7 @@ int run_eval(Arguments args);
 int run_generate(Arguments args);
 int run_search(Arguments args);
 int run_bench(Arguments args);
+int run_convert(Arguments args);
 int run_inspect(Arguments args);
 int run_doctor(Arguments args);
 int run_plot(Arguments args);

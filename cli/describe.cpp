@@ -7,11 +7,13 @@
 #include "cli/signals.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
+#include "io/pth.h"
 #include "io/report.h"
-#include "io/safetensors.h"
+#include "io/sharded_safetensors.h"
 #include "io/token_file.h"
-#include "models/byte_tokenizer.h"
 #include "models/description.h"
+#include "models/tokenizer_file.h"
+#include "text/byte_tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 #include "train/validation.h"
@@ -37,17 +39,17 @@ void join(Json& object, const Json& more) {
   for (const auto& [key, value] : more.as_object()) object.set(key, value);
 }
 
-Json tensors_of(const io::SafetensorsFile& file) {
+Json tensors_of(const std::vector<io::SafetensorsEntry>& entries) {
   Json tensors = Json::array();
-  for (const io::SafetensorsEntry& entry : file.entries())
+  for (const io::SafetensorsEntry& entry : entries)
     tensors.push_back(Json::object(
         {{"name", entry.name}, {"dtype", name_of(entry.dtype)}, {"shape", Json::array_of(entry.shape.dims())}}));
   return tensors;
 }
 
-int64_t elements_of(const io::SafetensorsFile& file) {
+int64_t elements_of(const std::vector<io::SafetensorsEntry>& entries) {
   int64_t sum = 0;
-  for (const io::SafetensorsEntry& entry : file.entries()) sum += entry.shape.numel();
+  for (const io::SafetensorsEntry& entry : entries) sum += entry.shape.numel();
   return sum;
 }
 
@@ -55,11 +57,11 @@ Json describe_safetensors(const std::string& path) {
   const auto file = io::SafetensorsFile::open(path);
   Json result = start_of("safetensors", path);
   result.set("bytes", bytes_of(path));
-  result.set("elements", elements_of(file));
+  result.set("elements", elements_of(file.entries()));
   Json metadata = Json::object();
   for (const auto& [key, value] : file.metadata()) metadata.set(key, value);
   result.set("metadata", std::move(metadata));
-  result.set("tensors", tensors_of(file));
+  result.set("tensors", tensors_of(file.entries()));
   return result;
 }
 
@@ -75,23 +77,27 @@ Json cache_table(const RatPlusConfig& config, int64_t element_bytes) {
 
 Json describe_model(const std::string& folder) {
   const std::string config_file = io::path_inside(folder, "config.json");
-  const std::string weights = io::path_inside(folder, "model.safetensors");
   const Json document = io::read_json_file(config_file);
   const io::JsonCursor cursor(document, config_file);
   const RatPlusConfig config = rat_plus_config_from_json(cursor["model"]);
-  const auto file = io::SafetensorsFile::open(weights);
-  if (elements_of(file) != config.parameter_count())
-    fail_input(weights, "expected ", config.parameter_count(), " parameters, found ", elements_of(file));
-  const auto dtype = file.entries().front().dtype;
+  static_cast<void>(read_tokenizer(cursor["tokenizer"], folder));  // a damaged one is no model
+  const auto weights = io::ShardedSafetensors::open_folder(folder);
+  const auto entries = weights.entries();
+  if (elements_of(entries) != config.parameter_count())
+    fail_input(weights.path(), "expected ", config.parameter_count(), " parameters, found ", elements_of(entries));
+  const auto dtype = entries.front().dtype;
   Json result = start_of("model", folder);
   join(result, document);
   if (const auto adapted = cursor.find("adapted_pattern"))
     result.set("pattern", concat_text(model_pattern_from_json(*adapted)));
   result.set("parameters", config.parameter_count());
-  result.set("bytes", bytes_of(weights));
+  int64_t bytes = 0;
+  for (const io::SafetensorsFile& file : weights.files()) bytes += bytes_of(file.path());
+  result.set("bytes", bytes);
+  result.set("files", weights.files().size());
   result.set("kv_cache_context", kContext);
   result.set("kv_cache", cache_table(config, static_cast<int64_t>(size_of(dtype))));
-  result.set("tensors", tensors_of(file));
+  result.set("tensors", tensors_of(entries));
   return result;
 }
 
@@ -151,8 +157,27 @@ Json describe_run(const std::string& folder) {
   return result;
 }
 
-Json describe_tokens(const std::string& path, int64_t vocab_size) {
-  const auto file = io::TokenFile::open(path, vocab_size);
+/// What the sidecar of a token file says beyond the file itself.
+void add_sidecar(Json& result, const io::TokenSidecar& sidecar) {
+  result.set("eos", sidecar.eos < 0 ? Json() : Json(sidecar.eos));
+  if (sidecar.documents) result.set("documents", *sidecar.documents);
+  if (sidecar.text_bytes) result.set("text_bytes", *sidecar.text_bytes);
+  if (!sidecar.tokenizer) return;
+  Json tokenizer = Json::object({{"kind", sidecar.tokenizer->kind}});
+  if (!sidecar.tokenizer->name.empty()) tokenizer.set("name", sidecar.tokenizer->name);
+  if (!sidecar.tokenizer->hash.empty()) tokenizer.set("hash", sidecar.tokenizer->hash);
+  result.set("tokenizer", std::move(tokenizer));
+}
+
+Json describe_tokens(const std::string& path, std::optional<int64_t> vocab_size) {
+  constexpr int64_t kUnknownVocabulary = 65536;  // of a file that does not tell: ids of 2 bytes
+  const bool tells = io::read_token_sidecar(path).has_value() || vocab_size.has_value();
+  auto file = [&] {
+    // A header of llm.c tells too, and only the file knows whether it has one.
+    if (tells) return io::TokenFile::open(path, vocab_size);
+    auto flat = io::TokenFile::open(path, kUnknownVocabulary);
+    return flat.layout() == "flat" ? flat : io::TokenFile::open(path);
+  }();
   constexpr int64_t kChunk = 1 << 16;
   std::vector<int64_t> ids(kChunk);
   int64_t largest = 0, ends = 0;
@@ -164,16 +189,54 @@ Json describe_tokens(const std::string& path, int64_t vocab_size) {
       ends += ids[static_cast<size_t>(i)] == ByteTokenizer::kEos;
     }
   }
+  const auto& sidecar = file.sidecar();
+  const bool has_bytes = sidecar && sidecar->tokenizer ? sidecar->tokenizer->kind == "bytes"
+                                                       : !sidecar && largest < ByteTokenizer::kVocabSize;
   Json result = start_of("tokens", path);
   result.set("tokens", file.size());
-  result.set("id_bytes", io::token_bytes(vocab_size));
+  result.set("id_bytes", static_cast<int64_t>(file.width()));
+  result.set("layout", file.layout());
+  if (sidecar || vocab_size) result.set("vocab_size", file.vocab_size());
   result.set("largest_id", largest);
-  if (largest < ByteTokenizer::kVocabSize) {
-    result.set("documents", ends);
-    ids.resize(static_cast<size_t>(std::min<int64_t>(file.size(), 64)));
-    file.read(0, static_cast<int64_t>(ids.size()), ids.data());
-    result.set("begins", io::one_line(ByteTokenizer::decode(ids), 64));
+  if (sidecar) add_sidecar(result, *sidecar);
+  if (!has_bytes) return result;
+  if (!sidecar) result.set("documents", ends);
+  ids.resize(static_cast<size_t>(std::min<int64_t>(file.size(), 64)));
+  file.read(0, static_cast<int64_t>(ids.size()), ids.data());
+  result.set("begins", io::one_line(ByteTokenizer::decode(ids), 64));
+  return result;
+}
+
+/// Texts of a file that anybody may have made, fit for a terminal.
+Json printable(const Json& value) {
+  if (value.is_string()) return io::one_line(value.as_string());
+  if (value.is_array()) {
+    Json::Array items;
+    for (const Json& item : value.as_array()) items.push_back(printable(item));
+    return Json::array(std::move(items));
   }
+  if (!value.is_object()) return value;
+  Json::Object members;
+  for (const auto& [key, item] : value.as_object()) members.emplace_back(io::one_line(key), printable(item));
+  return Json::object(std::move(members));
+}
+
+Json describe_pth(const std::string& path) {
+  const auto file = io::PthFile::open(path);
+  Json result = start_of("pytorch", path);
+  result.set("bytes", bytes_of(path));
+  result.set("state_dict", file.member().empty() ? Json("the whole") : Json(file.member()));
+  int64_t elements = 0;
+  Json tensors = Json::array();
+  for (const io::PthTensor& tensor : file.tensors()) {
+    elements += tensor.layout.shape.numel();
+    tensors.push_back(Json::object({{"name", tensor.name},
+                                    {"dtype", tensor.is_half ? "f16" : name_of(tensor.dtype)},
+                                    {"shape", Json::array_of(tensor.layout.shape.dims())}}));
+  }
+  result.set("elements", elements);
+  result.set("others", printable(file.others()));
+  result.set("tensors", std::move(tensors));
   return result;
 }
 
@@ -181,7 +244,8 @@ Json describe_folder(const std::string& path) {
   const auto has = [&](const char* name) { return io::path_exists(path + "/" + name); };
   if (has("MANIFEST.json") || has("state.json")) return describe_checkpoint(path);
   if (io::path_exists(train::config_path(path)) || has("checkpoints")) return describe_run(path);
-  if (has("config.json") || has("model.safetensors")) return describe_model(path);
+  if (has("config.json") || has("model.safetensors") || has("model.safetensors.index.json"))
+    return describe_model(path);
   fail_input(path, "expected a model, run or checkpoint folder, found none of config.json, config.toml, MANIFEST.json");
 }
 
@@ -194,7 +258,7 @@ bool looks_like_safetensors(const std::string& path) {
 
 }  // namespace
 
-Json describe(const std::string& path, int64_t vocab_size) {
+Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
   if (!io::path_exists(path)) fail_input(path, "no such file or folder");
   if (io::is_folder(path)) {
     const fs::path clean = fs::path(path).lexically_normal();
@@ -203,6 +267,7 @@ Json describe(const std::string& path, int64_t vocab_size) {
   const std::string extension = fs::path(path).extension();
   if (extension == ".safetensors" || looks_like_safetensors(path)) return describe_safetensors(path);
   if (extension == ".bin") return describe_tokens(path, vocab_size);
+  if (extension == ".model") return describe_tokenizer(path);
   if (extension == ".jsonl") return describe_metrics(path);
   if (extension == ".toml") {
     Json result = start_of("config", path);
@@ -214,7 +279,10 @@ Json describe(const std::string& path, int64_t vocab_size) {
     result.set("content", io::read_json_file(path));
     return result;
   }
-  fail_input(path, "expected a .safetensors, .bin, .jsonl, .json or .toml file, a model, run or checkpoint folder");
+  if (io::PthFile::looks_like_one(path)) return describe_pth(path);  // they have many endings
+  fail_input(path,
+             "expected a .safetensors, .pth, .bin, .model, .jsonl, .json or .toml file, a model, run or checkpoint "
+             "folder");
 }
 
 }  // namespace ratel::cli

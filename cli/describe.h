@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "io/json.h"
@@ -8,9 +9,12 @@
 namespace ratel::cli {
 
 /// What a path holds, as a JSON object whose first member is "kind": model, run, checkpoint, safetensors, tokens,
-/// metrics, config or json. Throws Error(input) where it is damaged or nothing ratel knows.
-///   vocab_size   for token files: decides between u16 and u32 ids, which must be below it
-io::Json describe(const std::string& path, int64_t vocab_size);
+/// tokenizer, metrics, config or json. Throws Error(input) where it is damaged or nothing ratel knows.
+///   vocab_size   for token files without sidecar and header: ids are below it, and of 2 bytes up to 65536
+io::Json describe(const std::string& path, std::optional<int64_t> vocab_size);
+
+/// Of a SentencePiece .model file alone.
+io::Json describe_tokenizer(const std::string& path);
 
 /// The object for people: a line a member, nested members below their parent, arrays of objects as tables.
 std::string as_text(const io::Json& object);

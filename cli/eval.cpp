@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "models/description.h"
+#include "text/token_origin.h"
 
 namespace ratel::cli {
 namespace {
@@ -75,10 +76,11 @@ int run_eval(Arguments args) {
   how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config);
   how.batch_size = batch_size;
   how.eos = eos;
+  check_origin(data, opened.loaded.description.tokenizer, eos);
   const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);
+  catch_signals();
   file.validate(stop_requested);
 
-  catch_signals();
   how.stop = stop_requested;
   ProgressLine line;
   how.progress = [&line](int64_t done, int64_t total) {

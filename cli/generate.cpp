@@ -11,7 +11,6 @@
 #include "io/file.h"
 #include "io/limits.h"
 #include "io/report.h"
-#include "models/byte_tokenizer.h"
 
 namespace ratel::cli {
 namespace {
@@ -48,10 +47,14 @@ struct Prompts {
     for (const int64_t id : ids)
       check(id >= 0 && id < vocab_size, "--prompt-tokens: expected ids from 0 to ", vocab_size - 1, ", found ", id);
     if (texts.empty()) return {ids};
-    check(description.tokenizer == Tokenizer::bytes, file.empty() ? "--prompt" : "--prompts-file",
+    check(description.tokenizer.has_value(), file.empty() ? "--prompt" : "--prompts-file",
           ": the model has no tokenizer of its own\nhint: give ids with --prompt-tokens");
     std::vector<std::vector<int64_t>> all;
-    for (const std::string& text : texts) all.push_back(ByteTokenizer::encode(text));
+    for (const std::string& text : texts) {
+      all.push_back(description.tokenizer->encode(text));
+      check(!all.back().empty(), "the prompt ", io::in_quotes(text), " is nothing to the tokenizer ",
+            description.tokenizer->name());
+    }
     return all;
   }
 
@@ -65,11 +68,6 @@ struct Prompts {
     return text;
   }
 };
-
-/// The bytes of a token; those beyond the byte tokenizer's have none.
-std::string token_text(int64_t token) {
-  return token < ByteTokenizer::kVocabSize ? ByteTokenizer::decode({&token, 1}) : "";
-}
 
 }  // namespace
 
@@ -123,15 +121,15 @@ int run_generate(Arguments args) {
 
   const OpenedModel opened = from.open();
   const ModelDescription& description = opened.loaded.description;
-  const bool has_text = description.tokenizer == Tokenizer::bytes;
+  const bool has_text = description.tokenizer.has_value();
   const auto starts = prompts.tokens(description);
   const ModelPattern pattern = choose_pattern(asked, description.adapted, description.config);
   check(has_text || how.stop_strings.empty(), "--stop: the model has no tokenizer of its own");
-  if (has_text) how.token_text = token_text;
+  if (has_text) how.token_text = texts_of(*description.tokenizer);
   if (eos >= 0)
     how.eos = eos;
   else if (eos == -1 && has_text)
-    how.eos = ByteTokenizer::kEos;
+    how.eos = description.tokenizer->eos();
 
   catch_signals();
   how.stop = stop_requested;

@@ -20,12 +20,6 @@ Json as_json(const Continuation& text, GenerationView::Tokens tokens) {
   return json;
 }
 
-std::string whole_characters(std::string_view bytes) {
-  Utf8Stream stream;
-  const std::string characters = stream.push(bytes);
-  return characters + stream.finish();
-}
-
 }  // namespace
 
 GenerationView::GenerationView(std::vector<std::string> prompts, int64_t samples, Output output, Tokens tokens)
@@ -42,7 +36,7 @@ void GenerationView::add(const NewToken& token) {
   texts_[token.sequence] += said;
   complete_[token.sequence] = token.finish.has_value();
   if (alone())
-    print(stream_.push(said));
+    print(as_utf8(said));
   else
     print_complete();
 }
@@ -57,7 +51,7 @@ std::string GenerationView::heading(size_t sequence) const {
 
 void GenerationView::print_complete() {
   for (; printed_ < texts_.size() && complete_[printed_]; ++printed_)
-    print(concat_text(printed_ > 0 ? "\n" : "", heading(printed_), whole_characters(texts_[printed_]), '\n'));
+    print(concat_text(printed_ > 0 ? "\n" : "", heading(printed_), as_utf8(texts_[printed_]), '\n'));
 }
 
 void GenerationView::conclude(const Generation& generation) {
@@ -84,7 +78,7 @@ void GenerationView::conclude(const Generation& generation) {
       const std::string rest = tokens_ == Tokens::as_text ? sequences[i].text.substr(texts_[i].size()) : std::string();
       texts_[i] += rest;
       complete_[i] = true;
-      if (alone()) print(stream_.push(rest) + stream_.finish() + "\n");
+      if (alone()) print(as_utf8(rest) + "\n");
     }
     if (!alone()) print_complete();
   }

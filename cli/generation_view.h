@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "cli/utf8_stream.h"
 #include "models/generate.h"
 
 namespace ratel::cli {
@@ -34,7 +33,6 @@ class GenerationView {
   std::vector<std::string> texts_;  // so far
   std::vector<bool> complete_;
   size_t printed_ = 0;  // texts that were printed
-  Utf8Stream stream_;   // of the one that comes alone
 };
 
 }  // namespace ratel::cli

@@ -19,7 +19,7 @@ struct Command {
   const char* summary;
 };
 
-constexpr std::array<Command, 10> kCommands = {{
+constexpr std::array<Command, 11> kCommands = {{
     {"tokenize", run_tokenize, "turn text files into a file of token ids"},
     {"train", run_train, "pretrain a model, or resume"},
     {"adapt", run_adapt, "adapt a pretrained model to one sparse pattern"},
@@ -27,6 +27,7 @@ constexpr std::array<Command, 10> kCommands = {{
     {"generate", run_generate, "continue a prompt"},
     {"search", run_search, "find the dilation of every layer or head within a KV budget"},
     {"bench", run_bench, "speed and memory of prefill, decoding, training or a layer"},
+    {"convert", run_convert, "turn checkpoints of PyTorch into model folders, and back"},
     {"inspect", run_inspect, "say what a model, run, checkpoint or file holds"},
     {"doctor", run_doctor, "say what this build and machine can do, and what is missing"},
     {"plot", run_plot, "draw training curves of one or several runs as SVG"},

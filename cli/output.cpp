@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+
+#include "io/report.h"
 
 namespace ratel::cli {
 
@@ -19,6 +22,16 @@ void print(std::string_view text) {
     else if (errno != EINTR)
       fail_disk("stdout", "could not be written: ", std::strerror(errno));
   }
+}
+
+std::string as_utf8(std::string_view bytes) {
+  std::string text;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t length = io::utf8_length(bytes, at);
+    text += length > 0 ? bytes.substr(at, length) : "\xef\xbf\xbd";
+    at += std::max<size_t>(length, 1);
+  }
+  return text;
 }
 
 void print_json(const io::Json& object) { print(object.dump() + "\n"); }

@@ -11,6 +11,8 @@ namespace ratel::cli {
 
 /// Writes to stdout at once. Throws Error(disk) where that does not succeed.
 void print(std::string_view text);
+/// The text with U+FFFD for every byte that is no UTF-8.
+std::string as_utf8(std::string_view bytes);
 /// One JSON object on one line of stdout: what a command prints for --json, and nothing else.
 void print_json(const io::Json& object);
 

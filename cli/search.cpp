@@ -13,6 +13,7 @@
 #include "cli/table.h"
 #include "models/description.h"
 #include "models/pattern_file.h"
+#include "text/token_origin.h"
 
 namespace ratel::cli {
 namespace {
@@ -209,6 +210,7 @@ int run_search(Arguments args) {
   const OpenedModel opened = from.open();
   if (how.seq_len == 0) how.seq_len = opened.seq_len;
   search.model = from.path;
+  check_origin(data, opened.loaded.description.tokenizer, how.eos);
   const io::TokenFile file = io::TokenFile::open(data, opened.loaded.model.config.vocab_size);
   catch_signals();
   file.validate(stop_requested);

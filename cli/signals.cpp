@@ -18,6 +18,11 @@ extern "C" void handle_signal(int number) {
 
 }  // namespace
 
+void release_signals() {
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+}
+
 void catch_signals() {
   struct sigaction action {};
   action.sa_handler = handle_signal;

@@ -5,6 +5,9 @@ namespace ratel::cli {
 /// From here on SIGINT and SIGTERM set a flag that loops read; a second SIGINT ends the process at once with 130.
 void catch_signals();
 
+/// Signals end the process again, as before catch_signals(): for work that cannot be asked to stop.
+void release_signals();
+
 /// The number of the first signal caught, 0 before.
 int caught_signal();
 inline bool stop_requested() { return caught_signal() != 0; }

@@ -119,7 +119,7 @@ constexpr To convert_element(From value) {
     return static_cast<To>(value);
 }
 
-/// Calls f.template operator()<T>() with the C++ type of a float dtype.
+/// Calls `f.template operator()<T>()` with the C++ type of a float dtype.
 /// Throws Error naming `op` where the dtype is not a float.
 template <class F>
 decltype(auto) visit_float(DType dtype, std::string_view op, F&& f) {

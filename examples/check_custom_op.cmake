@@ -1,8 +1,12 @@
 # cmake -DBUILD=build/cpu -DSOURCE=examples/custom_op -DTREE=. -DGENERATOR= -DCXX_COMPILER= -DLAUNCHER= -DSANITIZE=
 #       -P check_custom_op.cmake
-# Installs the build, moves the result, and builds and runs SOURCE against it as a user outside the tree would.
+# Installs the build, moves the result, and builds and runs SOURCE against it as a user outside the tree would. With
+# -DDEB=dpkg-deb -DCPACK=cpack it unpacks the Debian packages in place of that.
 cmake_minimum_required(VERSION 3.25)
 set(work ${BUILD}/examples/outside)
+if(DEB)
+  set(work ${BUILD}/examples/deb)
+endif()
 set(installed ${work}/installed)
 set(stage ${work}/moved)
 
@@ -10,9 +14,24 @@ function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 
-file(REMOVE_RECURSE ${installed} ${stage} ${work}/build)
-run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${installed})
-file(RENAME ${installed} ${stage})
+file(REMOVE_RECURSE ${work})
+if(DEB)
+  run(${CPACK} -G DEB -B ${work}/packages -D CPACK_DEBIAN_COMPRESSION_TYPE=none --config ${BUILD}/CPackConfig.cmake)
+  file(GLOB packages ${work}/packages/*.deb)
+  foreach(deb IN LISTS packages)
+    run(${DEB} -x ${deb} ${work}/root)
+  endforeach()
+  set(stage ${work}/root/usr)
+  run(${stage}/bin/ratel --version)
+  file(GLOB binary_package ${work}/packages/ratel_*.deb)
+  execute_process(COMMAND ${DEB} -f ${binary_package} Depends OUTPUT_VARIABLE depends COMMAND_ERROR_IS_FATAL ANY)
+  if(NOT depends MATCHES "libtbb12" OR NOT EXISTS ${stage}/share/ratel/configs/tiny.toml)
+    message(FATAL_ERROR "ratel depends on '${depends}', expected libtbb12 among them, and the presets in the package")
+  endif()
+else()
+  run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${installed})
+  file(RENAME ${installed} ${stage})
+endif()
 
 # Nothing that was installed may point back here.
 file(GLOB_RECURSE package ${stage}/*.cmake)

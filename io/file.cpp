@@ -106,6 +106,13 @@ void OutputFile::write(std::span<const std::byte> bytes) {
 
 void OutputFile::sync() { sync_descriptor(descriptor_, path_); }
 
+void OutputFile::truncate(uint64_t size) {
+  const auto length = static_cast<off_t>(size);
+  if (retry_interrupted([&] { return ::ftruncate(descriptor_, length); }) != 0 ||
+      ::lseek(descriptor_, length, SEEK_SET) < 0)
+    fail_disk(path_, "not shortened: ", reason(errno));
+}
+
 void OutputFile::close() {
   // Linux closes the descriptor even where it reports EINTR.
   const int result = ::close(std::exchange(descriptor_, -1));
@@ -115,16 +122,25 @@ void OutputFile::close() {
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), file_(path_ + ".tmp", OutputFile::Mode::truncate) {}
 
 AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(file_.path().c_str());
+  if (state_ != State::committed) ::unlink(file_.path().c_str());
+}
+
+void AtomicFile::prepare() {
+  file_.sync();
+  file_.close();
+  state_ = State::prepared;
 }
 
 void AtomicFile::commit() {
-  file_.sync();
-  file_.close();
+  if (state_ == State::open) prepare();
   if (std::rename(file_.path().c_str(), path_.c_str()) != 0)
     fail_disk(path_, "not renamed from ", file_.path(), ": ", reason(errno));
-  committed_ = true;
+  state_ = State::committed;
   fsync_directory(parent_of(path_));
+}
+
+void remove_file(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_disk(path, "not removed: ", reason(errno));
 }
 
 bool path_exists(const std::string& path) { return std::filesystem::exists(status_of(path)); }

@@ -48,6 +48,8 @@ class OutputFile {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   /// Returns once the bytes are on the disk.
   void sync();
+  /// Shortens the file to its first `size` bytes; writing goes on from there.
+  void truncate(uint64_t size);
   void close();
   [[nodiscard]] const std::string& path() const { return path_; }
 
@@ -67,12 +69,19 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes) { file_.write(bytes); }
   void write(std::string_view text) { file_.write(text); }
+  void truncate(uint64_t size) { file_.truncate(size); }
+  /// Brings the bytes to the disk, still under the other name: after it commit() needs no more space. For files that
+  /// are to appear together. Nothing may be written after it.
+  void prepare();
   void commit();
+  /// Where the bytes are until then.
+  [[nodiscard]] const std::string& temporary_path() const { return file_.path(); }
 
  private:
+  enum class State { open, prepared, committed };
   std::string path_;
   OutputFile file_;
-  bool committed_ = false;
+  State state_ = State::open;
 };
 
 /// Whether anything, or a folder, is at a path, symbolic links followed. Throws Error(input) where the system does not
@@ -93,6 +102,9 @@ std::string read_text_file(const std::string& path, size_t limit);
 /// The file then holds exactly these bytes, or, where Error(disk) is thrown, what it held before.
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::string& path, std::string_view text);
+
+/// There is no file of this name afterwards. Throws Error(disk).
+void remove_file(const std::string& path);
 
 /// Returns once the folder's names are on the disk. Throws Error(disk).
 void fsync_directory(const std::string& path);

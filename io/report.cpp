@@ -22,6 +22,20 @@ size_t utf8_length(std::string_view text, size_t at) {
   return 0;
 }
 
+std::optional<std::string_view> objection_to(std::string_view name) {
+  if (name.empty()) return "is empty";
+  if (name.starts_with('/') || name.starts_with('\\')) return "is an absolute path";
+  if (name.find("..") != std::string_view::npos) return "contains \"..\"";
+  for (size_t at = 0; at < name.size();) {
+    const auto byte = static_cast<unsigned char>(name[at]);
+    const size_t length = utf8_length(name, at);
+    if (length == 0) return "is not valid UTF-8";
+    if (byte < 0x20 || byte == 0x7f) return "contains a control character";
+    at += length;
+  }
+  return std::nullopt;
+}
+
 std::string one_line(std::string_view text, size_t limit) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string line;

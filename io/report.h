@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,7 +19,11 @@ template <class... Parts>
 /// Bytes of the valid UTF-8 sequence that starts at text[at], 0 where there is none.
 size_t utf8_length(std::string_view text, size_t at);
 
-/// The text fit for one line of an error: control characters and invalid UTF-8 as \xNN, no more than about `limit`
+/// Why nothing in a file may have this name, or nothing: it is empty, an absolute path, contains "..", a control
+/// character or invalid UTF-8. Names become file names and lines of a terminal elsewhere.
+std::optional<std::string_view> objection_to(std::string_view name);
+
+/// The text fit for one line of an error: control characters and invalid UTF-8 as `\xNN`, no more than about `limit`
 /// bytes, "..." where it was cut.
 std::string one_line(std::string_view text, size_t limit = 120);
 

@@ -35,21 +35,6 @@ constexpr std::array<NamedDType, 7> kDTypes{{{"F64", DType::f64},
                                              {"U16", DType::u16},
                                              {"U8", DType::u8}}};
 
-/// Why no tensor may have this name, or nothing. Names become file names and lines of a terminal elsewhere.
-std::optional<std::string_view> objection_to(std::string_view name) {
-  if (name.empty()) return "is empty";
-  if (name.starts_with('/') || name.starts_with('\\')) return "is an absolute path";
-  if (name.find("..") != std::string_view::npos) return "contains \"..\"";
-  for (size_t at = 0; at < name.size();) {
-    const auto byte = static_cast<unsigned char>(name[at]);
-    const size_t length = utf8_length(name, at);
-    if (length == 0) return "is not valid UTF-8";
-    if (byte < 0x20 || byte == 0x7f) return "contains a control character";
-    at += length;
-  }
-  return std::nullopt;
-}
-
 /// Bytes of a tensor, or nothing on overflow. Axes of size 0 count as 1 in the check, so that strides cannot overflow.
 std::optional<uint64_t> byte_count(const Shape& shape, DType dtype) {
   auto bound = static_cast<int64_t>(size_of(dtype));
@@ -281,34 +266,38 @@ void write_elements(AtomicFile& file, const Tensor& tensor) {
   file.write(piece);
 }
 
-void check_savable(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors) {
+void check_savable(const std::string& path, const std::vector<TensorSource>& tensors) {
   check(tensors.size() <= kSafetensorsTensors, path, ": too many tensors; expected at most ", kSafetensorsTensors,
         ", found ", tensors.size());
   std::set<std::string_view> names;
-  for (const auto& [name, tensor] : tensors) {
-    const auto objection = objection_to(name);
-    check(!objection, path, ": the tensor name ", in_quotes(name), " ", objection.value_or(""));
-    check(name != kMetadataKey, path, ": the tensor name ", in_quotes(name), " is taken by the format");
-    check(names.insert(name).second, path, ": the tensor name ", in_quotes(name), " appears twice");
-    check(tensor.defined(), path, ": tensor ", in_quotes(name), " is undefined");
+  for (const TensorSource& tensor : tensors) {
+    const auto objection = objection_to(tensor.name);
+    check(!objection, path, ": the tensor name ", in_quotes(tensor.name), " ", objection.value_or(""));
+    check(tensor.name != kMetadataKey, path, ": the tensor name ", in_quotes(tensor.name), " is taken by the format");
+    check(names.insert(tensor.name).second, path, ": the tensor name ", in_quotes(tensor.name), " appears twice");
   }
 }
 
+std::string_view name_in_file(DType dtype) { return std::ranges::find(kDTypes, dtype, &NamedDType::dtype)->name; }
+
 }  // namespace
 
-void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                      const Metadata& metadata) {
+uint64_t TensorSource::bytes() const { return static_cast<uint64_t>(shape.numel()) * size_of(dtype); }
+
+TensorSource source_of(std::string name, const Tensor& tensor) {
+  check(tensor.defined(), "tensor ", in_quotes(name), " is undefined");
+  return {std::move(name), tensor.dtype(), tensor.shape(), [tensor] { return tensor; }};
+}
+
+void stream_safetensors(const std::string& path, const std::vector<TensorSource>& tensors, const Metadata& metadata) {
   check_savable(path, tensors);
   // The widest elements come first in the data: then each tensor begins at a multiple of its element size.
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater<>{}, [&](size_t i) { return size_of(tensors[i].second.dtype()); });
+  std::ranges::stable_sort(order, std::greater<>{}, [&](size_t i) { return size_of(tensors[i].dtype); });
   std::vector<uint64_t> begins(tensors.size());
   uint64_t end = 0;
-  const auto bytes_of = [&](size_t i) {
-    return static_cast<uint64_t>(tensors[i].second.numel()) * size_of(tensors[i].second.dtype());
-  };
-  for (size_t i : order) end = (begins[i] = end) + bytes_of(i);
+  for (size_t i : order) end = (begins[i] = end) + tensors[i].bytes();
 
   Json header = Json::object();
   if (!metadata.empty()) {
@@ -316,12 +305,11 @@ void save_safetensors(const std::string& path, const std::vector<std::pair<std::
     for (const auto& [key, text] : metadata) texts.append(key, text);
     header.append(std::string(kMetadataKey), std::move(texts));
   }
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto& [name, tensor] = tensors[i];
-    header.append(name, Json::object({{"dtype", std::ranges::find(kDTypes, tensor.dtype(), &NamedDType::dtype)->name},
-                                      {"shape", Json::array_of(tensor.shape())},
-                                      {"data_offsets", Json::array({begins[i], begins[i] + bytes_of(i)})}}));
-  }
+  for (size_t i = 0; i < tensors.size(); ++i)
+    header.append(tensors[i].name,
+                  Json::object({{"dtype", name_in_file(tensors[i].dtype)},
+                                {"shape", Json::array_of(tensors[i].shape)},
+                                {"data_offsets", Json::array({begins[i], begins[i] + tensors[i].bytes()})}}));
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
@@ -331,8 +319,25 @@ void save_safetensors(const std::string& path, const std::vector<std::pair<std::
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
-  for (size_t i : order) write_elements(file, moved_to(tensors[i].second, kCpu));
+  for (size_t i : order) {
+    const TensorSource& source = tensors[i];
+    const Tensor tensor = moved_to(source.read(), kCpu);
+    check(tensor.dtype() == source.dtype && tensor.shape() == source.shape, path, ": tensor ", in_quotes(source.name),
+          ": expected ", source.dtype, ' ', source.shape, ", its source gave ", tensor.dtype(), ' ', tensor.shape());
+    write_elements(file, tensor);
+  }
   file.commit();
+}
+
+void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                      const Metadata& metadata) {
+  std::vector<TensorSource> sources;
+  sources.reserve(tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    check(tensor.defined(), path, ": tensor ", in_quotes(name), " is undefined");
+    sources.push_back(source_of(name, tensor));
+  }
+  stream_safetensors(path, sources, metadata);
 }
 
 }  // namespace ratel::io

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -63,10 +64,25 @@ class SafetensorsFile {
   std::shared_ptr<const Impl> impl_;
 };
 
+/// A tensor that is to be written: what a header says of it, and a function that gives it when its turn comes, so that
+/// no more than one has to be in memory.
+struct TensorSource {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::function<Tensor()> read;
+  [[nodiscard]] uint64_t bytes() const;
+};
+/// A tensor that is there already.
+TensorSource source_of(std::string name, const Tensor& tensor);
+
 /// Writes tensors of any layout and device, listed in this order, so that every one is aligned to its element size. The
 /// data is streamed; a tensor that is not contiguous is gathered a piece at a time, one on a GPU copied to the CPU when
 /// its turn comes. The file appears under its name only when it is complete and on the disk. Throws Error(usage) for a
-/// name that appears twice, is "__metadata__" or could not be read back; Error(disk).
+/// name that appears twice, is "__metadata__" or could not be read back, and for a source that gives another dtype or
+/// shape than it says; Error(disk); what a source throws.
+void stream_safetensors(const std::string& path, const std::vector<TensorSource>& tensors,
+                        const Metadata& metadata = {});
 void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                       const Metadata& metadata = {});
 

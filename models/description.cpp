@@ -5,7 +5,6 @@
 
 #include "core/text.h"
 #include "io/report.h"
-#include "models/byte_tokenizer.h"
 
 namespace ratel {
 namespace {
@@ -26,8 +25,6 @@ void checked_at(const std::string& where, F&& f) {
 
 constexpr std::pair<Recurrence, std::string_view> kRecurrences[] = {{Recurrence::gated, "gated"},
                                                                     {Recurrence::none, "none"}};
-constexpr std::pair<Tokenizer, std::string_view> kTokenizers[] = {{Tokenizer::bytes, "bytes"},
-                                                                  {Tokenizer::none, "none"}};
 constexpr std::pair<BlockScore, std::string_view> kBlockScores[] = {
     {BlockScore::last, "last"}, {BlockScore::mean, "mean"}, {BlockScore::minmax, "minmax"}};
 
@@ -61,15 +58,14 @@ io::Json to_json(const Pattern& p) {
 }  // namespace
 
 EnumNames<Recurrence> names_of(Recurrence) { return kRecurrences; }
-EnumNames<Tokenizer> names_of(Tokenizer) { return kTokenizers; }
 EnumNames<BlockScore> names_of(BlockScore) { return kBlockScores; }
 Recurrence recurrence_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Recurrence{})); }
-Tokenizer tokenizer_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Tokenizer{})); }
 
 void ModelDescription::validate() const {
   config.validate();
-  check(tokenizer != Tokenizer::bytes || config.vocab_size >= ByteTokenizer::kVocabSize,
-        "model: the byte tokenizer needs ", ByteTokenizer::kVocabSize, " words, found vocab_size ", config.vocab_size);
+  if (tokenizer)
+    check(config.vocab_size >= tokenizer->vocab_size(), "model: the tokenizer ", tokenizer->name(), " needs ",
+          tokenizer->vocab_size(), " words, found vocab_size ", config.vocab_size);
   if (adapted) adapted->check_fits(config);
 }
 

@@ -7,20 +7,15 @@
 #include "core/enum_names.h"
 #include "io/json.h"
 #include "models/rat_plus.h"
+#include "text/tokenizer.h"
 
 namespace ratel {
-
-/// How text becomes token ids.
-enum class Tokenizer {
-  none,   ///< ids come from elsewhere
-  bytes,  ///< models/byte_tokenizer.h
-};
 
 /// What is to be known of a model next to its weights.
 struct ModelDescription {
   RatPlusConfig config;
-  Tokenizer tokenizer = Tokenizer::bytes;
-  std::optional<ModelPattern> adapted;  ///< the pattern its weights were adapted to, if any
+  std::optional<Tokenizer> tokenizer = Tokenizer::bytes();  ///< nothing: ids come from elsewhere
+  std::optional<ModelPattern> adapted;                      ///< the pattern its weights were adapted to, if any
 
   /// Throws Error where the configuration is not valid, it has fewer words than the tokenizer, or the pattern does not
   /// fit it.
@@ -41,11 +36,9 @@ RatPlusConfig rat_plus_config_from_json(const io::JsonCursor& json);
 ModelPattern model_pattern_from_json(const io::JsonCursor& json);
 
 EnumNames<Recurrence> names_of(Recurrence);  ///< "gated", "none"
-EnumNames<Tokenizer> names_of(Tokenizer);    ///< "bytes", "none"
 EnumNames<BlockScore> names_of(BlockScore);  ///< "last", "mean", "minmax"
 /// The value that a member names. Throws Error (input) with the names there are.
 Recurrence recurrence_from_json(const io::JsonCursor& json);
-Tokenizer tokenizer_from_json(const io::JsonCursor& json);
 
 /// Throws Error (input) that lists every member of the object that is not among `known`, with the nearest that is.
 void check_members(const io::JsonCursor& json, std::span<const std::string_view> known);

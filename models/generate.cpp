@@ -1,6 +1,7 @@
 #include "models/generate.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -8,6 +9,7 @@
 #include "models/decoder.h"
 #include "models/stop_strings.h"
 #include "ops/view.h"
+#include "text/streaming_decoder.h"
 
 namespace ratel {
 namespace {
@@ -29,6 +31,7 @@ class Sequence {
         stream_(index % static_cast<size_t>(options.samples)),
         prompt_(prompt.size()),
         text_(prompt),
+        token_text_(options.token_text ? options.token_text(prompt) : TokenText()),
         stop_strings_(options.stop_strings) {}
 
   [[nodiscard]] const std::vector<int64_t>& text() const { return text_; }
@@ -41,14 +44,14 @@ class Sequence {
     double logprob = std::numeric_limits<double>::quiet_NaN();
     if (options_->logprobs == LogProbs::chosen) logprobs_.push_back(logprob = log_probability(logits, token));
     text_.push_back(token);
-    std::string said = options_->token_text ? stop_strings_.push(options_->token_text(token)) : "";
+    std::string said = token_text_ ? stop_strings_.push(token_text_(token)) : "";
     if (stop_strings_.found())
       finish_ = FinishReason::stop_string;
     else if (token == options_->eos)
       finish_ = FinishReason::eos;
     else if (static_cast<int64_t>(step) + 1 == options_->max_new_tokens)
       finish_ = FinishReason::length;
-    if (ended()) said += stop_strings_.finish();
+    if (ended()) said += rest();
     said_ += said;
     const Next next = on_token ? on_token({index_, token, logprob, said, finish_}) : Next::go_on;
     if (next != Next::go_on) end();
@@ -59,7 +62,7 @@ class Sequence {
   void end() {
     if (ended()) return;
     finish_ = FinishReason::stopped;
-    said_ += stop_strings_.finish();
+    said_ += rest();
   }
 
   Continuation result() && {
@@ -68,10 +71,17 @@ class Sequence {
   }
 
  private:
+  /// What is left of a text that ends here.
+  std::string rest() {
+    std::string said = token_text_ ? stop_strings_.push(token_text_({})) : "";
+    return said += stop_strings_.finish();
+  }
+
   const GenerationOptions* options_;
   size_t index_, stream_, prompt_;
   std::vector<int64_t> text_;
   std::vector<double> logprobs_;
+  TokenText token_text_;
   StopStrings stop_strings_;
   std::string said_;
   std::optional<FinishReason> finish_;
@@ -199,6 +209,18 @@ void check_arguments(const RatPlus& model, const Prompts& prompts, const ModelPa
 }  // namespace
 
 EnumNames<FinishReason> names_of(FinishReason) { return kReasons; }
+
+std::function<TokenText(const std::vector<int64_t>& prompt)> texts_of(const Tokenizer& tokenizer) {
+  return [tokenizer](const std::vector<int64_t>& prompt) -> TokenText {
+    const auto is_known = [size = tokenizer.vocab_size()](int64_t token) { return token < size; };
+    std::vector<int64_t> before;
+    std::ranges::copy_if(prompt, std::back_inserter(before), is_known);
+    return [decoder = StreamingDecoder(tokenizer, before), is_known](std::optional<int64_t> token) mutable {
+      if (!token) return decoder.finish();
+      return is_known(*token) ? decoder.push(*token) : "";
+    };
+  };
+}
 
 Generation generate(const RatPlus& model, const Prompts& prompts, const ModelPattern& pattern,
                     const GenerationOptions& options, const OnToken& on_token) {

@@ -10,6 +10,7 @@
 #include "core/enum_names.h"
 #include "models/rat_plus.h"
 #include "models/sampling.h"
+#include "text/tokenizer.h"
 
 namespace ratel {
 
@@ -31,14 +32,18 @@ enum class FinishReason {
 };
 EnumNames<FinishReason> names_of(FinishReason);  ///< "length", "eos", "stop_string", "stopped"
 
+/// What the tokens of one text say: called with every token that is new, returns the bytes that it adds, and at the end
+/// with nothing, for what was held back.
+using TokenText = std::function<std::string(std::optional<int64_t> token)>;
+
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
   std::optional<int64_t> eos;  ///< a token that ends a text
   SamplingOptions sampling;
   int64_t samples = 1;  ///< texts a prompt; each draws from a stream of its own
 
-  /// The bytes that one more token adds to a text. Without it the texts are empty, and there are no stop strings.
-  std::function<std::string(int64_t token)> token_text;
+  /// Begins a text after its prompt; texts_of() makes one. Without it texts are empty, and there are no stop strings.
+  std::function<TokenText(const std::vector<int64_t>& prompt)> token_text;
   /// A text ends before the first of these to be complete, which may begin and end inside of tokens.
   std::vector<std::string> stop_strings;
 
@@ -47,6 +52,10 @@ struct GenerationOptions {
   int64_t prefill_chunk = 512;  ///< tokens of each prompt that the model reads at once
   std::function<bool()> stop;   ///< asked before every chunk and every step: true ends all texts where they are
 };
+
+/// What a tokenizer makes of tokens: whole characters. Those beyond its vocabulary, of a model that has more, say
+/// nothing.
+std::function<TokenText(const std::vector<int64_t>& prompt)> texts_of(const Tokenizer& tokenizer);
 
 /// A token that was just chosen.
 struct NewToken {

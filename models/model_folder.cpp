@@ -7,7 +7,7 @@
 #include "core/free_memory.h"
 #include "io/file.h"
 #include "io/report.h"
-#include "io/safetensors.h"
+#include "models/tokenizer_file.h"
 
 namespace ratel {
 namespace {
@@ -16,7 +16,7 @@ constexpr std::string_view kArchitecture = "rat_plus";
 constexpr std::array<std::string_view, 6> kMembers{"format_version", "architecture", "dtype",
                                                    "tokenizer",      "model",        "adapted_pattern"};
 
-constexpr std::string_view kConfigFile = "config.json", kWeightsFile = "model.safetensors";
+constexpr std::string_view kConfigFile = "config.json";
 
 /// The model's parameters without their memory.
 nn::ParamStore shapes_of(const RatPlusConfig& config) {
@@ -37,7 +37,8 @@ DType dtype_named(const io::JsonCursor& json) {
   return *dtype;
 }
 
-Config read_config(const std::string& path) {
+Config read_config(const std::string& folder) {
+  const std::string path = io::path_inside(folder, kConfigFile);
   const io::Json document = io::read_json_file(path);
   const io::JsonCursor json(document, path);
   // The version comes first: another one may have other members.
@@ -46,7 +47,7 @@ Config read_config(const std::string& path) {
   if (const std::string& architecture = json["architecture"].as_string(); architecture != kArchitecture)
     fail_input(path, "expected architecture \"", kArchitecture, "\", found ", io::in_quotes(architecture));
   check_members(json, kMembers);
-  Config config{{rat_plus_config_from_json(json["model"]), tokenizer_from_json(json["tokenizer"]), {}},
+  Config config{{rat_plus_config_from_json(json["model"]), read_tokenizer(json["tokenizer"], folder), {}},
                 dtype_named(json["dtype"])};
   if (const auto adapted = json.find("adapted_pattern")) config.description.adapted = model_pattern_from_json(*adapted);
   try {
@@ -59,10 +60,14 @@ Config read_config(const std::string& path) {
 
 }  // namespace
 
-void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store) {
+void save_model(const std::string& folder, const ModelDescription& description, DType dtype,
+                const std::vector<io::TensorSource>& parameters, uint64_t shard_bytes) {
   description.validate();
   std::vector<nn::NamedShape> given;
-  for (const auto& [name, tensor] : store.parameters()) given.push_back({name, tensor.shape()});
+  for (const io::TensorSource& parameter : parameters) {
+    check(parameter.dtype == dtype, "save_model: ", parameter.name, ": expected ", dtype, ", found ", parameter.dtype);
+    given.push_back({parameter.name, parameter.shape});
+  }
   try {
     shapes_of(description.config).check_shapes(given, "save_model");
   } catch (const Error& error) {
@@ -70,41 +75,52 @@ void save_model(const std::string& folder, const ModelDescription& description, 
   }
   io::Json config = io::Json::object({{"format_version", kModelFormatVersion},
                                       {"architecture", kArchitecture},
-                                      {"dtype", name_of(store.dtype())},
-                                      {"tokenizer", name_in(names_of(description.tokenizer), description.tokenizer)},
+                                      {"dtype", name_of(dtype)},
+                                      {"tokenizer", tokenizer_json(description.tokenizer)},
                                       {"model", to_json(description.config)}});
   if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
 
   std::error_code problem;
   std::filesystem::create_directories(folder, problem);
   if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& [name, tensor] : store.parameters()) tensors.emplace_back(name, detach(tensor));
-  io::save_safetensors(concat_text(folder, '/', kWeightsFile), tensors);
+  write_tokenizer(folder, description.tokenizer);
+  io::save_weights(folder, parameters, shard_bytes);
   io::write_file_atomically(concat_text(folder, '/', kConfigFile), config.dump(2) + '\n');
+}
+
+void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store,
+                uint64_t shard_bytes) {
+  std::vector<io::TensorSource> parameters;
+  for (const auto& [name, tensor] : store.parameters()) parameters.push_back(io::source_of(name, detach(tensor)));
+  save_model(folder, description, store.dtype(), parameters, shard_bytes);
+}
+
+ModelFolder open_model(const std::string& folder) {
+  const Config config = read_config(folder);
+  auto weights = io::ShardedSafetensors::open_folder(folder);
+  std::vector<nn::NamedShape> found;
+  for (const auto& entry : weights.entries()) found.push_back({entry.name, entry.shape});
+  shapes_of(config.description.config).check_shapes(found, weights.path());
+  for (const auto& entry : weights.entries())
+    if (entry.dtype != config.dtype)
+      fail_input(weights.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
+  return {config.description, config.dtype, std::move(weights)};
 }
 
 LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
   check(is_float(dtype), "load_model: expected a float dtype, found ", dtype);
-  const Config config = read_config(io::path_inside(folder, kConfigFile));
-  const auto file = io::SafetensorsFile::open(io::path_inside(folder, kWeightsFile));
-  std::vector<nn::NamedShape> found;
-  for (const auto& entry : file.entries()) found.push_back({entry.name, entry.shape});
-  shapes_of(config.description.config).check_shapes(found, file.path());
-  for (const auto& entry : file.entries())
-    if (entry.dtype != config.dtype)
-      fail_input(file.path(), entry.name, ": expected ", config.dtype, " as in config.json, found ", entry.dtype);
-
-  const int64_t parameters = config.description.config.parameter_count();
+  const ModelFolder opened = open_model(folder);
+  const RatPlusConfig& config = opened.description.config;
+  const int64_t parameters = config.parameter_count();
   if (!device.is_cuda())
     require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
                    concat_text(folder, ": weights of ", parameters, " parameters"));
   nn::ParamStore store(dtype, 0, nn::Start::empty, device);
-  RatPlus model(nn::Scope(store), config.description.config);
+  RatPlus model(nn::Scope(store), config);
   std::vector<nn::NamedTensor> tensors;
-  for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
-  store.load(tensors, file.path());
-  return {config.description, std::move(store), std::move(model)};
+  for (const auto& entry : opened.weights.entries()) tensors.push_back({entry.name, opened.weights.tensor(entry.name)});
+  store.load(tensors, opened.weights.path());
+  return {opened.description, std::move(store), std::move(model)};
 }
 
 }  // namespace ratel

@@ -10,9 +10,8 @@ namespace {
 using std::string_view;
 using NamePair = std::pair<string_view, string_view>;  // theirs, ours
 
-constexpr NamePair kEmbedding{"embedding.wte.weight", "embedding.weight"}, kNorm{"backbone.ln.weight", "norm.weight"},
+constexpr NamePair kEmbedding{kAuthorsEmbedding, "embedding.weight"}, kNorm{"backbone.ln.weight", "norm.weight"},
     kLayer{"backbone.layers.", "layers."};
-constexpr string_view kHead = "head.lm_head.weight";
 constexpr std::array<NamePair, 6> kInLayer{{{"seq_layer.input_norm.weight", "mixer.norm.weight"},
                                             {"seq_layer.in_proj.weight", "mixer.in_proj.weight"},
                                             {"seq_layer.out_proj.weight", "mixer.out_proj.weight"},
@@ -26,28 +25,43 @@ bool is_number(string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-}  // namespace
-
-std::optional<std::string> path_of_authors_name(string_view name) {
-  for (bool dropped = true; dropped;) {
-    dropped = false;
-    for (const string_view prefix : {"_orig_mod.", "module."})
-      if (name.starts_with(prefix)) {
-        name.remove_prefix(prefix.size());
-        dropped = true;
-      }
-  }
-  if (name == kHead) name = kEmbedding.first;
+/// The name of a tensor inside a layer, translated, "PREFIX0.IN" to "PREFIX1.OUT" along the pairs' side `kFrom`.
+template <size_t kFrom>
+std::optional<std::string> translated(string_view name) {
+  constexpr size_t kTo = 1 - kFrom;
   for (const NamePair& pair : {kEmbedding, kNorm})
-    if (name == pair.first) return std::string(pair.second);
-  if (!name.starts_with(kLayer.first)) return std::nullopt;
-  name.remove_prefix(kLayer.first.size());
+    if (name == std::get<kFrom>(pair)) return std::string(std::get<kTo>(pair));
+  if (!name.starts_with(std::get<kFrom>(kLayer))) return std::nullopt;
+  name.remove_prefix(std::get<kFrom>(kLayer).size());
   const size_t dot = name.find('.');
   if (dot == string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
   for (const NamePair& pair : kInLayer)
-    if (name.substr(dot + 1) == pair.first)
-      return std::string(kLayer.second).append(name.substr(0, dot + 1)).append(pair.second);
+    if (name.substr(dot + 1) == std::get<kFrom>(pair))
+      return std::string(std::get<kTo>(kLayer)).append(name.substr(0, dot + 1)).append(std::get<kTo>(pair));
   return std::nullopt;
 }
+
+}  // namespace
+
+std::string without_wrappers(string_view name) {
+  std::string plain;
+  for (size_t at = 0; at <= name.size();) {
+    const size_t dot = std::min(name.find('.', at), name.size());
+    const string_view part = name.substr(at, dot - at);
+    at = dot + 1;
+    // The last part is what is wrapped, whatever it is called.
+    if (dot < name.size() && (part == "_orig_mod" || part == "module")) continue;
+    plain.append(part);
+    if (dot < name.size()) plain += '.';
+  }
+  return plain;
+}
+
+std::optional<std::string> path_of_authors_name(string_view name) {
+  const std::string plain = without_wrappers(name);
+  return translated<0>(plain == kAuthorsHead ? kAuthorsEmbedding : string_view(plain));
+}
+
+std::optional<std::string> authors_name_of_path(string_view path) { return translated<1>(path); }
 
 }  // namespace ratel

@@ -24,16 +24,8 @@ namespace {
 constexpr const char* kName = "block_attention";
 
 void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
-  check(q.rank() == 4 && k.shape() == q.shape() && v.shape() == q.shape(), kName,
-        ": expected q, k and v of one shape (B, H, T, d), found ", q.shape(), ", ", k.shape(), " and ", v.shape());
-  check(is_float(q.dtype()) && k.dtype() == q.dtype() && v.dtype() == q.dtype(), kName,
-        ": expected q, k and v of one float dtype, found ", q.dtype(), ", ", k.dtype(), " and ", v.dtype());
-  check(k.device() == q.device() && v.device() == q.device(), kName, ": q, k and v are on different devices");
-  check(q.dim(2) >= 1 && q.dim(3) >= 1 && q.dim(3) <= 1024, kName,
-        ": expected at least one token and 1 to 1024 channels, found shape ", q.shape());
-  check(q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1, kName,
-        ": the last axes of q, k and v must be contiguous");
-  check_patterns(patterns, q.dim(1), kName);
+  check_attention_operands(q, k, v, patterns, kName);
+  check(q.dim(3) <= 1024, kName, ": expected at most 1024 channels, found shape ", q.shape());
   for (const Tensor& x : {q, k, v}) check_wants_no_gradient(x, kName);
 }
 
@@ -50,8 +42,6 @@ HeadPatterns within(HeadPatterns patterns, int64_t T) {
   return patterns;
 }
 
-AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.stride(1), x.stride(2)}; }
-
 }  // namespace
 
 void check_wants_no_gradient(const Tensor& x, const char* op) {
@@ -65,8 +55,8 @@ Tensor block_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   check_arguments(q, k, v, patterns);
   const HeadPatterns per_head = within(one_a_head(patterns, q.dim(1)), q.dim(2));
   Tensor out = empty(q.shape(), q.dtype(), q.device());
-  run({q.dim(0), q.dim(1), q.dim(2), q.dim(3), q.dtype(), operand(q), operand(k), operand(v), per_head.data(),
-       out.data()},
+  run({q.dim(0), q.dim(1), q.dim(2), q.dim(3), q.dtype(), attention_operand(q), attention_operand(k),
+       attention_operand(v), per_head.data(), out.data()},
       q.device());
   return out;
 }

@@ -21,15 +21,7 @@ namespace {
 constexpr const char* kName = "dilated_attention";
 
 void check_arguments(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
-  check(q.rank() == 4 && k.shape() == q.shape() && v.shape() == q.shape(), kName,
-        ": expected q, k and v of one shape (B, H, T, d), found ", q.shape(), ", ", k.shape(), " and ", v.shape());
-  check(is_float(q.dtype()) && k.dtype() == q.dtype() && v.dtype() == q.dtype(), kName,
-        ": expected q, k and v of one float dtype, found ", q.dtype(), ", ", k.dtype(), " and ", v.dtype());
-  check(k.device() == q.device() && v.device() == q.device(), kName, ": q, k and v are on different devices");
-  check(q.dim(2) >= 1 && q.dim(3) >= 1, kName, ": expected at least one token and channel, found shape ", q.shape());
-  check(q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1, kName,
-        ": the last axes of q, k and v must be contiguous");
-  check_patterns(patterns, q.dim(1), kName);
+  check_attention_operands(q, k, v, patterns, kName);
   check(!selects_blocks(patterns), kName,
         ": expected dilated patterns, found top-k blocks\nhint: block_attention takes both");
 }
@@ -46,9 +38,22 @@ void run_backward(const DilatedAttentionBackwardArgs& args, Device device) {
   cpu::dilated_attention_backward(args);
 }
 
-AttentionOperand operand(const Tensor& x) { return {x.data(), x.stride(0), x.stride(1), x.stride(2)}; }
-
 }  // namespace
+
+void check_attention_operands(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns,
+                              const char* op) {
+  check(q.rank() == 4 && k.shape() == q.shape() && v.shape() == q.shape(), op,
+        ": expected q, k and v of one shape (B, H, T, d), found ", q.shape(), ", ", k.shape(), " and ", v.shape());
+  check(is_float(q.dtype()) && k.dtype() == q.dtype() && v.dtype() == q.dtype(), op,
+        ": expected q, k and v of one float dtype, found ", q.dtype(), ", ", k.dtype(), " and ", v.dtype());
+  check(k.device() == q.device() && v.device() == q.device(), op, ": q, k and v are on different devices");
+  check(q.dim(2) >= 1 && q.dim(3) >= 1, op, ": expected at least one token and channel, found shape ", q.shape());
+  check(q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1, op,
+        ": the last axes of q, k and v must be contiguous");
+  check_patterns(patterns, q.dim(1), op);
+}
+
+AttentionOperand attention_operand(const Tensor& x) { return {x.data(), x.stride(0), x.stride(1), x.stride(2)}; }
 
 AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
   const OpScope scope(kName);
@@ -57,8 +62,8 @@ AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor
   const HeadPatterns per_head = one_a_head(patterns, H);
   Tensor outputs[] = {empty(q.shape(), q.dtype(), q.device()),
                       empty({B, H, T}, accumulate_dtype(q.dtype()), q.device())};
-  run_forward({B, H, T, d, q.dtype(), operand(q), operand(k), operand(v), per_head.data(), outputs[0].data(),
-               outputs[1].data()},
+  run_forward({B, H, T, d, q.dtype(), attention_operand(q), attention_operand(k), attention_operand(v), per_head.data(),
+               outputs[0].data(), outputs[1].data()},
               q.device());
   // p = exp(s - lse);  dv_j = sum_i p_ij do_i;  ds_ij = p_ij (do_i . v_j - do_i . out_i + dlse_i);  dq, dk from ds
   record(outputs, kName, {q, k, v},
@@ -67,10 +72,10 @@ AttentionResult dilated_attention(const Tensor& q, const Tensor& k, const Tensor
            const Tensor grad_out = grads[0].defined() ? contiguous(grads[0]) : zeros_like(*out);
            const Tensor grad_lse = grads[1].defined() ? contiguous(grads[1]) : Tensor();
            Grads results{empty_like(*q), empty_like(*k), empty_like(*v)};
-           run_backward({q->dim(0), q->dim(1), q->dim(2), q->dim(3), q->dtype(), operand(*q), operand(*k), operand(*v),
-                         per_head.data(), out->data(), lse->data(), grad_out.data(),
-                         grad_lse.defined() ? grad_lse.data() : nullptr, results[0].data(), results[1].data(),
-                         results[2].data()},
+           run_backward({q->dim(0), q->dim(1), q->dim(2), q->dim(3), q->dtype(), attention_operand(*q),
+                         attention_operand(*k), attention_operand(*v), per_head.data(), out->data(), lse->data(),
+                         grad_out.data(), grad_lse.defined() ? grad_lse.data() : nullptr, results[0].data(),
+                         results[1].data(), results[2].data()},
                         q->device());
            return results;
          });

@@ -33,6 +33,12 @@ struct AttentionOperand {
   const void* data;
   int64_t batch, head, time;
 };
+/// The operand that x (B, H, T, d), whose last axis is contiguous, is.
+AttentionOperand attention_operand(const Tensor& x);
+/// Throws Error, naming the op, unless q, k and v are of one shape (B, H, T, d) without an empty T or d, one float
+/// dtype and one device, their last axes are contiguous, and the patterns fit H heads.
+void check_attention_operands(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns,
+                              const char* op);
 struct DilatedAttentionArgs {
   int64_t B, H, T, d;
   DType dtype;

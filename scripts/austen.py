@@ -88,11 +88,11 @@ def decompress(chunk):
     return data
 
 
-def download(folder):
-    """The package's file, fetched into `folder`."""
+def download(folder, package=PACKAGE):
+    """The file of a package, fetched into `folder`."""
 
     def fetch():
-        command = ["apt-get", "download", "-q", PACKAGE]
+        command = ["apt-get", "download", "-q", package]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
     result = fetch()
@@ -102,7 +102,7 @@ def download(folder):
         result = fetch()
     files = list(folder.glob("*.deb"))
     if result.returncode != 0 or not files:
-        raise OSError(f"apt-get download {PACKAGE} failed: {result.stderr.strip()}")
+        raise OSError(f"apt-get download {package} failed: {result.stderr.strip()}")
     return files[0]
 
 

@@ -2,12 +2,14 @@
 # Installs from apt what ratel needs and this machine lacks; says so, and touches nothing where nothing is missing.
 #   install_packages.sh         compiler, build tools and libraries
 #   install_packages.sh lint    those of scripts/lint.sh as well
+#   install_packages.sh all     what every test and preset can use as well: fuzzers, API reference, Debian packages
 set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache pkg-config
-  libeigen3-dev libtbb-dev
+  libeigen3-dev libtbb-dev zlib1g-dev
   libboost-test-dev libboost-context-dev libbenchmark-dev
+  zlib1g-dev libzstd-dev libsentencepiece-dev
   libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
   python3 python3-venv git ca-certificates
 )
@@ -20,7 +22,8 @@ die() {
 case "${1:-}" in
   "") ;;
   lint) packages+=(clang-format clang-tidy) ;;
-  *) die "expected no argument or 'lint', found '$1'" ;;
+  all) packages+=(clang libclang-rt-14-dev doxygen dpkg-dev file) ;;
+  *) die "expected no argument, 'lint' or 'all', found '$1'" ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

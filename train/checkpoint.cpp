@@ -13,6 +13,7 @@
 #include "io/hash.h"
 #include "io/safetensors.h"
 #include "models/model_folder.h"
+#include "models/tokenizer_file.h"
 
 namespace ratel::train {
 namespace {
@@ -76,9 +77,9 @@ Json to_json(const CheckpointState& state) {
   return json;
 }
 
-void write_manifest(const std::string& folder) {
+void write_manifest(const std::string& folder, const std::vector<std::string_view>& names) {
   Json files = Json::object();
-  for (const std::string_view name : kFiles) {
+  for (const std::string_view name : names) {
     const io::MappedFile file = io::MappedFile::open(io::path_inside(folder, name));
     files.append(std::string(name),
                  Json::object({{"size", file.bytes().size()}, {"sha256", io::sha256_hex(file.bytes())}}));
@@ -121,12 +122,14 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
 
   TemporaryFolder guard(temporary);
   require_free_space(run, bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
-  save_model(temporary, state.config.description(), parameters);
+  save_model(temporary, state.config.description(state.tokenizer), parameters, io::kOneFile);  // as kFiles lists
   std::vector<std::pair<std::string, Tensor>> moments;
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
   io::save_safetensors(temporary + "/optimizer.safetensors", moments);
   io::write_file_atomically(temporary + "/state.json", to_json(state).dump(2) + '\n');
-  write_manifest(temporary);
+  std::vector<std::string_view> names(kFiles.begin(), kFiles.end());
+  if (state.tokenizer && state.tokenizer->kind() == TokenizerKind::sentencepiece) names.push_back(kTokenizerFile);
+  write_manifest(temporary, names);
   io::fsync_directory(temporary);
   fs::rename(temporary, path, error);
   if (error) fail_disk(path, "not renamed from ", temporary, ": ", error.message());
@@ -141,7 +144,9 @@ void verify_checkpoint(const std::string& checkpoint) {
   const io::JsonCursor manifest(document, path);
   if (const int64_t version = manifest["format_version"].as_int(); version != kFormatVersion)
     fail_input(path, "expected format_version ", kFormatVersion, ", found ", version);
-  for (const std::string_view name : kFiles) {
+  std::vector<std::string_view> names(kFiles.begin(), kFiles.end());
+  if (manifest["files"].find(kTokenizerFile)) names.push_back(kTokenizerFile);
+  for (const std::string_view name : names) {
     const std::string file = io::path_inside(checkpoint, name);
     const io::JsonCursor entry = manifest["files"][name];
     std::error_code error;
@@ -204,6 +209,7 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint) {
   state.data = data_from_json(json["data"]);
   if (const auto validation = json.find("validation_data")) state.validation_data = data_from_json(*validation);
   state.config = config_from_json(json["config"].value(), json["config"].where());
+  state.tokenizer = load_tokenizer(checkpoint);
   return state;
 }
 

@@ -15,7 +15,7 @@
 namespace ratel::train {
 
 // RUN/checkpoints/step-N/ is a model folder with more in it:
-//   config.json, model.safetensors   models/model_folder.h
+//   config.json, model.safetensors, tokenizer.model where the model has one   models/model_folder.h
 //   optimizer.safetensors            the moments: m.PATH, v.PATH
 //   state.json                       CheckpointState
 //   MANIFEST.json                    size and SHA-256 of each of these; written last
@@ -34,6 +34,7 @@ struct CheckpointState {
   DataIdentity data;
   std::optional<DataIdentity> validation_data;
   TrainConfig config;
+  std::optional<Tokenizer> tokenizer;  ///< that config.data.tokenizer named; kept in the checkpoint itself
 };
 
 /// Writes RUN/checkpoints/step-N/ so that it is there whole or not at all, whenever the process or the machine stops:

@@ -47,6 +47,10 @@ struct Assignment {
 
 constexpr std::string_view kSizes[] = {"model.vocab_size", "model.layers", "model.channels", "model.heads"};
 
+std::string preset_origin(std::string_view preset, std::string_view where) {
+  return concat_text("preset ", preset, ", ", where);
+}
+
 /// The preset first, then all others in order.
 void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments, ErrorKind kind, Origins* origins) {
   const auto fail_with = [kind](const Assignment& a, const std::string& problem) {
@@ -56,8 +60,7 @@ void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments,
     if (a.key == "model.preset") {
       if (const Problem problem = assign_preset(config, a.value)) fail_with(a, a.key + ": " + *problem);
       if (origins != nullptr)
-        for (const std::string_view key : kSizes)
-          (*origins)[std::string(key)] = concat_text("preset ", config.preset, ", ", a.where);
+        for (const std::string_view key : kSizes) (*origins)[std::string(key)] = preset_origin(config.preset, a.where);
     }
   const std::vector<Field> fields = fields_of(config);
   for (const Assignment& a : assignments) {
@@ -67,6 +70,12 @@ void assign_all(TrainConfig& config, const std::vector<Assignment>& assignments,
     if (a.key == "model.preset") continue;
     if (const Problem problem = assign(*field, a.value)) fail_with(a, a.key + ": " + *problem);
   }
+}
+
+/// The key of "--section.key=value" or "section.key=value".
+std::string_view key_of(std::string_view text) {
+  if (text.starts_with("--")) text.remove_prefix(2);
+  return text.substr(0, text.find('='));
 }
 
 /// A number where the text is one, else the text itself.
@@ -136,8 +145,13 @@ Device TrainConfig::device() const {
   return *named;
 }
 
-ModelDescription TrainConfig::description() const {
-  ModelDescription result{model, data.tokenizer, {}};
+std::optional<Tokenizer> TrainConfig::open_tokenizer() const {
+  if (data.tokenizer == "none") return {};
+  return Tokenizer::named(data.tokenizer);
+}
+
+ModelDescription TrainConfig::description(const std::optional<Tokenizer>& tokenizer) const {
+  ModelDescription result{model, tokenizer, {}};
   if (train.joint == Joint::off) result.adapted = pattern();
   return result;
 }
@@ -147,7 +161,7 @@ void TrainConfig::validate() const {
   for (const Field& field : fields_of(copy))
     if (const Problem problem = assign(field, value_of(field))) fail(field.key, ": ", *problem);
   (void)device();
-  description().validate();
+  description(data.tokenizer == "bytes" ? std::optional(Tokenizer::bytes()) : std::nullopt).validate();
   pattern().check_fits(model);
   check(data.batch_size % data.accumulate == 0, "data.accumulate: expected a divisor of data.batch_size ",
         data.batch_size, ", found ", data.accumulate);
@@ -166,11 +180,9 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
   const std::vector<Field> fields = fields_of(config);
   std::vector<Assignment> assignments;
   for (const std::string& text : overrides) {
-    std::string_view rest = text;
-    if (rest.starts_with("--")) rest.remove_prefix(2);
-    const size_t equals = rest.find('=');
-    check(equals != std::string_view::npos, "expected --section.key=value, found ", io::in_quotes(text));
-    const std::string_view key = rest.substr(0, equals), value = rest.substr(equals + 1);
+    const size_t equals = text.find('=');
+    check(equals != std::string::npos, "expected --section.key=value, found ", io::in_quotes(text));
+    const std::string_view key = key_of(text), value = std::string_view(text).substr(equals + 1);
     const Field* field = find_field(fields, key);
     assignments.push_back(
         {std::string(key), field != nullptr ? parse_override(*field, value) : Json(value), io::one_line(text)});
@@ -178,19 +190,53 @@ void apply_overrides(TrainConfig& config, const std::vector<std::string>& overri
   assign_all(config, assignments, ErrorKind::usage, origins);
 }
 
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, Origins* origins) {
+namespace {
+
+/// True where a file or an override names the key; what a preset sets is not given.
+bool is_given(const Origins& origins, std::string_view preset, std::string_view key) {
+  const auto origin = origins.find(key), preset_at = origins.find("model.preset");
+  return origin != origins.end() &&
+         (preset_at == origins.end() || origin->second != preset_origin(preset, preset_at->second));
+}
+
+/// The vocabulary and end-of-text that nobody gave.
+void follow_tokenizer(TrainConfig& config, Origins& origins, const std::optional<io::TokenSidecar>& data) {
+  const bool has_vocab = is_given(origins, config.preset, "model.vocab_size");
+  const bool has_eos = is_given(origins, config.preset, "data.eos");
+  if (has_vocab && has_eos) return;
+  const std::optional<Tokenizer> tokenizer = config.open_tokenizer();
+  const std::string from = tokenizer ? concat_text("tokenizer ", tokenizer->name()) : "the sidecar of the data";
+  if (!has_eos) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : data ? data->eos : -1;
+  if (!has_eos && (tokenizer || data)) origins["data.eos"] = from;
+  if (has_vocab || (!tokenizer && !data)) return;
+  config.model.vocab_size = tokenizer ? tokenizer->vocab_size() : data->vocab_size;
+  origins["model.vocab_size"] = from;
+}
+
+}  // namespace
+
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
+                        const std::optional<io::TokenSidecar>& data, Origins* origins) {
   TrainConfig config;
+  Origins from;
   if (!path.empty()) {
-    apply_toml_file(config, path, origins);
+    apply_toml_file(config, path, &from);
+  }
+  TrainConfig whole = config;
+  Origins all = from;
+  apply_overrides(whole, overrides, &all);
+  if (!path.empty() && config.data.tokenizer == whole.data.tokenizer) {
+    follow_tokenizer(config, from, data);
     try {
       config.validate();
     } catch (const Error& error) {  // what does not fit together in the file is the file's fault
       fail_input(path, error.what());
     }
   }
-  apply_overrides(config, overrides, origins);
-  config.validate();
-  return config;
+  follow_tokenizer(whole, all, data);
+  whole.validate();
+  if (origins != nullptr) *origins = std::move(all);
+  return whole;
 }
 
 std::string to_toml(const TrainConfig& config, const Origins* origins) {

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
 #include "io/json.h"
+#include "io/token_sidecar.h"
 #include "io/toml.h"
 #include "models/description.h"
 
@@ -37,13 +39,13 @@ struct TrainConfig {
   RatPlusConfig model;          ///< [model]
 
   struct Data {
-    int64_t seq_len = 256;                   ///< tokens of a training window
-    int64_t batch_size = 8;                  ///< windows of a batch
-    int64_t accumulate = 1;                  ///< equal parts a batch is computed in; divides batch_size
-    int64_t seed = 0;                        ///< of the order of the windows
-    Tokenizer tokenizer = Tokenizer::bytes;  ///< what made the tokens; goes into the checkpoints' config.json
-    int64_t eos = 256;            ///< the end-of-text id, after which nothing is predicted; -1: there is none
-    std::string validation = {};  ///< a token file that is not trained on, to validate with; empty: no validation
+    int64_t seq_len = 256;            ///< tokens of a training window
+    int64_t batch_size = 8;           ///< windows of a batch
+    int64_t accumulate = 1;           ///< equal parts a batch is computed in; divides batch_size
+    int64_t seed = 0;                 ///< of the order of the windows
+    std::string tokenizer = "bytes";  ///< what made the tokens: bytes, none, or the path of a .model file
+    int64_t eos = 256;                ///< the end-of-text id, after which nothing is predicted; -1: there is none
+    std::string validation = {};      ///< a token file that is not trained on, to validate with; empty: no validation
     friend bool operator==(const Data&, const Data&) = default;
   } data;
 
@@ -82,8 +84,10 @@ struct TrainConfig {
   [[nodiscard]] ModelPattern sparse_pattern() const { return ModelPattern::uniform({train.sparse_dilation, 0, 0}); }
   /// train.device. Throws Error where it names none.
   [[nodiscard]] Device device() const;
+  /// data.tokenizer, its file read; nothing for none. Throws Error(input).
+  [[nodiscard]] std::optional<Tokenizer> open_tokenizer() const;
   /// What goes next to the weights. With joint training off they know one pattern, which is recorded as adapted to.
-  [[nodiscard]] ModelDescription description() const;
+  [[nodiscard]] ModelDescription description(const std::optional<Tokenizer>& tokenizer) const;
   /// Throws Error naming the first field that is out of range or does not fit the others.
   void validate() const;
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
@@ -104,8 +108,11 @@ inline constexpr size_t kBaseDepth = 8;
 /// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
 void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides, Origins* origins = nullptr);
 
-/// The file (none where the path is empty) over the defaults, then the overrides; validated.
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, Origins* origins = nullptr);
+/// The file (none where the path is empty) over the defaults, then the overrides; validated. Where neither gives
+/// model.vocab_size or data.eos they are the tokenizer's, whose file is read for that; of none they are what the
+/// sidecar of the data says, and without one the preset's, and -1.
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
+                        const std::optional<io::TokenSidecar>& data = {}, Origins* origins = nullptr);
 
 /// All fields as TOML, section by section, which apply_toml reads back as the same config. With origins each has its
 /// own as a comment.

@@ -42,6 +42,9 @@ Problem assign_number(const Field& field, const Json& json, T* value) {
   return {};
 }
 
+/// What data.tokenizer may be. Whether the file is there is seen when it is read.
+bool names_tokenizer(std::string_view name) { return name == "bytes" || name == "none" || name.ends_with(".model"); }
+
 /// An integer as {it}, a list of integers as it is; nothing for all else.
 std::optional<std::vector<int64_t>> integers_of(const Json& json) {
   if (json.is_int()) return {{json.as_int()}};
@@ -78,7 +81,7 @@ std::vector<Field> fields_of(TrainConfig& c) {
   using enum OnResume;
   return {
       {"model.preset", &c.preset, free, 0, 0, "tiny, small, 1b, 3b or 7b: the sizes that are not given"},
-      {"model.vocab_size", &c.model.vocab_size, fixed, 1, kMost, "token ids there are"},
+      {"model.vocab_size", &c.model.vocab_size, fixed, 1, kMost, "token ids there are; not given: the tokenizer's"},
       {"model.layers", &c.model.layers, fixed, 1, kMost, "blocks"},
       {"model.channels", &c.model.channels, fixed, 2, kMost, "width of a token's state"},
       {"model.heads", &c.model.heads, fixed, 1, kMost, "attention heads of a layer"},
@@ -89,8 +92,9 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"data.batch_size", &c.data.batch_size, fixed, 1, kMost, "windows of a batch"},
       {"data.accumulate", &c.data.accumulate, fixed, 1, kMost, "equal parts a batch is computed in, to save memory"},
       {"data.seed", &c.data.seed, fixed, 0, kMost, "of the order of the windows"},
-      {"data.tokenizer", &c.data.tokenizer, fixed, 0, 0, "bytes, or none: what made the tokens"},
-      {"data.eos", &c.data.eos, fixed, -1, kMost, "the end-of-text id; -1: there is none"},
+      {"data.tokenizer", &c.data.tokenizer, free, 0, 0,
+       "what made the tokens: bytes, a SentencePiece .model file, or none; goes into the checkpoints"},
+      {"data.eos", &c.data.eos, fixed, -1, kMost, "the end-of-text id, -1: there is none; not given: the tokenizer's"},
       {"data.validation", &c.data.validation, free, 0, 0, "token file to validate with; empty: no validation"},
       {"optimizer.peak_rate", &c.optimizer.peak_rate, fixed, 0, 1e6, "learning rate after warm-up"},
       {"optimizer.final_rate", &c.optimizer.final_rate, fixed, 0, 1e6, "learning rate at the end of the cosine"},
@@ -153,8 +157,11 @@ Problem assign(const Field& field, const Json& json) {
             const auto choice = value_in(names_of(*value), json.as_string());
             if (!choice) return expected(json, "one of " + choices_of(names_of(*value), ", "));
             *value = *choice;
-          } else
+          } else {
+            if (field.key == "data.tokenizer" && !names_tokenizer(json.as_string()))
+              return expected(json, "bytes, none, or the path of a .model file");
             *value = json.as_string();
+          }
         }
         return {};
       },

@@ -17,7 +17,7 @@ enum class OnResume { fixed, free };
 
 struct Field {
   std::string_view key;
-  std::variant<int64_t*, double*, bool*, std::string*, LayerValues*, Joint*, Recurrence*, Tokenizer*, DType*> member;
+  std::variant<int64_t*, double*, bool*, std::string*, LayerValues*, Joint*, Recurrence*, DType*> member;
   OnResume on_resume;
   double least, most;  // of numbers
   std::string_view about;

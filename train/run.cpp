@@ -11,7 +11,9 @@
 #include "io/token_file.h"
 #include "models/model_folder.h"
 #include "models/pattern_file.h"
+#include "models/tokenizer_file.h"
 #include "ops/threads.h"
+#include "text/token_origin.h"
 #include "train/data.h"
 #include "train/flops.h"
 #include "train/optimizer.h"
@@ -31,6 +33,11 @@ bool resumes_with_config(const RunOptions& options) {
   return options.start == Start::resume && io::path_exists(config_path(options.out));
 }
 
+/// What is known of the data beside its ids.
+std::optional<io::TokenSidecar> sidecar_of(const RunOptions& options) {
+  return options.data.empty() ? std::nullopt : io::read_token_sidecar(options.data);
+}
+
 void check_folder(const RunOptions& options) {
   check(!options.out.empty(), "expected a run folder, found none");
   if (is_empty_run(options.out)) return;
@@ -44,6 +51,8 @@ void check_folder(const RunOptions& options) {
 /// taken up or given up; on other data its losses could not be compared.
 void check_unchanged(const CheckpointState& was, const CheckpointState& is, const RunOptions& options) {
   std::vector<ConfigChange> changes = changes_between(was.config, is.config);
+  if (was.tokenizer != is.tokenizer)
+    changes.push_back({"data.tokenizer", described(was.tokenizer), described(is.tokenizer)});
   const auto compare = [&](const char* key, const DataIdentity& before, const DataIdentity& now) {
     const auto text = [](const DataIdentity& d) {
       return concat_text(d.tokens, " tokens of fingerprint ", d.fingerprint.substr(0, 16));
@@ -77,7 +86,8 @@ class RunThreads {
 /// One run from the first step of this session to its last.
 class Session {
  public:
-  Session(const TrainConfig& config, const RunOptions& options, TrainData data, std::optional<Validator> validator)
+  Session(const TrainConfig& config, const RunOptions& options, std::optional<Tokenizer> tokenizer, TrainData data,
+          std::optional<Validator> validator)
       : config_(config),
         options_(options),
         data_(std::move(data)),
@@ -86,7 +96,9 @@ class Session {
         model_(nn::Scope(weights_.computed()), config.model),
         optimizer_(weights_.masters(), weights_.computed(), config.optimizer),
         trainer_(config_, model_, optimizer_,
-                 [this](int64_t first, int64_t count) { return data_.batch(first, count); }) {}
+                 [this](int64_t first, int64_t count) { return data_.batch(first, count); }) {
+    state_.tokenizer = std::move(tokenizer);
+  }
 
   /// Takes up the newest checkpoint, or starts from the beginning.
   void begin(const Initialize& initialize) {
@@ -222,32 +234,53 @@ void require_memory_for(const TrainConfig& config) {
                  concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
 }
 
-RunResult run(const TrainConfig& config, const RunOptions& options, const Initialize& initialize) {
+/// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.
+std::optional<Tokenizer> tokenizer_of_run(const TrainConfig& config, const RunOptions& options) {
+  const std::string& name = config.data.tokenizer;
+  if (options.start == Start::resume && name.ends_with(".model") && !io::path_exists(name))
+    if (const auto newest = newest_checkpoint(options.out)) return load_tokenizer(newest->path);
+  return config.open_tokenizer();
+}
+
+RunResult run(const TrainConfig& config, const RunOptions& options, const std::optional<Tokenizer>& tokenizer,
+              const Initialize& initialize) {
   check_present(config.device());
+  config.description(tokenizer).validate();
+  check_origin(options.data, tokenizer, config.data.eos);
   TrainData data(io::TokenFile::open(options.data, config.model.vocab_size), config.data.seq_len,
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
   require_memory_for(config);
   std::optional<Validator> validator;
-  if (!config.data.validation.empty()) validator.emplace(config, options.stop);
+  if (!config.data.validation.empty()) {
+    check_origin(config.data.validation, tokenizer, config.data.eos);
+    validator.emplace(config, options.stop);
+  }
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
   const RunThreads threads(config);
-  Session session(config, options, std::move(data), std::move(validator));
+  Session session(config, options, tokenizer, std::move(data), std::move(validator));
   session.begin(initialize);
   return session.train();
 }
 
 /// The config of the run whose checkpoint a model folder is; where it is none, the defaults with the model's own sizes.
 TrainConfig config_of_source(const std::string& folder) {
-  if (io::path_exists(folder + "/state.json")) return read_checkpoint_state(folder).config;
   TrainConfig config;
-  const ModelDescription description = load_model(folder).description;
-  config.model = description.config;
-  config.data.tokenizer = description.tokenizer;
-  if (description.tokenizer == Tokenizer::none) config.data.eos = -1;
+  std::optional<Tokenizer> tokenizer;
+  if (io::path_exists(folder + "/state.json")) {
+    const CheckpointState state = read_checkpoint_state(folder);
+    config = state.config;
+    tokenizer = state.tokenizer;
+  } else {
+    const ModelDescription description = load_model(folder).description;
+    config.model = description.config;
+    tokenizer = description.tokenizer;
+    config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : -1;
+  }
+  config.data.tokenizer = tokenizer ? tokenizer->name() : "none";
   return config;
 }
 
@@ -262,17 +295,21 @@ void check_sizes(const TrainConfig& config, const TrainConfig& source, const Ada
 
 TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins) {
   const bool resumes = options.config.empty() && resumes_with_config(options);
-  return load_config(resumes ? config_path(options.out) : options.config, options.overrides, origins);
+  return load_config(resumes ? config_path(options.out) : options.config, options.overrides, sidecar_of(options),
+                     origins);
 }
 
-RunResult train_run(const TrainOptions& options) { return run(resolve_train_config(options), options, {}); }
+RunResult train_run(const TrainOptions& options) {
+  const TrainConfig config = resolve_train_config(options);
+  return run(config, options, tokenizer_of_run(config, options), {});
+}
 
 TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins) {
   const bool resumes = options.config.empty() && resumes_with_config(options);
   TrainConfig config;
   Origins came_from;
   if (resumes || !options.config.empty()) {
-    config = load_config(resumes ? config_path(options.out) : options.config, {}, &came_from);
+    config = load_config(resumes ? config_path(options.out) : options.config, {}, sidecar_of(options), &came_from);
     if (!options.from.empty()) check_sizes(config, config_of_source(resolve_model_dir(options.from)), options);
   } else {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
@@ -311,10 +348,15 @@ TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins) 
 
 RunResult adapt_run(const AdaptOptions& options) {
   const TrainConfig config = resolve_adapt_config(options);
-  return run(config, options, [&](const nn::ParamStore& parameters) {
+  const std::optional<Tokenizer> tokenizer = tokenizer_of_run(config, options);
+  return run(config, options, tokenizer, [&](const nn::ParamStore& parameters) {
     check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
     const std::string source = resolve_model_dir(options.from, options.observer.warn);
-    parameters.load(load_model(source, master_dtype(config.train.dtype)).store.parameters(), source);
+    const LoadedModel loaded = load_model(source, master_dtype(config.train.dtype));
+    const std::optional<Tokenizer>& known = loaded.description.tokenizer;
+    check(!known || !tokenizer || *known == *tokenizer, "data.tokenizer: expected that of ", source, ", ",
+          described(known), ", found ", described(tokenizer));
+    parameters.load(loaded.store.parameters(), source);
   });
 }
 

@@ -1,11 +1,14 @@
 """The same work in eager PyTorch on the CPU: the figures ratel's benchmarks stand beside.
 
-    ratplus_torch_cpu.py [--threads N] [--seconds S] [--out FILE] NAME...
+    ratplus_torch_cpu.py [--threads N] [--seconds S] [--out FILE] [--beside PROGRAM --rounds N] NAME...
 
 NAME is a name of one of our benchmarks ("gated_recurrence/forward/8x1024x512"), which says what to compute; one that has
 no counterpart here is passed over. Where eager PyTorch can be written in several ways, all of them are timed and the
 fastest one counts: rows say which it was ("best") and what the others took ("forms"). Every form is first checked
 against the definition. JSON as Google Benchmark writes it, with the median and the least time.
+
+With --beside, one of our benchmark programs and PyTorch take turns at each name, N times: "pairs" are PyTorch's time
+over ours in each turn, "ours_us" our times. A ratio of neighbours stands where the machine's speed does not.
 
 Forms of the recurrence:  loop       one lerp a token
                           doubling   Hillis and Steele's scan, log2 T steps on whole tensors: what associative_scan does
@@ -25,6 +28,7 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
 import time
 
@@ -35,6 +39,8 @@ def arguments():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=0.5, help="how long a form is repeated, at least 3 times")
     parser.add_argument("--out", default="-", help="JSON file; - is standard output")
+    parser.add_argument("--beside", metavar="PROGRAM", help="the benchmark program that knows the names")
+    parser.add_argument("--rounds", type=int, default=1)
     return parser.parse_args()
 
 
@@ -448,16 +454,35 @@ def blas():
     return ", ".join(sorted(files)) or (info[1] if info else "unknown")
 
 
+def ours_of(name):
+    """Our median in microseconds, from a process of its own."""
+    time.sleep(0.1)  # by then the threads of the BLAS have stopped looking for work
+    run = subprocess.run([ARGS.beside, "--ceilings=off", f"--benchmark_filter=^{re.escape(name)}(/manual_time)?$",
+                          f"--benchmark_min_time={ARGS.seconds}", "--benchmark_format=json"],
+                         capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)["benchmarks"][0]["median_us"]
+
+
 def main():
     check_all()
     rows = []
     for name in ARGS.names:
-        if (result := row_of(name)) is None:
+        ours, theirs = [], []
+        for _ in range(ARGS.rounds):
+            if (result := row_of(name)) is None:
+                break
+            theirs.append(result)
+            if ARGS.beside:
+                ours.append(ours_of(name))
+        if not theirs:
             continue
-        best, times, forms = result
+        best, times, forms = min(theirs, key=lambda result: statistics.median(result[1]))
         row = {"name": name, "run_type": "iteration", "iterations": len(times), "time_unit": "us",
                "real_time": statistics.mean(times) * 1e6, "median_us": statistics.median(times) * 1e6,
                "min_us": min(times) * 1e6, "best": best, "forms": forms}
+        if ours:
+            row["ours_us"] = ours
+            row["pairs"] = [statistics.median(result[1]) * 1e6 / us for result, us in zip(theirs, ours)]
         rows.append(row)
         print(f"{name:60} {row['median_us']:12.0f} us  {best}", file=sys.stderr, flush=True)
     context = {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "torch": torch.__version__, "blas": blas(),

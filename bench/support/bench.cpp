@@ -27,6 +27,7 @@ struct Ceilings {
 };
 Ceilings ceilings{1, 1};
 Device chosen_device = kCpu;
+bool wants_ceilings = true;
 
 /// Seconds a call, of `calls` in a row: on a GPU, which works while the host goes on, enough of them hide the launches.
 double seconds_of(const std::function<void()>& call, int calls = 1) {
@@ -96,11 +97,11 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
   state.counters["median_us"] = *middle * 1e6;
   state.counters["min_us"] = *std::min_element(seconds.begin(), seconds.end()) * 1e6;
   state.counters["peak_MB"] = static_cast<double>(on_gpu() ? memory_use(device()).peak : memory_use().peak) / 1e6;
-  if (work.bytes > 0) {
+  if (work.bytes > 0 && wants_ceilings) {
     state.counters["GB/s"] = bytes / 1e9;
     state.counters["%copy"] = 100 * bytes / ceilings.copy_bytes;
   }
-  if (work.flops > 0) {
+  if (work.flops > 0 && wants_ceilings) {
     state.counters["GFLOP/s"] = flops / 1e9;
     state.counters["%gemm"] = 100 * flops / ceilings.gemm_flops;
   }
@@ -111,14 +112,16 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
 Device device() { return chosen_device; }
 DType dtype() { return on_gpu() ? DType::bf16 : DType::f32; }
 
-/// Takes --device=cpu or --device=cuda out of the arguments.
-void choose_device(int& argc, char** argv) {
+/// Takes --device=cpu, --device=cuda and --ceilings=off, which leaves their seconds and shares out, from the arguments.
+void read_own_options(int& argc, char** argv) {
   int kept = 1;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--device=cuda") {
       check(cuda_device_count() > 0, "--device=cuda: this machine has no GPU that this build can use");
       chosen_device = {DeviceType::cuda, 0};
+    } else if (argument == "--ceilings=off") {
+      wants_ceilings = false;
     } else if (argument != "--device=cpu") {
       argv[kept++] = argv[i];
     }
@@ -140,16 +143,18 @@ void add(const std::string& name, const Work& work, std::function<std::function<
 int main(int argc, char** argv) {
   namespace bench = ratel::bench;
   try {
-    bench::choose_device(argc, argv);
+    bench::read_own_options(argc, argv);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    bench::ceilings = bench::measure_ceilings();
+    if (bench::wants_ceilings) bench::ceilings = bench::measure_ceilings();
     const std::string git = std::string("git -C '") + RATEL_SOURCE_DIR + "' describe --always --dirty 2>/dev/null";
     benchmark::AddCustomContext("commit", bench::first_line(git.c_str()));
     benchmark::AddCustomContext("machine", bench::machine());
     benchmark::AddCustomContext("threads", std::to_string(ratel::num_threads()));
-    benchmark::AddCustomContext("ceiling copy GB/s", std::to_string(bench::ceilings.copy_bytes / 1e9));
-    benchmark::AddCustomContext("ceiling gemm GFLOP/s", std::to_string(bench::ceilings.gemm_flops / 1e9));
+    if (bench::wants_ceilings) {
+      benchmark::AddCustomContext("ceiling copy GB/s", std::to_string(bench::ceilings.copy_bytes / 1e9));
+      benchmark::AddCustomContext("ceiling gemm GFLOP/s", std::to_string(bench::ceilings.gemm_flops / 1e9));
+    }
     bench::declare();
     benchmark::RunSpecifiedBenchmarks();
   } catch (const ratel::Error& error) {

@@ -15,14 +15,6 @@ Words bench(const std::string& what, const Words& more = {}) {
   return words;
 }
 
-void check_fails(const Words& words, int code, const std::string& part) {
-  const Ended ended = run_ratel(words);
-  BOOST_TEST(ended.code == code, ended.err);
-  BOOST_TEST(ended.err.starts_with("ratel: "), ended.err);
-  BOOST_TEST(ended.err.find(part) != std::string::npos, "found '" << ended.err << "', expected '" << part << "'");
-  BOOST_TEST(ended.out.empty(), ended.out);
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(a_row_for_every_batch_length_and_pattern) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <boost/test/unit_test.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -105,6 +106,22 @@ io::Json run_json(const Words& arguments) {
   check(ended.code == 0, "ratel ", arguments.front(), " ended with ", ended.code, ": ", ended.err);
   check(ended.out.find('\n') + 1 == ended.out.size(), "expected one line of JSON, found ", ended.out);
   return io::parse_json(ended.out, "stdout");
+}
+
+void check_failure(const Ended& ended, int code, const std::string& part, Before before) {
+  BOOST_TEST(ended.code == code, "code " << ended.code << ", expected " << code << ": " << ended.err);
+  const size_t at = ended.err.rfind("ratel: ");
+  BOOST_TEST_REQUIRE(at != std::string::npos, ended.err);
+  BOOST_TEST((at == 0 || before == Before::progress), ended.err);
+  const std::string message = ended.err.substr(at);
+  const size_t line = message.find('\n');
+  BOOST_TEST(message.find(part) != std::string::npos, "found '" << message << "', expected '" << part << "'");
+  BOOST_TEST((line + 1 == message.size() || message.compare(line + 1, 6, "hint: ") == 0), message);
+  BOOST_TEST(ended.out.empty(), ended.out);
+}
+
+void check_fails(const Words& words, int code, const std::string& part, Before before) {
+  BOOST_TEST_CONTEXT(words.front() << " ... " << words.back()) { check_failure(run_ratel(words), code, part, before); }
 }
 
 std::string read(const std::string& path) {

@@ -44,6 +44,13 @@ Ended shell(const std::string& command);
 /// What a run that must succeed printed for --json. Throws Error where the exit code is not 0.
 io::Json run_json(const Words& arguments);
 
+/// What may stand on stderr before the error.
+enum class Before { nothing, progress };
+/// Checks the exit code, an empty stdout, and an error on stderr that holds `part`: one line "ratel: ...", and at most
+/// a second, "hint: ...".
+void check_failure(const Ended& ended, int code, const std::string& part, Before before = Before::nothing);
+void check_fails(const Words& words, int code, const std::string& part, Before before = Before::nothing);
+
 std::string read(const std::string& path);
 void write(const std::string& path, const std::string& bytes);
 /// Lines of English-like text, a function of the seed.

@@ -35,14 +35,6 @@ const Trained& trained() {
   return made;
 }
 
-void check_fails(const Words& words, int code, const std::string& part) {
-  const Ended ended = run_ratel(words);
-  BOOST_TEST(ended.code == code, ended.err);
-  BOOST_TEST(ended.err.starts_with("ratel: "), ended.err);
-  BOOST_TEST(ended.err.find(part) != std::string::npos, "found '" << ended.err << "', expected '" << part << "'");
-  BOOST_TEST(ended.out.empty(), ended.out);
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(prints_one_object_and_writes_the_pattern_it_names) {

@@ -8,24 +8,11 @@
 #include "cli/run_log.h"
 #include "cli/svg_chart.h"
 #include "cli/training_view.h"
-#include "cli/utf8_stream.h"
 #include "core/error.h"
 #include "test/support/temporary_folder.h"
 
 namespace ratel::cli {
 namespace {
-
-/// The text as it comes out when every byte goes in by itself; no piece may end inside a character.
-std::string byte_by_byte(const std::string& bytes) {
-  Utf8Stream stream;
-  std::string out;
-  for (const char byte : bytes) {
-    const std::string piece = stream.push({&byte, 1});
-    if (!piece.empty()) BOOST_TEST((static_cast<unsigned char>(piece[0]) & 0xc0) != 0x80);
-    out += piece;
-  }
-  return out + stream.finish();
-}
 
 size_t count(const std::string& text, const std::string& part) {
   size_t found = 0;
@@ -35,24 +22,18 @@ size_t count(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(utf8_comes_out_in_whole_characters) {
-  for (const std::string text : {"plain", "caf\u00e9 \u20ac \U0001f9a1!", "\u0080\u07ff\u0800\ud7ff\ue000\U0010ffff"})
-    BOOST_TEST(byte_by_byte(text) == text);
-  Utf8Stream stream;
-  BOOST_TEST(stream.push("\xe2\x82").empty());
-  BOOST_TEST(stream.push("\xac x") == "\u20ac x");
-}
-
-BOOST_AUTO_TEST_CASE(what_is_no_utf8_is_replaced_at_once_and_once_a_byte) {
+BOOST_AUTO_TEST_CASE(what_is_no_utf8_is_replaced_once_a_byte) {
   const std::string r = "\ufffd";
-  BOOST_TEST(byte_by_byte("a\xff"
-                          "b") == "a" + r + "b");
-  BOOST_TEST(byte_by_byte("\xe2\x28") == r + "(");
-  BOOST_TEST(byte_by_byte("\x80\x80") == r + r);
-  BOOST_TEST(byte_by_byte("\xc0\x80") == r + r);                  // overlong
-  BOOST_TEST(byte_by_byte("\xed\xa0\x80") == r + r + r);          // a surrogate
-  BOOST_TEST(byte_by_byte("\xf4\x90\x80\x80") == r + r + r + r);  // beyond U+10FFFF
-  BOOST_TEST(byte_by_byte("end\xe2\x82") == "end" + r);
+  for (const std::string text : {"plain", "caf\u00e9 \u20ac \U0001f9a1!", "\u0080\u07ff\u0800\ud7ff\ue000\U0010ffff"})
+    BOOST_TEST(as_utf8(text) == text);
+  BOOST_TEST(as_utf8("a\xff"
+                     "b") == "a" + r + "b");
+  BOOST_TEST(as_utf8("\xe2\x28") == r + "(");
+  BOOST_TEST(as_utf8("\x80\x80") == r + r);
+  BOOST_TEST(as_utf8("\xc0\x80") == r + r);                  // overlong
+  BOOST_TEST(as_utf8("\xed\xa0\x80") == r + r + r);          // a surrogate
+  BOOST_TEST(as_utf8("\xf4\x90\x80\x80") == r + r + r + r);  // beyond U+10FFFF
+  BOOST_TEST(as_utf8("end\xe2\x82") == "end" + r + r);
 }
 
 BOOST_AUTO_TEST_CASE(numbers_are_written_for_people) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <numeric>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -276,6 +277,7 @@ BOOST_AUTO_TEST_CASE(names) {
   check_refused(named(".."), "x", "contains \"..\"");
   check_refused(named("a\nb"), "x", R"("a\x0ab" contains a control character)");
   check_refused(named("a\x1b[2J"), "x", "control character");
+  check_refused("{\"a\xff\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", "x", "UTF-8");
 }
 
 BOOST_AUTO_TEST_CASE(sizes) {
@@ -340,6 +342,17 @@ BOOST_AUTO_TEST_CASE(every_prefix_and_every_longer_file_is_refused) {
   check_error(ErrorKind::input, "bytes after the last tensor", [&] { parse(file + '\0'); });
 }
 
+BOOST_AUTO_TEST_CASE(long_files_cut_short_at_random_places) {
+  const std::string whole = content_of(RATEL_SOURCE_DIR "/test/golden/model_1.safetensors");
+  const auto cut_at = [&](size_t length) {
+    check_error(ErrorKind::input, "f:", [&] { parse(std::string_view(whole).substr(0, length)); });
+  };
+  BOOST_TEST(whole.size() > 10'000u);
+  for (size_t length = 0; length < 4096; ++length) cut_at(length);
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) cut_at(random() % whole.size());
+}
+
 BOOST_AUTO_TEST_CASE(flipped_bits_never_crash) {
   const TemporaryFolder folder;
   const std::string file = sample();
@@ -359,6 +372,29 @@ BOOST_AUTO_TEST_CASE(flipped_bits_never_crash) {
   }
   BOOST_TEST(accepted >= 19 * 8u);  // the data, at least
   BOOST_TEST(accepted < file.size() * 8);
+}
+
+BOOST_AUTO_TEST_CASE(tensors_may_be_given_one_at_a_time) {
+  using ratel::io::stream_safetensors;
+  using ratel::io::TensorSource;
+  const TemporaryFolder folder;
+  std::vector<std::string> order;
+  const auto source = [&](const std::string& name, DType dtype) {
+    return TensorSource{name, dtype, {2, 3}, [&order, name, dtype] {
+                          order.push_back(name);
+                          return counting({2, 3}, dtype);
+                        }};
+  };
+  stream_safetensors(folder / "f", {source("a", DType::u8), source("b", DType::f64)}, {{"k", "v"}});
+  BOOST_TEST(order == (std::vector<std::string>{"b", "a"}));  // the widest first
+  save_safetensors(folder / "g", {{"a", counting({2, 3}, DType::u8)}, {"b", counting({2, 3}, DType::f64)}},
+                   {{"k", "v"}});
+  BOOST_TEST((content_of(folder / "f") == content_of(folder / "g")));
+  TensorSource lies = source("a", DType::u8);
+  lies.dtype = DType::f32;
+  check_error(ErrorKind::usage, "tensor \"a\": expected f32 (2, 3), its source gave u8 (2, 3)",
+              [&] { stream_safetensors(folder / "h", {lies}); });
+  BOOST_TEST(folder.count() == 2);
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_saved) {

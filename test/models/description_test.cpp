@@ -130,11 +130,11 @@ BOOST_AUTO_TEST_CASE(damaged_patterns_are_named) {
 }
 
 BOOST_AUTO_TEST_CASE(a_description_must_fit_together) {
-  ModelDescription description{{257, 3, 16, 2}, Tokenizer::bytes, ModelPattern::uniform({4, 0, 0})};
+  ModelDescription description{{257, 3, 16, 2}, Tokenizer::bytes(), ModelPattern::uniform({4, 0, 0})};
   description.validate();
   description.config.vocab_size = 256;
-  test::check_error([&] { description.validate(); }, "the byte tokenizer needs 257 words, found vocab_size 256");
-  description.tokenizer = Tokenizer::none;
+  test::check_error([&] { description.validate(); }, "the tokenizer bytes needs 257 words, found vocab_size 256");
+  description.tokenizer = std::nullopt;
   description.validate();
   description.adapted = ModelPattern{{{{}}, {{}}}};
   test::check_error([&] { description.validate(); }, "expected patterns for 1 or 3 layers, found 2");

@@ -87,7 +87,7 @@ std::vector<double> logits_after(const Ids& text) {
 std::string letters(int64_t token) { return std::string(token % 3 == 0 ? 2 : 1, static_cast<char>('a' + token)); }
 
 GenerationOptions with_text(GenerationOptions how, std::vector<std::string> stop_strings = {}) {
-  how.token_text = letters;
+  how.token_text = [](const Ids&) { return [](std::optional<int64_t> token) { return token ? letters(*token) : ""; }; };
   how.stop_strings = std::move(stop_strings);
   return how;
 }

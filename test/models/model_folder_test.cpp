@@ -30,7 +30,7 @@ namespace test = ratel::test;
 
 namespace {
 
-const ModelDescription kDescription{{11, 1, 4, 1}, Tokenizer::none, ModelPattern::uniform({8, 2, 1})};
+const ModelDescription kDescription{{11, 1, 4, 1}, std::nullopt, ModelPattern::uniform({8, 2, 1})};
 
 ParamStore make_store(const ModelDescription& description, DType dtype = DType::f32) {
   ParamStore store(dtype, 5);
@@ -95,8 +95,8 @@ void check_refused(const Folder& folder, const std::string& path, const std::str
 
 BOOST_AUTO_TEST_CASE(models_there_and_back) {
   const ModelPattern hybrid{{{{1, 0, 0}, {-1, 4, 2}}, {{8, 0, 0}}}};
-  const ModelDescription baseline{{257, 2, 8, 2, Recurrence::none, 1e-5, 5e5}, Tokenizer::bytes, {}};
-  const ModelDescription mixed{{300, 2, 8, 2}, Tokenizer::bytes, hybrid};
+  const ModelDescription baseline{{257, 2, 8, 2, Recurrence::none, 1e-5, 5e5}, Tokenizer::bytes(), {}};
+  const ModelDescription mixed{{300, 2, 8, 2}, Tokenizer::bytes(), hybrid};
   for (const auto& [description, dtype] :
        {std::pair{kDescription, DType::f32}, {baseline, DType::f64}, {mixed, DType::bf16}}) {
     const Folder folder("round_trip", description, dtype);
@@ -120,12 +120,55 @@ BOOST_AUTO_TEST_CASE(models_there_and_back) {
 
 BOOST_AUTO_TEST_CASE(saving_again_replaces_the_model_and_leaves_nothing_else) {
   const Folder folder("replace");
-  const ModelDescription other{{12, 2, 4, 1}, Tokenizer::none, {}};
+  const ModelDescription other{{12, 2, 4, 1}, std::nullopt, {}};
   save_model(folder.path(), other, make_store(other));
   BOOST_TEST((load_model(folder.path()).description == other));
   size_t files = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++files;
   BOOST_TEST(files == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_model_of_several_shards) {
+  const Folder folder("shards");
+  const ParamStore store = make_store(kDescription);
+  save_model(folder.path(), kDescription, store, 300);
+  BOOST_TEST(!std::filesystem::exists(folder.weights()));
+  const std::string index = folder.path() + "/model.safetensors.index.json";
+  const auto opened = ratel::open_model(folder.path());
+  BOOST_TEST(opened.weights.path() == index);
+  BOOST_TEST(opened.weights.files().size() >= 3U);
+  BOOST_TEST((opened.description == kDescription));
+  const LoadedModel loaded = load_model(folder.path());
+  for (const auto& [path, tensor] : loaded.store.parameters())
+    test::check_identical(detach(tensor), detach(store.at(path)), path);
+
+  // What is missing, unexpected or misshaped in the shards together is in one error too.
+  std::vector<ratel::io::TensorSource> tensors;
+  for (const auto& [path, tensor] : store.parameters())
+    if (path != "norm.weight") tensors.push_back(ratel::io::source_of(path, detach(tensor)));
+  tensors.push_back(ratel::io::source_of("head.weight", ratel::zeros({2})));
+  tensors.front() = ratel::io::source_of(tensors.front().name, ratel::zeros({3}));
+  ratel::io::save_weights(folder.path(), tensors, 300);
+  check_refused(folder, index,
+                "1 missing: norm.weight; 1 unexpected: head.weight; 1 misshaped: embedding.weight (expected (11, 4), "
+                "found (3))");
+  save_model(folder.path(), kDescription, store);
+  BOOST_TEST(std::filesystem::exists(folder.weights()));
+  BOOST_TEST(!std::filesystem::exists(index));
+}
+
+BOOST_AUTO_TEST_CASE(parameters_that_are_read_one_at_a_time) {
+  const Folder folder("streamed");
+  const ParamStore store = make_store(kDescription);
+  std::vector<ratel::io::TensorSource> sources;
+  for (const auto& [path, tensor] : store.parameters())
+    sources.push_back({path, DType::bf16, tensor.shape(), [tensor] { return to(detach(tensor), DType::bf16); }});
+  save_model(folder.path(), kDescription, DType::bf16, sources);
+  BOOST_TEST((ratel::open_model(folder.path()).dtype == DType::bf16));
+  test::check_identical(detach(load_model(folder.path(), DType::bf16).store.at("norm.weight")), sources.back().read(),
+                        "norm.weight");
+  test::check_error([&] { save_model(folder.path(), kDescription, DType::f32, sources); },
+                    "save_model: embedding.weight: expected f32, found bf16");
 }
 
 BOOST_AUTO_TEST_CASE(only_what_belongs_together_is_saved) {
@@ -137,8 +180,8 @@ BOOST_AUTO_TEST_CASE(only_what_belongs_together_is_saved) {
   other.config.heads = 3;
   test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "3 heads do not divide");
   other = kDescription;
-  other.tokenizer = Tokenizer::bytes;
-  test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "byte tokenizer needs 257");
+  other.tokenizer = Tokenizer::bytes();
+  test::check_error([&] { save_model(folder.path(), other, make_store(kDescription)); }, "tokenizer bytes needs 257");
   test::check_error([&] { (void)load_model(folder.path(), DType::i64); }, "load_model: expected a float dtype");
   BOOST_TEST((load_model(folder.path()).description == kDescription));
   try {
@@ -201,8 +244,8 @@ BOOST_AUTO_TEST_CASE(every_wrong_member_of_config_json_is_named) {
   refused("format_version", 2, "expected format_version 1, found 2");
   refused("architecture", "llama", R"(expected architecture "rat_plus", found "llama")");
   refused("dtype", "i64", R"(expected "f64", "f32" or "bf16", found "i64")");
-  refused("tokenizer", "words", R"(expected "bytes" or "none", found "words")");
-  refused("tokenizer", "bytes", "the byte tokenizer needs 257 words, found vocab_size 11");
+  refused("tokenizer", "words", R"(expected "bytes", "none" or an object, found "words")");
+  refused("tokenizer", "bytes", "the tokenizer bytes needs 257 words, found vocab_size 11");
   refused("adapted_patern", 1, R"(unknown: "adapted_patern" (the nearest is "adapted_pattern"))");
   refused("adapted_pattern", to_json(ModelPattern{{{{}}, {{}}}}), "expected patterns for 1 or 1 layers, found 2");
   Json model = good.at("model");
@@ -253,7 +296,7 @@ BOOST_AUTO_TEST_CASE(sizes_are_compared_before_memory_is_asked_for) {
 
 BOOST_AUTO_TEST_CASE(a_model_larger_than_the_memory_is_refused) {
   const Folder folder("huge");
-  const ModelDescription huge{{int64_t{1} << 31, 1, 1024, 1}, Tokenizer::none, {}};
+  const ModelDescription huge{{int64_t{1} << 31, 1, 1024, 1}, std::nullopt, {}};
   ParamStore shapes(DType::f32, 0, Start::shapes_only);
   const RatPlus model(Scope(shapes), huge.config);
   Json header = Json::object();

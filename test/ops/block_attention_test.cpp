@@ -294,7 +294,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       [&] { block_attention(transpose(x.q, 2, 3), transpose(x.k, 2, 3), transpose(x.v, 2, 3), {top(2, 2)}); },
       "must be contiguous");
   const Tensor wide = test::randn({1, 1, 2, 1025}, 1);
-  test::check_error([&] { block_attention(wide, wide, wide, {top(2, 2)}); }, "1 to 1024 channels");
+  test::check_error([&] { block_attention(wide, wide, wide, {top(2, 2)}); }, "at most 1024 channels");
   test::check_error([&] { dilated_attention(x.q, x.k, x.v, {top(2, 2)}); },
                     "dilated_attention: expected dilated patterns, found top-k blocks");
 }

@@ -226,7 +226,7 @@ BOOST_FIXTURE_TEST_CASE(one_process_a_run_folder, Fixture) {
 }
 
 BOOST_FIXTURE_TEST_CASE(a_model_is_found_behind_every_kind_of_path, Fixture) {
-  ratel::save_model(folder / "model", config.description(), store);
+  ratel::save_model(folder / "model", config.description(std::nullopt), store);
   BOOST_TEST(train::resolve_model_dir(folder / "model") == folder / "model");
   check_error([&] { train::resolve_model_dir(run); }, "found neither config.json nor checkpoints");
   const std::string path = save(4);

@@ -33,7 +33,7 @@ TrainConfig unusual() {
   TrainConfig c;
   c.preset = "small";
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
-  c.data = {48, 6, 3, 11, ratel::Tokenizer::none, -1, "held out.bin"};
+  c.data = {48, 6, 3, 11, "none", -1, "held out.bin"};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
   c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7,   5, 9,
              "cuda:1", ratel::DType::f64, 2,  true,       9,   70,        true};
@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(a_file_stands_on_its_base_and_says_what_differs) {
   const std::string middle = write("sub/middle.toml", "base = \"../root.toml\"\n[train]\nsteps = 20\nseed = 2\n");
   const std::string top = write("top.toml", "base = \"sub/middle.toml\"\n[train]\nsteps = 30\n");
   train::Origins origins;
-  const TrainConfig config = train::load_config(top, {"--data.seed=5"}, &origins);
+  const TrainConfig config = train::load_config(top, {"--data.seed=5"}, {}, &origins);
   BOOST_TEST(config.train.steps == 30);
   BOOST_TEST(config.train.seed == 2);
   BOOST_TEST(config.model.layers == 3);
@@ -315,4 +315,22 @@ BOOST_AUTO_TEST_CASE(a_file_cut_anywhere_is_read_or_refused_as_input) {
   }
   BOOST_TEST(read > 10);
   BOOST_TEST(refused > 300);
+}
+
+BOOST_AUTO_TEST_CASE(vocabulary_and_end_of_text_follow_the_tokenizer) {
+  const std::string model = RATEL_SOURCE_DIR "/test/golden/tokenizers/llama.model", data = "data.tokenizer=";
+  const auto check_words = [](const std::vector<std::string>& overrides, int64_t vocab_size, int64_t eos) {
+    const TrainConfig config = train::load_config("", overrides);
+    BOOST_TEST(config.model.vocab_size == vocab_size);
+    BOOST_TEST(config.data.eos == eos);
+  };
+  check_words({}, 257, 256);
+  check_words({data + model}, 700, 2);
+  check_words({data + model, "model.preset=small"}, 700, 2);
+  check_words({data + model, "model.vocab_size=1024"}, 1024, 2);
+  check_words({data + model, "--data.eos=-1"}, 700, -1);
+  check_words({data + "none", "model.preset=1b"}, 32000, -1);
+  check_words({data + "none", "model.vocab_size=50", "data.eos=7"}, 50, 7);
+  check_error([&] { train::load_config("", {data + "byte"}); }, "expected bytes, none, or the path of a .model file");
+  check_error([&] { train::load_config("", {data + "nowhere.model"}); }, "nowhere.model");
 }

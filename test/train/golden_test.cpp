@@ -33,7 +33,7 @@ TrainConfig config_of(const Golden& golden, DType dtype) {
              .layers = golden.about("layers").as_int(),
              .channels = 16,
              .heads = golden.about("heads").as_int()};
-  c.data = {.seq_len = 48, .batch_size = 4, .tokenizer = ratel::Tokenizer::none, .eos = -1};
+  c.data = {.seq_len = 48, .batch_size = 4, .tokenizer = "none", .eos = -1};
   c.optimizer.peak_rate = golden.about("peak").as_double();
   c.optimizer.final_rate = golden.about("floor").as_double();
   c.optimizer.clip = golden.about("clip").as_double();

@@ -8,6 +8,7 @@
 
 #include "models/model_folder.h"
 #include "models/pattern_file.h"
+#include "models/tokenizer_file.h"
 #include "ops/threads.h"
 #include "test/train/tiny_run.h"
 
@@ -361,4 +362,46 @@ BOOST_FIXTURE_TEST_CASE(adapting_takes_weights_and_settings_from_the_source, Fix
   BOOST_TEST(defaults.train.steps == 50);
   BOOST_TEST(defaults.data.eos == -1);
   check_error([] { train::resolve_adapt_config({}); }, "adapt: expected a model folder");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_run_keeps_its_tokenizer, Fixture) {
+  const std::string golden = RATEL_SOURCE_DIR "/test/golden/tokenizers/";
+  fs::copy(golden + "llama.model", folder / "tok.model");
+  const ratel::Tokenizer tokenizer = ratel::Tokenizer::open(folder / "tok.model");
+  config.data.tokenizer = folder / "tok.model";
+  config.data.eos = 2;
+  check_error([&] { train::train_run(options("small")); }, "needs 700 words, found vocab_size 17");
+  config.model.vocab_size = 704;
+  config.train.steps = 4;
+  const RunResult first = part(options("run"), 2);
+  const std::string checkpoint = train::checkpoint_path(folder / "run", 2);
+  BOOST_TEST(first.checkpoint == checkpoint);
+  BOOST_TEST((ratel::load_tokenizer(checkpoint) == tokenizer));
+  BOOST_CHECK_NO_THROW(train::verify_checkpoint(checkpoint));
+
+  // Another tokenizer under the same name is refused, the same one under another is not, nor one that is gone.
+  fs::copy_file(golden + "unigram.model", folder / "tok.model", fs::copy_options::overwrite_existing);
+  check_error([&] { train::train_run(options("run", Start::resume)); },
+              "data.tokenizer was " + checkpoint + "/tokenizer.model (SHA-256 " + tokenizer.hash().substr(0, 16));
+  fs::copy(golden + "llama.model", folder / "moved.model");
+  config.data.tokenizer = folder / "moved.model";
+  BOOST_TEST(part(options("run", Start::resume), 1).step == 3);
+  fs::remove(folder / "moved.model");
+  const RunResult last = train::train_run(options("run", Start::resume));
+  BOOST_TEST((ratel::load_tokenizer(last.checkpoint) == tokenizer));
+
+  // Adapting takes the model's own.
+  train::AdaptOptions adapt;
+  adapt.from = folder / "run";
+  adapt.dilation = {2};
+  adapt.data = folder / "data.bin";
+  adapt.out = folder / "adapted";
+  BOOST_TEST((ratel::load_tokenizer(train::adapt_run(adapt).checkpoint) == tokenizer));
+  adapt.out = folder / "other";
+  adapt.overrides = {"data.tokenizer=" + golden + "unigram.model"};
+  check_error([&] { train::adapt_run(adapt); }, "data.tokenizer: expected that of ");
+
+  // A checkpoint whose tokenizer is damaged is none.
+  std::ofstream(last.checkpoint + "/tokenizer.model", std::ios::app) << "x";
+  check_error([&] { train::verify_checkpoint(last.checkpoint); }, "tokenizer.model: expected ");
 }

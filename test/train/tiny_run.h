@@ -39,7 +39,7 @@ inline void write_tokens(const std::string& path, const std::vector<int64_t>& to
 inline train::TrainConfig tiny_config() {
   train::TrainConfig c;
   c.model = {.vocab_size = kTinyVocab, .layers = 2, .channels = 8, .heads = 2};
-  c.data = {.seq_len = 12, .batch_size = 4, .accumulate = 2, .seed = 3, .tokenizer = Tokenizer::none, .eos = kTinyEos};
+  c.data = {.seq_len = 12, .batch_size = 4, .accumulate = 2, .seed = 3, .tokenizer = "none", .eos = kTinyEos};
   c.optimizer.peak_rate = 1e-2;
   c.optimizer.warmup_fraction = 0.25;
   c.train.steps = 12;

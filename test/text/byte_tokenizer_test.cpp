@@ -1,4 +1,4 @@
-#include "models/byte_tokenizer.h"
+#include "text/byte_tokenizer.h"
 
 #include "test/support/compare.h"
 

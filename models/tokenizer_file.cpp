@@ -1,0 +1,58 @@
+#include "models/tokenizer_file.h"
+
+#include <array>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "io/report.h"
+#include "models/description.h"
+
+namespace ratel {
+namespace {
+
+constexpr std::array<std::string_view, 2> kMembers{"kind", "sha256"};
+constexpr std::string_view kSentencePiece = "sentencepiece", kBytes = "bytes", kNone = "none";
+
+}  // namespace
+
+io::Json tokenizer_json(const std::optional<Tokenizer>& tokenizer) {
+  if (!tokenizer) return kNone;
+  if (tokenizer->kind() == TokenizerKind::bytes) return kBytes;
+  return io::Json::object({{"kind", kSentencePiece}, {"sha256", tokenizer->hash()}});
+}
+
+void write_tokenizer(const std::string& folder, const std::optional<Tokenizer>& tokenizer) {
+  if (tokenizer && tokenizer->kind() == TokenizerKind::sentencepiece)
+    io::write_file_atomically(concat_text(folder, '/', kTokenizerFile), tokenizer->file_bytes());
+}
+
+std::optional<Tokenizer> read_tokenizer(const io::JsonCursor& json, const std::string& folder) {
+  if (json.value().is_string()) {
+    const std::string& name = json.as_string();
+    if (name == kNone) return {};
+    if (name == kBytes) return Tokenizer::bytes();
+    fail_input(json.where(), R"(expected "bytes", "none" or an object, found )", io::in_quotes(name));
+  }
+  check_members(json, kMembers);
+  if (const std::string& kind = json["kind"].as_string(); kind != kSentencePiece)
+    fail_input(json["kind"].where(), "expected \"", kSentencePiece, "\", found ", io::in_quotes(kind));
+  const std::string& expected = json["sha256"].as_string();
+  Tokenizer tokenizer = Tokenizer::open(io::path_inside(folder, kTokenizerFile));
+  if (tokenizer.hash() != expected)
+    fail_input(tokenizer.name(), "expected SHA-256 ", expected, " as in config.json, found ", tokenizer.hash());
+  return tokenizer;
+}
+
+std::optional<Tokenizer> load_tokenizer(const std::string& folder) {
+  const std::string path = io::path_inside(folder, "config.json");
+  const io::Json document = io::read_json_file(path);
+  return read_tokenizer(io::JsonCursor(document, path)["tokenizer"], folder);
+}
+
+std::string described(const std::optional<Tokenizer>& tokenizer) {
+  if (!tokenizer) return std::string(kNone);
+  if (tokenizer->kind() == TokenizerKind::bytes) return tokenizer->name();
+  return concat_text(tokenizer->name(), " (SHA-256 ", tokenizer->hash().substr(0, 16), "...)");
+}
+
+}  // namespace ratel

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "io/json.h"
+#include "text/tokenizer.h"
+
+namespace ratel {
+
+// What a model folder keeps of its tokenizer. In config.json "tokenizer" is "bytes", "none", or
+//   {"kind": "sentencepiece", "sha256": of tokenizer.model}
+// and then tokenizer.model beside it is the SentencePiece model, byte for byte.
+
+inline constexpr std::string_view kTokenizerFile = "tokenizer.model";
+
+io::Json tokenizer_json(const std::optional<Tokenizer>& tokenizer);
+/// Writes tokenizer.model where there is to be one, whole or not at all. Throws Error(disk).
+void write_tokenizer(const std::string& folder, const std::optional<Tokenizer>& tokenizer);
+
+/// The tokenizer that a config.json names. Throws Error(input): for another value, a tokenizer.model that is missing,
+/// damaged, a link that leads out of the folder, or not the one whose hash is recorded.
+std::optional<Tokenizer> read_tokenizer(const io::JsonCursor& json, const std::string& folder);
+/// The tokenizer of a model folder, without its weights. Throws Error(input) as above.
+std::optional<Tokenizer> load_tokenizer(const std::string& folder);
+
+/// "bytes", "none", or the path of a .model file and the beginning of its hash: for messages about two of them.
+std::string described(const std::optional<Tokenizer>& tokenizer);
+
+}  // namespace ratel
