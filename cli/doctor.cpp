@@ -39,12 +39,12 @@ std::vector<std::string> advice(const Machine& machine, const GpuStatus& gpu, in
                                 machine.nvidia_devices == 1 ? " NVIDIA GPU is" : " NVIDIA GPUs are",
                                 " here without a driver: apt-get install nvidia-driver, of Debian's non-free section"));
   if (machine.nvidia_devices > 0 && machine.nvcc.empty() && !kHasCuda)
-    lines.push_back("no CUDA compiler: NVIDIA's package cuda-toolkit-13-0, then cmake --preset cuda");
+    lines.emplace_back("no CUDA compiler: NVIDIA's package cuda-toolkit-13-0, then cmake --preset cuda");
   if (free_disk < kBuildBytes)
     lines.push_back("little disk: a build takes about " + human_bytes(kBuildBytes) +
                     ", a checkpoint 12 bytes a parameter");
   if (io::path_exists("scripts/install_peers.sh") && !io::path_exists("build/peers/packages"))
-    lines.push_back(
+    lines.emplace_back(
         "optional: scripts/install_peers.sh, for the tests against other programs; they are skipped without it");
   return lines;
 }

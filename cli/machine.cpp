@@ -149,7 +149,7 @@ std::string purposes_text(const MissingPackages& missing) {
     std::string names;
     for (const Package& package : missing.packages)
       if (package.purpose == purpose) names += (names.empty() ? "" : ", ") + package.name;
-    text += purpose + (names.empty() ? ": nothing is missing" : ": missing " + names) + "\n";
+    text.append(purpose).append(names.empty() ? ": nothing is missing" : ": missing " + names).append(1, '\n');
   }
   return text;
 }

@@ -176,8 +176,8 @@ std::string path_of(const Frame& frame, const std::vector<double>& x, const std:
 std::string color_of(const Series& series) { return kColors[series.color % kColors.size()]; }
 
 std::string style_of(const Series& series, double width) {
-  constexpr std::string_view kDashes[] = {"", " stroke-dasharray=\"7 4\"",
-                                          " stroke-dasharray=\"0.1 4.5\" stroke-linecap=\"round\""};
+  constexpr std::string_view kDashes[] = {"", R"( stroke-dasharray="7 4")",
+                                          R"( stroke-dasharray="0.1 4.5" stroke-linecap="round")"};
   return concat_text("stroke=\"", color_of(series), "\" stroke-width=\"", width, "\"",
                      kDashes[static_cast<size_t>(series.stroke)]);
 }
@@ -239,8 +239,9 @@ Legend legend_of(const std::vector<Line>& lines) {
 std::string drawn(const Legend& legend, const std::vector<Line>& lines) {
   std::string out;
   for (size_t i = 0; i < lines.size(); ++i) {
-    const double x = kLeft + legend.column * static_cast<double>(i / legend.rows);
-    const double y = kLegendTop + kRowHeight * (static_cast<double>(i % legend.rows) + 0.5);
+    const size_t column = i / legend.rows, row = i % legend.rows;
+    const double x = kLeft + legend.column * static_cast<double>(column);
+    const double y = kLegendTop + kRowHeight * (static_cast<double>(row) + 0.5);
     out += concat_text("<path d=\"M", fixed(x, 1), ",", fixed(y, 1), "h30\" ", style_of(*lines[i].series, 2.2), "/>\n");
     if (lines[i].series->marks) out += mark_at(x + 15, y, *lines[i].series);
     out += text_at(x + kSample, y + 4, "start", legend.names[i]);

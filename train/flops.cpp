@@ -27,8 +27,8 @@ double training_flops(const RatPlusConfig& config, const ModelPattern& pattern, 
   const auto norms = static_cast<double>((2 * config.layers + 1) * config.channels);  // vectors, not matrices
   // The embedding is counted once, as the head that it is tied to.
   const double matrices = static_cast<double>(config.parameter_count()) - norms;
-  const auto d = static_cast<double>(config.channels / config.heads);
-  return 3 * (2 * static_cast<double>(T) * matrices + 4 * d * keys);
+  const int64_t d = config.channels / config.heads;
+  return 3 * (2 * static_cast<double>(T) * matrices + 4 * static_cast<double>(d) * keys);
 }
 
 }  // namespace ratel::train
