@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the README's tables of benchmarks, each between <!-- NAME:begin --> and <!-- NAME:end -->: "bench" from
-bench/results/cpu.json, "sparse" from bench/results/sparse_inference.json.
+bench/results/cpu.json, "sparse" from bench/results/sparse_inference.json, "tokenize" from
+bench/results/tokenize.json.
 
     bench_table.py           rewrites the tables
     bench_table.py --check   exits with 1 where one of the README's is not that of its JSON
@@ -73,8 +74,19 @@ def sparse_table_of(results):
                                        "peak memory of tensors"], rows))
 
 
+def tokenize_table_of(results):
+    lines = [f"{results['machine']}, commit {results['commit']}, {results['date'][:10]}: {results['documents']} documents, "
+             f"{results['tokens']:,} SentencePiece tokens"
+             + (", the same from both" if results["ids_equal"] else ", which differ") +
+             f". Made by `{results['command']}`; all figures are in `bench/results/tokenize.json`.", ""]
+    rows = [[run["tokenizer"], run["program"], str(run["threads"]), f"{run['megabytes_per_second']:.1f} MB/s"]
+            for run in results["runs"]]
+    return "\n".join(lines + markdown(["tokenizer", "program", "threads", "speed"], rows))
+
+
 TABLES = {"bench": ("bench/results/cpu.json", table_of),
-          "sparse": ("bench/results/sparse_inference.json", sparse_table_of)}
+          "sparse": ("bench/results/sparse_inference.json", sparse_table_of),
+          "tokenize": ("bench/results/tokenize.json", tokenize_table_of)}
 
 
 def main():
