@@ -22,9 +22,9 @@ int main(int argc, char** argv) {
     const ratel::LoadedModel loaded = ratel::load_model(folder);
     if (!loaded.description.tokenizer) ratel::fail(folder, ": the model has no tokenizer of its own");
     const ratel::Tokenizer& tokenizer = *loaded.description.tokenizer;
-    const auto texts = ratel::generate(loaded.model, {tokenizer.encode(prompt)},
-                                       ratel::ModelPattern::uniform({.dilation = 16}),
-                                       {.max_new_tokens = 16, .token_text = ratel::texts_of(tokenizer)});
+    const auto texts =
+        ratel::generate(loaded.model, {tokenizer.encode(prompt)}, ratel::ModelPattern::uniform({.dilation = 16}),
+                        {.max_new_tokens = 16, .token_text = ratel::texts_of(tokenizer)});
     std::cout << prompt << texts.sequences[0].text << '\n';
   } catch (const ratel::Error& error) {
     std::cerr << "continue_text: " << error.what() << '\n';
