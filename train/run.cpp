@@ -242,6 +242,8 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   if (!config.data.validation.empty()) {
     check_origin(config.data.validation, tokenizer, config.data.eos);
     validator.emplace(config, options.stop);
+    if (options.observer.warn && validator->identity() == DataIdentity{data.file().fingerprint(), data.file().size()})
+      options.observer.warn(config.data.validation + ": the validation data is the training data");
   }
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
