@@ -208,11 +208,11 @@ void follow_tokens(TrainConfig& config, Origins& origins, const KnownTokens& kno
   };
   const bool has_vocab = is_given(origins, config.preset, "model.vocab_size");
   bool has_eos = is_given(origins, config.preset, "data.eos");
-  if (const auto& source = known.source;
-      source && (config.data.tokenizer == "none" || !origins.contains("data.tokenizer"))) {
+  const auto& source = known.source;
+  if (source && !has_vocab) set("model.vocab_size", config.model.vocab_size, source->vocab_size, source->path);
+  if (source && (config.data.tokenizer == "none" || !origins.contains("data.tokenizer"))) {
     if (!origins.contains("data.tokenizer") || config.data.tokenizer != source->tokenizer)
       set("data.tokenizer", config.data.tokenizer, source->tokenizer, source->path);
-    if (!has_vocab) set("model.vocab_size", config.model.vocab_size, source->vocab_size, source->path);
     if (!has_eos && source->eos) {
       set("data.eos", config.data.eos, *source->eos, source->path);
       has_eos = true;

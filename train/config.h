@@ -120,10 +120,10 @@ struct KnownTokens {
   };
   std::optional<Source> source = {};
 };
-/// Sets what neither a file nor an override gave, which origins tell. A source's tokenizer stays, also where the config
-/// says none, and with it the source's vocabulary and end-of-text. Else model.vocab_size and data.eos are the
-/// tokenizer's, whose file is read for that; of none they are what the sidecar says, and without one the preset's, and
-/// -1. Throws Error(input) for the tokenizer's file.
+/// Sets what neither a file nor an override gave, which origins tell. A source's vocabulary stays; its tokenizer, also
+/// where the config says none, and with that its end-of-text. Without a source model.vocab_size, and else data.eos, are
+/// the tokenizer's, whose file is read for that; of none they are what the sidecar says, and without one the preset's,
+/// and -1. Throws Error(input) for the tokenizer's file.
 void follow_tokens(TrainConfig& config, Origins& origins, const KnownTokens& known);
 
 /// The file (none where the path is empty) over the defaults, then the overrides, then follow_tokens(); validated.

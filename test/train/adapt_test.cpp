@@ -87,19 +87,21 @@ BOOST_FIXTURE_TEST_CASE(by_a_file_that_names_no_tokenizer_the_source_s_stays, Fi
 
 BOOST_FIXTURE_TEST_CASE(overrides_count_before_sizes_are_compared, Fixture) {
   config.data.tokenizer = kGolden + "llama.model";
-  config.model.vocab_size = 700;
+  config.model.vocab_size = kVocab;
   config.data.eos = kEos;
   train_source();
   AdaptOptions o = by_file("tokenizer = \"bytes\"\n");
-  check_error([&] { train::resolve_adapt_config(o); }, "model.vocab_size is 257 in the configuration, and 700 in ");
+  check_error([&] { train::adapt_run(o); }, "data.tokenizer: expected that of ");
   o.overrides = {"data.tokenizer=" + kGolden + "llama.model"};
   const train::TrainConfig adapted = train::resolve_adapt_config(o);
-  BOOST_TEST(adapted.model.vocab_size == 700);
+  BOOST_TEST(adapted.model.vocab_size == kVocab);
   BOOST_TEST(adapted.data.eos == kEos);
   BOOST_TEST(
       (ratel::load_tokenizer(train::adapt_run(o).checkpoint) == ratel::Tokenizer::open(kGolden + "llama.model")));
-  o.overrides = {"model.layers=3"};
-  check_error([&] { train::resolve_adapt_config(o); }, "model.");
+  o.overrides.push_back("model.layers=3");
+  check_error([&] { train::resolve_adapt_config(o); }, "model.layers is 3 in the configuration, and 2 in ");
+  o.overrides.back() = "model.vocab_size=703";
+  check_error([&] { train::resolve_adapt_config(o); }, "model.vocab_size is 703 in the configuration, and 704 in ");
   // The lists of the options come before overrides of the pattern.
   o = by_file("");
   o.dilation = {2};
