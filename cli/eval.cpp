@@ -1,6 +1,7 @@
 #include "train/evaluate.h"
 
 #include "cli/commands.h"
+#include "cli/end_of_text.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -49,7 +50,8 @@ int run_eval(Arguments args) {
   ModelOptions from;
   PatternOptions asked;
   std::string data;
-  int64_t seq_len = 0, context = 4096, eos = -1, batch_size = 8;
+  int64_t seq_len = 0, context = 4096, batch_size = 8;
+  EndOfText eos;
   bool json = false;
   Options options("eval",
                   "Loss and perplexity of a model over a token file, in consecutive windows of T tokens, each token\n"
@@ -58,7 +60,7 @@ int run_eval(Arguments args) {
   options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it", Presence::required);
   options.integer("--seq-len", "T", seq_len, "Tokens of a window; 0: as the model was trained, or 256");
   asked.add_to(options);
-  options.integer("--eos", "ID", eos, "Do not count what follows this token; -1: count everything");
+  eos.add_to(options);
   options.integer("--batch-size", "N", batch_size, "Windows computed at once");
   options.integer("--context", "N", context, "Tokens of context that the KV cache is stated for");
   options.flag("--json", json, "Print one JSON object: loss, perplexity, tokens and more");
@@ -68,6 +70,7 @@ int run_eval(Arguments args) {
   check(seq_len >= 0, "--seq-len: expected 1 or more, found ", seq_len);
   check(batch_size >= 1, "--batch-size: expected 1 or more, found ", batch_size);
   check(context >= 1, "--context: expected 1 or more, found ", context);
+  const std::optional<int64_t> asked_eos = eos.given();
 
   const OpenedModel opened = from.open();
   const RatPlusConfig& config = opened.loaded.model.config;
@@ -75,8 +78,8 @@ int run_eval(Arguments args) {
   how.seq_len = seq_len > 0 ? seq_len : opened.seq_len;
   how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config);
   how.batch_size = batch_size;
-  how.eos = eos;
-  check_origin(data, opened.loaded.description.tokenizer, eos);
+  how.eos = asked_eos ? *asked_eos : end_of_text(opened, data);
+  check_origin(data, opened.loaded.description.tokenizer, how.eos);
   const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);
   catch_signals();
   file.validate(stop_requested);

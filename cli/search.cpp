@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cli/commands.h"
+#include "cli/end_of_text.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -170,6 +171,7 @@ int run_search(Arguments args) {
   train::SearchOptions& how = search.options;
   std::string data, around = "budget";
   bool heads = false, json = false;
+  EndOfText eos;
   search.budget = "1/16";
   how.seq_len = 0;
   Options options("search",
@@ -193,7 +195,7 @@ int run_search(Arguments args) {
   options.integer("--verify-tokens", "N", how.verify_tokens, "The same for the few evaluations that verify");
   options.integer("--seq-len", "T", how.seq_len, "Tokens of a window; 0: as the model was trained, or 256");
   options.integer("--batch-size", "N", how.batch_size, "Windows computed at once");
-  options.integer("--eos", "ID", how.eos, "Do not count what follows this token; -1: count everything");
+  eos.add_to(options);
   options.flag("--json", json, "Print one JSON object: verdict, found, uniform, dense, rounds and more");
   options.example("ratel search --model runs/tiny --data heldout.bin --kv-budget 1/16 --output tiny-16th.toml");
   options.example("ratel search --model runs/tiny --data heldout.bin --kv-budget 1/4 --heads --output quarter.toml");
@@ -206,10 +208,12 @@ int run_search(Arguments args) {
   check(how.seq_len >= 0, "--seq-len: expected 1 or more, found ", how.seq_len);
   check(how.batch_size >= 1, "--batch-size: expected 1 or more, found ", how.batch_size);
   check_output_path(search.output);
+  const std::optional<int64_t> asked_eos = eos.given();
 
   const OpenedModel opened = from.open();
   if (how.seq_len == 0) how.seq_len = opened.seq_len;
   search.model = from.path;
+  how.eos = asked_eos ? *asked_eos : end_of_text(opened, data);
   check_origin(data, opened.loaded.description.tokenizer, how.eos);
   const io::TokenFile file = io::TokenFile::open(data, opened.loaded.model.config.vocab_size);
   catch_signals();

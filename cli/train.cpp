@@ -132,8 +132,8 @@ int run_adapt(Arguments args) {
   RunArguments common;
   train::AdaptOptions target;
   Options options("adapt", "Adapts a pretrained model to one sparse pattern, with a small learning rate.");
-  options.text("--from", "RUN|MODEL", target.from, "Run folder, RUN/best, checkpoint or model folder to start from",
-               Presence::required);
+  options.text("--from", "RUN|MODEL", target.from,
+               "Run folder, RUN/best, checkpoint or model folder to start from (required without --resume)");
   options.text("--config", "FILE.toml", target.config,
                "Configuration [that of the source with a tenth of its rate and steps; with --resume that of RUN]");
   options.integers("--dilation", "D[,D...]", target.dilation,
@@ -149,6 +149,7 @@ int run_adapt(Arguments args) {
   options.example("ratel adapt --from runs/tiny --dilation 1,16,16,64 --window 32 --data train.bin --out runs/mixed");
   if (options.parse(args) == Options::Parsed::help) return 0;
 
+  check(!target.from.empty() || common.resume, "--from is missing\nhint: ratel adapt --help");
   const bool overridden = std::any_of(common.overrides.begin(), common.overrides.end(),
                                       [](const Override& one) { return one.key == "train.dilation"; });
   const bool listed = !target.dilation.empty() || !target.window.empty() || !target.initial.empty();

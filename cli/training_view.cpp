@@ -83,9 +83,7 @@ void TrainingView::say(const std::string& text) {
 void TrainingView::start(const train::TrainConfig& config, int64_t parameters, int64_t resumed_step) {
   log_.open(train::log_path(run_));
   log_.line(concat_text(command_, "  (ratel ", kVersion, ")"));
-  last_ = {};
-  last_.step = resumed_step;
-  last_.steps = config.train.steps;
+  last_.reset();
   const bool joint = config.train.joint != train::Joint::off;
   say(concat_text(with_commas(parameters), " parameters, ", config.train.steps, " steps of ", config.data.batch_size,
                   " x ", config.data.seq_len, " tokens, through ", text_of(config.pattern()),
@@ -122,7 +120,7 @@ int TrainingView::conclude(const train::RunResult& result, bool json) {
                                        ": ", result.checkpoint);
   log_.line(text);
   if (json) {
-    io::Json row = train::to_json(last_);
+    io::Json row = last_ ? train::to_json(*last_) : io::Json::object();
     row.set("status", stopped ? "stopped" : "finished");
     row.set("run", run_);
     row.set("checkpoint", result.checkpoint);

@@ -35,7 +35,7 @@ class TrainingView {
   ProgressLine line_;
   RunLog log_;
   std::chrono::steady_clock::time_point next_logged_;
-  train::StepReport last_;
+  std::optional<train::StepReport> last_;  // of this session
   std::optional<train::ValidationReport> validated_;
 };
 

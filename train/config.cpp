@@ -199,24 +199,38 @@ bool is_given(const Origins& origins, std::string_view preset, std::string_view 
          (preset_at == origins.end() || origin->second != preset_origin(preset, preset_at->second));
 }
 
-/// The vocabulary and end-of-text that nobody gave.
-void follow_tokenizer(TrainConfig& config, Origins& origins, const std::optional<io::TokenSidecar>& data) {
-  const bool has_vocab = is_given(origins, config.preset, "model.vocab_size");
-  const bool has_eos = is_given(origins, config.preset, "data.eos");
-  if (has_vocab && has_eos) return;
-  const std::optional<Tokenizer> tokenizer = config.open_tokenizer();
-  const std::string from = tokenizer ? concat_text("tokenizer ", tokenizer->name()) : "the sidecar of the data";
-  if (!has_eos) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : data ? data->eos : -1;
-  if (!has_eos && (tokenizer || data)) origins["data.eos"] = from;
-  if (has_vocab || (!tokenizer && !data)) return;
-  config.model.vocab_size = tokenizer ? tokenizer->vocab_size() : data->vocab_size;
-  origins["model.vocab_size"] = from;
-}
-
 }  // namespace
 
-TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
-                        const std::optional<io::TokenSidecar>& data, Origins* origins) {
+void follow_tokens(TrainConfig& config, Origins& origins, const KnownTokens& known) {
+  const auto set = [&](const char* key, auto& member, const auto& value, const std::string& from) {
+    member = value;
+    origins[key] = from;
+  };
+  const bool has_vocab = is_given(origins, config.preset, "model.vocab_size");
+  bool has_eos = is_given(origins, config.preset, "data.eos");
+  const auto& source = known.source;
+  if (source && !has_vocab) set("model.vocab_size", config.model.vocab_size, source->vocab_size, source->path);
+  if (source && (config.data.tokenizer == "none" || !origins.contains("data.tokenizer"))) {
+    if (!origins.contains("data.tokenizer") || config.data.tokenizer != source->tokenizer)
+      set("data.tokenizer", config.data.tokenizer, source->tokenizer, source->path);
+    if (!has_eos && source->eos) {
+      set("data.eos", config.data.eos, *source->eos, source->path);
+      has_eos = true;
+    }
+  }
+  if (is_given(origins, config.preset, "model.vocab_size") && has_eos) return;
+  const std::optional<Tokenizer> tokenizer = config.open_tokenizer();
+  const std::string from = tokenizer ? concat_text("tokenizer ", tokenizer->name()) : "the sidecar of the data";
+  const auto& data = known.data;
+  if (!has_eos) config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : data ? data->eos : -1;
+  if (!tokenizer && !data) return;
+  if (!has_eos) origins["data.eos"] = from;
+  if (!is_given(origins, config.preset, "model.vocab_size"))
+    set("model.vocab_size", config.model.vocab_size, tokenizer ? tokenizer->vocab_size() : data->vocab_size, from);
+}
+
+TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides, const KnownTokens& known,
+                        Origins* origins) {
   TrainConfig config;
   Origins from;
   if (!path.empty()) {
@@ -226,14 +240,14 @@ TrainConfig load_config(const std::string& path, const std::vector<std::string>&
   Origins all = from;
   apply_overrides(whole, overrides, &all);
   if (!path.empty() && config.data.tokenizer == whole.data.tokenizer) {
-    follow_tokenizer(config, from, data);
+    follow_tokens(config, from, known);
     try {
       config.validate();
     } catch (const Error& error) {  // what does not fit together in the file is the file's fault
       fail_input(path, error.what());
     }
   }
-  follow_tokenizer(whole, all, data);
+  follow_tokens(whole, all, known);
   whole.validate();
   if (origins != nullptr) *origins = std::move(all);
   return whole;

@@ -108,11 +108,27 @@ inline constexpr size_t kBaseDepth = 8;
 /// The same for "--section.key=value" or "section.key=value"; lists are separated by commas. Throws Error(usage).
 void apply_overrides(TrainConfig& config, const std::vector<std::string>& overrides, Origins* origins = nullptr);
 
-/// The file (none where the path is empty) over the defaults, then the overrides; validated. Where neither gives
-/// model.vocab_size or data.eos they are the tokenizer's, whose file is read for that; of none they are what the
-/// sidecar of the data says, and without one the preset's, and -1.
+/// What is known of the tokens beside a config.
+struct KnownTokens {
+  std::optional<io::TokenSidecar> data = {};  ///< the sidecar of the data
+  /// Of a model that is adapted.
+  struct Source {
+    std::string path;            ///< for origins
+    std::string tokenizer;       ///< as data.tokenizer
+    int64_t vocab_size;          ///< of the model
+    std::optional<int64_t> eos;  ///< that it was trained with; nothing where the model does not tell
+  };
+  std::optional<Source> source = {};
+};
+/// Sets what neither a file nor an override gave, which origins tell. A source's vocabulary stays; its tokenizer, also
+/// where the config says none, and with that its end-of-text. Without a source model.vocab_size, and else data.eos, are
+/// the tokenizer's, whose file is read for that; of none they are what the sidecar says, and without one the preset's,
+/// and -1. Throws Error(input) for the tokenizer's file.
+void follow_tokens(TrainConfig& config, Origins& origins, const KnownTokens& known);
+
+/// The file (none where the path is empty) over the defaults, then the overrides, then follow_tokens(); validated.
 TrainConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
-                        const std::optional<io::TokenSidecar>& data = {}, Origins* origins = nullptr);
+                        const KnownTokens& known = {}, Origins* origins = nullptr);
 
 /// All fields as TOML, section by section, which apply_toml reads back as the same config. With origins each has its
 /// own as a comment.

@@ -1,6 +1,7 @@
 #include "train/evaluate.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -36,6 +37,21 @@ void add_batch(const RatPlus& model, const io::TokenFile& file, std::span<const 
 
 }  // namespace
 
+void check_counts(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos) {
+  constexpr int64_t kPiece = 4096;
+  std::array<int64_t, kPiece> ids{};
+  for (const int64_t begin : begins)
+    for (int64_t done = 0; done < length; done += kPiece) {
+      const int64_t count = std::min(kPiece, length - done);
+      file.read(begin + done, count, ids.data());
+      if (std::ranges::any_of(std::span(ids).first(static_cast<size_t>(count)),
+                              [eos](int64_t id) { return id != eos; }))
+        return;
+    }
+  fail_input(file.path(), "expected tokens to predict from, found nothing but the end-of-text ", eos,
+             ", after which nothing is predicted");
+}
+
 std::vector<int64_t> spread_windows(int64_t first, int64_t end, int64_t T, int64_t tokens) {
   const int64_t there = end - first, count = std::min(there, tokens / T);
   std::vector<int64_t> begins;
@@ -63,6 +79,7 @@ std::vector<WindowLoss> window_losses(const RatPlus& model, const io::TokenFile&
 EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalOptions& options) {
   check_options(model, options);
   if (file.size() < 2) fail_input(file.path(), "expected at least 2 tokens to predict one, found ", file.size());
+  check_counts(file, std::array<int64_t, 1>{0}, file.size() - 1, options.eos);
 
   const NoGrad no_grad;
   const int64_t T = options.seq_len, targets = file.size() - 1;

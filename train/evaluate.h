@@ -26,13 +26,17 @@ struct EvalOptions {
   std::function<void(int64_t done, int64_t total)> progress = {};  ///< in tokens
 };
 
+/// Throws Error(input) where of those windows of `length` tokens none has a token that counts: all inputs are `eos`.
+void check_counts(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos);
+
 /// Mean cross-entropy over a token file, window by window: window w reads tokens [w T, w T + T) and predicts for each
 /// the one after it, so that targets of neighbouring windows overlap by one token. A last window is shorter where T
 /// does not divide the file's size - 1: every token but the first is predicted exactly once. As in training, what
 /// follows an `eos` input is not counted.
 ///
 /// Gradients are off. Losses are summed in f64, window by window in the order of the file. Throws Error(input) for a
-/// file of fewer than two tokens or a token id the model does not know, Error where T or the pattern do not fit.
+/// file of fewer than two tokens, of which none counts, or a token id the model does not know, Error where T or the
+/// pattern do not fit.
 EvalResult evaluate(const RatPlus& model, const io::TokenFile& file, const EvalOptions& options);
 
 /// The loss of one window: the sum over its tokens that counted.

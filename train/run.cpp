@@ -10,7 +10,6 @@
 #include "io/metrics_file.h"
 #include "io/token_file.h"
 #include "models/model_folder.h"
-#include "models/pattern_file.h"
 #include "models/tokenizer_file.h"
 #include "ops/threads.h"
 #include "text/token_origin.h"
@@ -23,27 +22,15 @@
 namespace ratel::train {
 namespace {
 
-constexpr double kAdaptRate = 0.1;       // of the peak rate of pretraining
-constexpr int64_t kAdaptStepsPart = 10;  // a tenth of the steps of pretraining
-
 /// Fills the parameters of a run that starts from the beginning.
 using Initialize = std::function<void(const nn::ParamStore& parameters)>;
-
-bool resumes_with_config(const RunOptions& options) {
-  return options.start == Start::resume && io::path_exists(config_path(options.out));
-}
-
-/// What is known of the data beside its ids.
-std::optional<io::TokenSidecar> sidecar_of(const RunOptions& options) {
-  return options.data.empty() ? std::nullopt : io::read_token_sidecar(options.data);
-}
 
 void check_folder(const RunOptions& options) {
   check(!options.out.empty(), "expected a run folder, found none");
   if (is_empty_run(options.out)) return;
   check(options.start == Start::resume, options.out,
         ": expected no run in this folder, found one\nhint: --resume goes on with it; or choose another folder");
-  if (!resumes_with_config(options))
+  if (!io::path_exists(config_path(options.out)))
     fail_input(options.out, "expected a run folder to resume, found no config.toml in it");
 }
 
@@ -255,6 +242,8 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   if (!config.data.validation.empty()) {
     check_origin(config.data.validation, tokenizer, config.data.eos);
     validator.emplace(config, options.stop);
+    if (options.observer.warn && validator->identity() == DataIdentity{data.file().fingerprint(), data.file().size()})
+      options.observer.warn(config.data.validation + ": the validation data is the training data");
   }
   data.file().validate(options.stop);  // an id out of range is to end the run before its first step, not in the middle
   const RunLock lock(options.out);
@@ -266,84 +255,11 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   return session.train();
 }
 
-/// The config of the run whose checkpoint a model folder is; where it is none, the defaults with the model's own sizes.
-TrainConfig config_of_source(const std::string& folder) {
-  TrainConfig config;
-  std::optional<Tokenizer> tokenizer;
-  if (io::path_exists(folder + "/state.json")) {
-    const CheckpointState state = read_checkpoint_state(folder);
-    config = state.config;
-    tokenizer = state.tokenizer;
-  } else {
-    const ModelDescription description = load_model(folder).description;
-    config.model = description.config;
-    tokenizer = description.tokenizer;
-    config.data.eos = tokenizer ? tokenizer->eos().value_or(-1) : -1;
-  }
-  config.data.tokenizer = tokenizer ? tokenizer->name() : "none";
-  return config;
-}
-
-/// Throws Error(usage) where a config is not of the model that is to be adapted.
-void check_sizes(const TrainConfig& config, const TrainConfig& source, const AdaptOptions& options) {
-  for (const ConfigChange& change : changes_between(source, config))
-    if (change.key.starts_with("model."))
-      fail("adapt: ", change.key, " is ", change.is, " in the configuration, and ", change.was, " in ", options.from);
-}
-
 }  // namespace
-
-TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins) {
-  const bool resumes = options.config.empty() && resumes_with_config(options);
-  return load_config(resumes ? config_path(options.out) : options.config, options.overrides, sidecar_of(options),
-                     origins);
-}
 
 RunResult train_run(const TrainOptions& options) {
   const TrainConfig config = resolve_train_config(options);
   return run(config, options, tokenizer_of_run(config, options), {});
-}
-
-TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins) {
-  const bool resumes = options.config.empty() && resumes_with_config(options);
-  TrainConfig config;
-  Origins came_from;
-  if (resumes || !options.config.empty()) {
-    config = load_config(resumes ? config_path(options.out) : options.config, {}, sidecar_of(options), &came_from);
-    if (!options.from.empty()) check_sizes(config, config_of_source(resolve_model_dir(options.from)), options);
-  } else {
-    check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
-    config = config_of_source(resolve_model_dir(options.from));
-    for (const ConfigField& field : config_fields()) came_from[field.key] = options.from;
-    const auto adapt = [&](const char* key, auto& value, auto adapted) {
-      value = adapted;
-      came_from[key] = "adapt";
-    };
-    adapt("optimizer.peak_rate", config.optimizer.peak_rate, config.optimizer.peak_rate * kAdaptRate);
-    adapt("optimizer.warmup_fraction", config.optimizer.warmup_fraction, 0.0);
-    adapt("train.steps", config.train.steps, std::max<int64_t>(1, config.train.steps / kAdaptStepsPart));
-    adapt("train.joint", config.train.joint, Joint::off);
-    adapt("train.dilation", config.train.dilation, LayerValues{1});
-    adapt("train.window", config.train.window, LayerValues{0});
-    adapt("train.initial", config.train.initial, LayerValues{0});
-    adapt("data.validation", config.data.validation, std::string());
-  }
-  const auto listed = [&](const char* key, LayerValues& value, const std::vector<int64_t>& list, const char* option) {
-    if (list.empty()) return;
-    value = list;
-    came_from[key] = option;
-  };
-  listed("train.dilation", config.train.dilation, options.dilation, "--dilation");
-  listed("train.window", config.train.window, options.window, "--window");
-  listed("train.initial", config.train.initial, options.initial, "--initial");
-  if (!options.pattern.empty()) {
-    config.set_pattern(read_pattern_file(options.pattern, config.model));
-    for (const char* key : {"train.dilation", "train.window", "train.initial"}) came_from[key] = options.pattern;
-  }
-  apply_overrides(config, options.overrides, &came_from);
-  config.validate();
-  if (origins != nullptr) *origins = std::move(came_from);
-  return config;
 }
 
 RunResult adapt_run(const AdaptOptions& options) {

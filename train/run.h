@@ -75,7 +75,7 @@ TrainConfig resolve_train_config(const TrainOptions& options, Origins* origins =
 
 struct AdaptOptions : RunOptions {
   std::string config;  ///< TOML; where empty, RUN/config.toml when resuming, else what follows from the source
-  std::string from;    ///< a model folder, a checkpoint or a run folder; may be empty where a run resumes
+  std::string from;    ///< a model folder, a checkpoint or a run folder; not looked at where a checkpoint is resumed
   /// The pattern, one value or one a layer; an empty list leaves the default (1, 0, 0) or what the overrides say.
   std::vector<int64_t> dilation, window, initial;
   std::string pattern;  ///< in place of the three: a pattern file, models/pattern_file.h
@@ -84,10 +84,10 @@ struct AdaptOptions : RunOptions {
 /// Adapts trained weights to one pattern: joint off, no warm-up, nothing frozen, fresh moments, a tenth of the source
 /// run's peak rate, cosine to its final rate. Steps are a tenth of the source run's, at least 1; batch, seq_len and all
 /// else are as there, but no validation. Where `from` is a bare model folder they follow from TrainConfig's defaults.
-/// With a config file, all but the pattern's lists is what it says. Overrides win.
-/// The checkpoints' config.json records the pattern. Errors and resuming as in train_run; Error(usage) too where the
-/// config's sizes are not the model's.
-/// Source: RAT+, arXiv 2602.18196, resolution adaptation.
+/// With a config file, all but the pattern's lists is what it says. Overrides win. The model's tokenizer stays, with
+/// its vocabulary and end-of-text, where neither names another one (follow_tokens()).
+/// The checkpoints' config.json records the pattern. Errors and resuming as in train_run; Error(usage) too where a
+/// fresh run's sizes or tokenizer are not the model's. Source: RAT+, arXiv 2602.18196, resolution adaptation.
 RunResult adapt_run(const AdaptOptions& options);
 TrainConfig resolve_adapt_config(const AdaptOptions& options, Origins* origins = nullptr);
 

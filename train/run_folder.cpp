@@ -85,6 +85,7 @@ RunLock::RunLock(const std::string& run) {
 RunLock::~RunLock() { ::close(descriptor_); }
 
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
+  if (path.size() > 1 && path.ends_with('/')) return resolve_model_dir(path.substr(0, path.size() - 1), warn);
   const fs::path named(path);
   if (named.filename() == "best" && !io::path_exists(path)) {
     const std::string run = named.parent_path();

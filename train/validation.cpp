@@ -1,6 +1,7 @@
 #include "train/validation.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -11,6 +12,13 @@
 
 namespace ratel::train {
 namespace {
+
+/// Begins of the windows that a validation is made of; none: it is made of the whole file.
+std::vector<int64_t> windows_of(const io::TokenFile& file, const TrainConfig& config) {
+  const int64_t T = config.data.seq_len, most = config.train.validate_tokens;
+  if (most == 0 || most >= file.size() - 1) return {};
+  return spread_windows(0, (file.size() - 1) / T, T, std::max(T, most));
+}
 
 constexpr double kNotFinite = std::numeric_limits<double>::quiet_NaN();  // which JSON writes as null
 
@@ -30,6 +38,11 @@ Validator::Validator(const TrainConfig& config, const std::function<bool()>& sto
     : config_(config), file_(io::TokenFile::open(config.data.validation, config.model.vocab_size)) {
   if (file_.size() < 2) fail_input(file_.path(), "expected at least 2 tokens to predict one, found ", file_.size());
   file_.validate(stop);
+  const std::vector<int64_t> windows = windows_of(file_, config);
+  if (windows.empty())
+    check_counts(file_, std::array<int64_t, 1>{0}, file_.size() - 1, config.data.eos);
+  else
+    check_counts(file_, windows, config.data.seq_len, config.data.eos);
 }
 
 bool Validator::is_due(int64_t step) const {
@@ -38,16 +51,15 @@ bool Validator::is_due(int64_t step) const {
 
 std::optional<double> Validator::loss(const RatPlus& model, const ModelPattern& pattern,
                                       const std::function<bool()>& stop, int64_t& tokens) const {
-  const int64_t T = config_.data.seq_len, most = config_.train.validate_tokens;
-  EvalOptions how{.seq_len = T, .pattern = pattern, .eos = config_.data.eos};
+  EvalOptions how{.seq_len = config_.data.seq_len, .pattern = pattern, .eos = config_.data.eos};
   how.batch_size = config_.data.batch_size / config_.data.accumulate;  // what training has room for
   how.stop = stop;
   EvalResult result;
-  if (most == 0 || most >= file_.size() - 1) {
+  const std::vector<int64_t> windows = windows_of(file_, config_);
+  if (windows.empty()) {
     result = evaluate(model, file_, how);
     if (!result.complete) return {};
   } else {
-    const auto windows = spread_windows(0, (file_.size() - 1) / T, T, std::max(T, most));
     const auto losses = window_losses(model, file_, windows, how);
     if (losses.size() < windows.size()) return {};
     result = mean_of(losses);

@@ -32,13 +32,14 @@ io::Json to_json(const ValidationReport& report);
 /// Validates at intervals: config.data.validation, [train] validate_every and validate_tokens.
 class Validator {
  public:
-  /// Looks at every token. Throws Error(input) for a file that is not one of the model's tokens.
+  /// Looks at every token. Throws Error(input) for a file that is not one of the model's tokens, or of which none of
+  /// those that are validated on counts.
   Validator(const TrainConfig& config, const std::function<bool()>& stop);
 
   /// True after every validate_every-th step and the last.
   [[nodiscard]] bool is_due(int64_t step) const;
-  /// Loss (and sparse loss) over the whole file as evaluate() has it, or over windows spread evenly over it. No
-  /// gradients, no randomness: training goes on as if it had not been. Nothing where `stop` ended it.
+  /// Loss (and sparse loss) over the whole file as evaluate() has it, or over windows spread evenly over it, where it
+  /// has one. No gradients, no randomness: training goes on as if it had not been. Nothing where `stop` ended it.
   [[nodiscard]] std::optional<ValidationReport> run(const RatPlus& model, const Progress& progress,
                                                     const std::function<bool()>& stop) const;
   [[nodiscard]] DataIdentity identity() const;

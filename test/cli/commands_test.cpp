@@ -159,6 +159,45 @@ BOOST_AUTO_TEST_CASE(a_run_validates_keeps_its_best_and_leaves_all_its_records) 
   BOOST_TEST(none.err.find("\nhint: train with --validation") != std::string::npos, none.err);
 }
 
+BOOST_AUTO_TEST_CASE(resuming_what_is_finished_states_no_figures_of_steps_it_did_not_make) {
+  const TemporaryFolder scratch;
+  const Words words = models().training(scratch / "run", {"--resume", "--json"});
+  BOOST_TEST(run_json(words).find("loss") != nullptr);
+  const Json again = run_json(words);
+  BOOST_TEST(keys_of(again) == (Words{"status", "run", "checkpoint", "step", "steps"}),
+             boost::test_tools::per_element());
+  BOOST_TEST(again.at("status").as_string() == "finished");
+  BOOST_TEST(again.at("step").as_int() == again.at("steps").as_int());
+}
+
+BOOST_AUTO_TEST_CASE(what_follows_an_end_of_text_is_not_counted_unless_asked_for) {
+  const TemporaryFolder scratch;
+  const std::string data = scratch / "two.bin", bare = scratch / "bare";
+  write(scratch / "a.txt", prose(300, 1));
+  write(scratch / "b.txt", prose(300, 2));
+  BOOST_TEST_REQUIRE(run_ratel({"tokenize", scratch / "a.txt", scratch / "b.txt", "--output", data}).code == 0);
+  const auto tokens = [&](const std::string& model, const Words& more) {
+    Words words = {"eval", "--model", model, "--data", data, "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_json(words).at("tokens").as_int();
+  };
+  fs::copy(models().run + "/checkpoints/step-8", bare);
+  for (const char* name : {"MANIFEST.json", "state.json", "optimizer.safetensors"}) fs::remove(bare + "/" + name);
+  const int64_t all = tokens(models().run, {"--eos=-1"});
+  const int64_t counted = tokens(models().run, {"--eos=256"});
+  BOOST_TEST(counted == all - 1);  // the text that follows the first
+  BOOST_TEST(tokens(models().run, {}) == counted);
+  BOOST_TEST(tokens(bare, {}) == counted);
+  std::string config = read(bare + "/config.json");
+  const size_t at = config.find("\"bytes\"");
+  BOOST_TEST_REQUIRE(at != std::string::npos);
+  write(bare + "/config.json", config.replace(at, 7, "\"none\""));
+  BOOST_TEST(tokens(bare, {}) == counted);  // the data knows it
+  fs::remove(data + ".json");
+  BOOST_TEST(tokens(bare, {}) == all);
+  check_fails({"eval", "--model", bare, "--data", data, "--eos", "x"}, 2, "--eos: expected an integer, found 'x'");
+}
+
 BOOST_AUTO_TEST_CASE(adapting_by_a_file_takes_its_words_and_checks_its_sizes) {
   const TemporaryFolder scratch;
   write(scratch / "a.toml",

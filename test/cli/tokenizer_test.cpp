@@ -122,6 +122,21 @@ BOOST_AUTO_TEST_CASE(adapted_models_keep_it_and_others_are_refused) {
   const std::string adapted = t.fixture.scratch / "adapted";
   run_json({"adapt", "--from", t.run, "--dilation=2", "--data", t.data, "--out", adapted, "--json"});
   BOOST_TEST((read(adapted + "/checkpoints/step-1/tokenizer.model") == read(t.tokenizer)));
+  // By a file that knows nothing of it, too, and the run goes on without the source.
+  const std::string file = t.fixture.scratch / "adapt.toml", by_file = t.fixture.scratch / "by file";
+  write(file,
+        "[model]\nlayers = 1\nchannels = 8\nheads = 2\n[train]\nsteps = 1\njoint = \"off\"\n[data]\nseq_len = 16\n"
+        "batch_size = 2\n");
+  const Words words = {"adapt", "--config", file, "--dilation=2", "--data", t.data, "--out", by_file, "--json"};
+  check_fails(words, 2, "--from is missing");
+  const auto with = [&](const Words& more) {
+    Words all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  run_json(with({"--from", t.run, "--data.tokenizer=" + t.tokenizer}));
+  run_json(with({"--resume"}));
+  BOOST_TEST((read(by_file + "/checkpoints/step-1/tokenizer.model") == read(t.tokenizer)));
   check_fails(t.words(t.run, {"--resume", "--data.tokenizer=" + kLlama}), 2, "tokenizer");
   check_fails(t.words(t.fixture.scratch / "x", {"--model.vocab_size=299"}), 2, "needs 300 words, found vocab_size 299");
   check_fails(t.words(t.fixture.scratch / "x", {"--data.tokenizer=word"}), 2, "the path of a .model file");

@@ -117,3 +117,18 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const auto one = ratel::io::TokenFile::open(folder / "one.bin", test::kTinyVocab);
   test::check_error([&] { train::evaluate(m.model, one, {.pattern = {}}); }, "one.bin: expected at least 2 tokens");
 }
+
+BOOST_AUTO_TEST_CASE(a_file_of_which_no_token_counts_has_no_loss) {
+  const test::TemporaryFolder folder;
+  std::vector<int64_t> tokens(9000, test::kTinyEos);  // more than one piece that is looked at
+  tokens.back() = 1;                                  // what the last token predicts is not in the file
+  test::write_tokens(folder / "data.bin", tokens);
+  const auto file = ratel::io::TokenFile::open(folder / "data.bin", test::kTinyVocab);
+  const Model m(DType::f32);
+  test::check_error([&] { train::evaluate(m.model, file, {.pattern = {}, .eos = test::kTinyEos}); },
+                    "data.bin: expected tokens to predict from, found nothing but the end-of-text 16");
+  const std::vector<int64_t> begins{0, 8990};
+  test::check_error([&] { train::check_counts(file, begins, 9, test::kTinyEos); }, "nothing but the end-of-text");
+  BOOST_CHECK_NO_THROW(train::check_counts(file, begins, 9, -1));
+  BOOST_CHECK_NO_THROW(train::check_counts(file, begins, 10, test::kTinyEos));
+}

@@ -295,6 +295,15 @@ BOOST_AUTO_TEST_CASE(budgets_that_cannot_be_met_and_misuse_are_named) {
   fails("expected 1 to 1000 rounds", [](SearchOptions& o) { o.rounds = 0; });
   const auto one = data.file(0, 2 * kT);
   test::check_error([&] { train::search(m.model, one, options(train::Grain::layers)); }, "expected two windows of 8");
+  for (const bool first : {true, false}) {
+    Data silent;
+    const auto middle = silent.tokens.begin() + 5 * kT;
+    std::fill(first ? silent.tokens.begin() : middle, first ? middle : silent.tokens.end(), test::kTinyEos);
+    const auto file = silent.file();
+    SearchOptions o = options(train::Grain::layers);
+    o.eos = test::kTinyEos;
+    test::check_error([&] { train::search(m.model, file, o); }, "nothing but the end-of-text 16");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(shares_are_fractions_or_numbers) {

@@ -144,6 +144,7 @@ BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
   BOOST_TEST(steps_left("run") == (std::vector<int64_t>{best, 12}), boost::test_tools::per_element());
   const std::string path = train::checkpoint_path(folder / "run", best);
   BOOST_TEST(train::resolve_model_dir(folder / "run/best") == path);
+  BOOST_TEST(train::resolve_model_dir(folder / "run/best//") == path);
   BOOST_TEST(train::resolve_model_dir(folder / "run") == train::checkpoint_path(folder / "run", 12));
   // A folder of that name is what it says.
   fs::create_directory(folder / "run/best");
@@ -226,4 +227,35 @@ BOOST_FIXTURE_TEST_CASE(mfu_is_stated_where_the_peak_is_known, Fixture) {
   }
   const auto rows = ratel::io::read_metrics(train::metrics_path(folder / "run"));
   BOOST_TEST(rows[0].at("mfu").as_double() == *steps[0].mfu);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_file_shorter_than_a_window_is_validated_on_as_a_whole, Fixture) {
+  test::write_tokens(config.data.validation, {1, 4, 7, 10, 13, 2, 5, 8});  // 12 and one make a window
+  config.train.validate_tokens = 3;
+  train::train_run(options("run"));
+  BOOST_REQUIRE(!reports.empty());
+  const auto file = ratel::io::TokenFile::open(config.data.validation, test::kTinyVocab);
+  const auto loaded = ratel::load_model(train::checkpoint_path(folder / "run", 12));
+  BOOST_TEST(reports.back().validation_tokens == 7);
+  BOOST_TEST(reports.back().loss ==
+             train::evaluate(loaded.model, file, {.seq_len = 12, .pattern = {}, .eos = test::kTinyEos}).loss);
+}
+
+BOOST_FIXTURE_TEST_CASE(validation_data_that_counts_nothing_ends_the_run_before_it_starts, Fixture) {
+  std::vector<int64_t> tokens(100, test::kTinyEos);
+  for (const int64_t most : {0, 30}) {
+    config.train.validate_tokens = most;
+    test::write_tokens(config.data.validation, tokens);
+    check_error([&] { train::train_run(options("run")); }, "held.bin: expected tokens to predict from, found nothing");
+    BOOST_TEST(!fs::exists(folder / "run"));
+    tokens[0] = 1;  // in no window of the second validation, which are the third and the seventh
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(validating_on_the_training_data_is_warned_of, Fixture) {
+  fs::copy_file(folder / "data.bin", folder / "copy.bin");
+  config.data.validation = folder / "copy.bin";
+  train::train_run(options("run"));
+  BOOST_REQUIRE(warnings.size() == 1u);
+  BOOST_TEST(warnings[0] == folder / "copy.bin: the validation data is the training data");
 }

@@ -1,0 +1,30 @@
+#include "cli/end_of_text.h"
+
+#include "core/text.h"
+#include "io/file.h"
+#include "io/token_sidecar.h"
+#include "train/checkpoint.h"
+
+namespace ratel::cli {
+
+void EndOfText::add_to(Options& options) {
+  options.text("--eos", "ID", text,
+               "Do not count what follows this token; -1: count everything [as the model was trained, else that of its "
+               "tokenizer, else of the data]");
+}
+
+std::optional<int64_t> EndOfText::given() const {
+  if (text.empty()) return {};
+  const auto id = to_number<int64_t>(text);
+  check(id.has_value(), "--eos: expected an integer, found '", text, "'");
+  return id;
+}
+
+int64_t end_of_text(const OpenedModel& model, const std::string& data) {
+  if (io::path_exists(model.folder + "/state.json")) return train::read_checkpoint_state(model.folder).config.data.eos;
+  if (const auto& tokenizer = model.loaded.description.tokenizer) return tokenizer->eos().value_or(-1);
+  const auto sidecar = io::read_token_sidecar(data);
+  return sidecar ? sidecar->eos : -1;
+}
+
+}  // namespace ratel::cli

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "cli/model_options.h"
+#include "cli/options.h"
+
+namespace ratel::cli {
+
+/// --eos: the token after which nothing is counted.
+struct EndOfText {
+  std::string text;
+
+  void add_to(Options& options);
+  /// What was given; nothing where it was not. Throws Error(usage).
+  [[nodiscard]] std::optional<int64_t> given() const;
+};
+
+/// What stands for --eos where it is not given: what the model was trained with, as its checkpoint tells; else that of
+/// its tokenizer; of none that of the sidecar of the data; else -1: there is none. Throws Error(input).
+int64_t end_of_text(const OpenedModel& model, const std::string& data);
+
+}  // namespace ratel::cli
