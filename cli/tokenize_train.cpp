@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "io/distinct_files.h"
 #include "io/file.h"
 #include "text/documents.h"
 #include "text/inputs.h"
@@ -76,6 +77,9 @@ int run_tokenize_train(Arguments args) {
   if (!input_format.empty()) format = parse_input_format(input_format);
   const std::vector<InputFile> files = list_inputs(inputs, format, tell);
   check_output_path(output);
+  std::vector<io::FileRole> read;
+  for (const InputFile& file : files) read.push_back({"the input", file.path});
+  io::check_distinct(std::vector<io::FileRole>{{"the output", output}}, read);
 
   catch_signals();
   const auto start = Clock::now();

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "io/distinct_files.h"
 #include "io/token_file.h"
 #include "text/rows.h"
 #include "text/token_origin.h"
@@ -244,14 +245,26 @@ bool is_validation(uint64_t document, uint64_t seed, double fraction) {
   return Rng(seed, kSplitStream).uniform_at(document) < fraction;
 }
 
+void check_files(const Tokenizer& tokenizer, const std::vector<InputFile>& files, const CorpusOptions& options) {
+  std::vector<io::FileRole> written = {{"the output", options.output},
+                                       {"the sidecar of the output", io::token_sidecar_path(options.output)}};
+  if (!options.validation.empty()) {
+    written.push_back({"the validation file", options.validation});
+    written.push_back({"the sidecar of the validation file", io::token_sidecar_path(options.validation)});
+  }
+  std::vector<io::FileRole> read;
+  for (const InputFile& file : files) read.push_back({"the input", file.path});
+  if (tokenizer.model() != nullptr) read.push_back({"the tokenizer", tokenizer.name()});
+  io::check_distinct(written, read);
+}
+
 CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<InputFile>& files,
                              const CorpusOptions& options) {
   check(options.max_bad >= 0, "max_bad: expected 0 or more, found ", options.max_bad);
   check(options.threads >= 0, "threads: expected 0 or more, found ", options.threads);
   check(options.validation.empty() || (options.validation_fraction > 0 && options.validation_fraction < 1),
         "validation_fraction: expected a number between 0 and 1, found ", options.validation_fraction);
-  check(options.validation.empty() || options.validation != options.output, options.output,
-        ": is the output and the validation file");
+  check_files(tokenizer, files, options);
   const int processors = tbb::info::default_concurrency();
   tbb::task_arena arena(options.threads == 0 ? processors : std::min(options.threads, processors));
   // In flight are always the last `works.size()` blocks: a place is free when its turn comes again.

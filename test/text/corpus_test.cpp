@@ -190,7 +190,7 @@ BOOST_AUTO_TEST_CASE(a_file_that_all_documents_miss_is_an_error_and_leaves_nothi
   }
   options.validation_fraction = 0.5;
   options.validation = options.output;
-  check_error(ErrorKind::usage, "is the output and the validation file", [&] { tokenize(inputs, options); });
+  check_error(ErrorKind::usage, "t.bin and the validation file ", [&] { tokenize(inputs, options); });
 }
 
 BOOST_AUTO_TEST_CASE(bad_rows_are_left_out_up_to_a_number) {
