@@ -134,8 +134,11 @@ int run_tokenize(Arguments args) {
     note("ratel: stopped; ", how.output, " was not written");
     return signal_exit_code();
   }
-  if (result.bad > kBadShown) note("ratel: left out ", with_commas(result.bad), " bad rows in all");
-  if (result.empty > 0) note("ratel: left out ", with_commas(result.empty), " documents without text");
+  if (result.bad > kBadShown)
+    note("ratel: left out ", with_commas(result.bad), result.bad == 1 ? " bad row in all" : " bad rows in all");
+  if (result.empty > 0)
+    note("ratel: left out ", with_commas(result.empty),
+         result.empty == 1 ? " document without text" : " documents without text");
   if (json)
     print_json(json_of(result, tokenizer, how, seconds));
   else

@@ -81,6 +81,10 @@ BOOST_AUTO_TEST_CASE(bad_rows_and_damaged_files) {
     check_fails({"tokenize", "--max-bad", "9", cut, "--output", scratch / "c.bin"}, 3, message);  // no row is at fault
   }
   BOOST_TEST(!fs::exists(scratch / "c.bin"));
+  const Ended piped = shell("$RATEL tokenize - --input-format jsonl --output " + output + " < " + rows);
+  check_failure(piped, 3, "ratel: stdin:1: expected a member \"text\", found content");
+  check_fails({"tokenize", rows, "--output", ""}, 2, "expected the name of a file to write, found an empty one");
+  check_fails({"tokenize", rows, "--output", output, "--validation", ""}, 2, "expected the name of a file to write");
   check_fails({"tokenize", rows, "--output", output, "--input-format", "csv"}, 2,
               "expected an input format txt or jsonl");
   check_fails({"tokenize", rows, "--output", output, "--tokenizer", "none.model"}, 3, "none.model: not opened");
@@ -152,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_sentencepiece_model_and_a_split) {
   BOOST_TEST(config.at("model.vocab_size").as_int() == 700);
   BOOST_TEST(config.at("data.eos").as_int() == 2);
   check_fails({"train", "--data", scratch / "t.bin", "--out", scratch / "run"}, 3,
-              "tokens of another tokenizer; expected bytes, found sentencepiece llama.model");
+              "tokens of another tokenizer; expected bytes, found llama.model (SHA-256 ");
 }
 
 BOOST_AUTO_TEST_CASE(token_files_that_disagree_with_what_is_said_of_them) {
