@@ -80,7 +80,6 @@ std::string as_text(const Machine& machine, const MissingPackages& missing, cons
       " (", joined(instruction_sets(), " "), ")\nmemory     ", human_bytes(machine.free_memory), " free of ",
       human_bytes(machine.memory), "\ndisk       ", human_bytes(free_disk), " free here\nGPU        ",
       gpu.usable ? "yes: " : "no: ", gpu.note, "\n");
-  text += "run        nothing is missing: it runs\n";
   if (!missing.known) text += "packages   unknown: this is not a Debian-like system\n";
   const std::string purposes = purposes_text(missing);
   for (const std::string_view line : split(purposes, '\n'))

@@ -36,7 +36,8 @@ struct Prompts {
     const std::string lines = io::read_text_file(file, io::kPromptBytes);
     std::string_view rest = lines;
     if (rest.ends_with('\n')) rest.remove_suffix(1);
-    for (const std::string_view line : split(rest, '\n')) {
+    for (std::string_view line : split(rest, '\n')) {
+      if (line.ends_with('\r')) line.remove_suffix(1);
       if (line.empty()) io::fail_at(file, texts.size() + 1, "expected a prompt, found an empty line");
       texts.emplace_back(line);
     }

@@ -122,6 +122,11 @@ MissingPackages missing_packages() {
       {"python3-venv", "tests"},
       {"libbenchmark-dev", "benchmarks"},
       {"python3", "scripts/demo.sh"},
+      {"clang", "fuzzers"},
+      {"libclang-rt-14-dev", "fuzzers"},
+      {"doxygen", "API reference"},
+      {"dpkg-dev", "Debian packages"},
+      {"file", "Debian packages"},
   };
   const std::string status = contents("/var/lib/dpkg/status");
   MissingPackages missing{!status.empty(), {}, {}};

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/error.h"
 #include "io/report.h"
 
 namespace ratel::cli {
@@ -79,6 +80,7 @@ std::string brief(double value, int digits) {
 
 void check_output_path(const std::string& path) {
   namespace fs = std::filesystem;
+  check(!path.empty(), "expected the name of a file to write, found an empty one");
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) fail_disk(path, "is a folder, expected the name of a file");

@@ -34,7 +34,8 @@ std::string fixed(double value, int digits);
 /// A double in `digits` significant digits, like printf's %g.
 std::string brief(double value, int digits);
 
-/// Throws Error(disk) where `path` cannot become a file: a folder, a device, a folder above it that is not there.
+/// Throws Error(usage) for an empty path, and Error(disk) where `path` cannot become a file: a folder, a device, a
+/// folder above it that is not there.
 void check_output_path(const std::string& path);
 
 }  // namespace ratel::cli

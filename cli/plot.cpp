@@ -23,6 +23,7 @@ using io::Json;
 /// One run's rows, and what the losses through its two patterns are called.
 struct Run {
   std::string name;
+  fs::path folder;  // that what `name` says is in
   std::vector<Json> rows;
   std::string own = "own", sparse = "sparse";
 };
@@ -38,11 +39,14 @@ Run read_run(const std::string& path) {
   if (!io::path_exists(path)) fail_input(path, "no such run folder or metrics file");
   Run run;
   if (!io::is_folder(path)) {
-    run.name = fs::path(path).stem();
+    run.name = as_utf8(fs::path(path).stem().string());
+    run.folder = fs::absolute(path).lexically_normal().parent_path();
     run.rows = io::read_metrics(path);
   } else {
-    const fs::path clean = fs::path(path).lexically_normal();
-    run.name = clean.has_filename() ? clean.filename() : clean.parent_path().filename();
+    fs::path clean = fs::absolute(path).lexically_normal();
+    if (!clean.has_filename()) clean = clean.parent_path();
+    run.name = as_utf8(clean.filename().string());
+    run.folder = clean.parent_path();
     run.rows = io::read_metrics(train::metrics_path(path));
     if (io::path_exists(train::config_path(path))) {
       const auto config = train::load_config(train::config_path(path), {});
@@ -52,6 +56,26 @@ Run read_run(const std::string& path) {
   }
   if (run.rows.empty()) fail_input(path, "there is no step in its metrics yet");
   return run;
+}
+
+/// Puts before names that are the same the folders they are in, as many as tell them apart. A run that is given twice
+/// keeps one name.
+void tell_apart(std::vector<Run>& runs) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    std::vector<size_t> same;
+    for (size_t i = 0; i < runs.size(); ++i)
+      if (std::ranges::any_of(
+              runs, [&](const Run& other) { return other.name == runs[i].name && other.folder != runs[i].folder; }))
+        same.push_back(i);
+    for (const size_t i : same) {
+      Run& run = runs[i];
+      if (!run.folder.has_filename()) continue;
+      run.name = as_utf8(run.folder.filename().string()) + "/" + run.name;
+      run.folder = run.folder.parent_path();
+      changed = true;
+    }
+  }
 }
 
 /// The points of one column; nothing where no row has it.
@@ -160,6 +184,7 @@ int run_plot(Arguments args) {
 
   std::vector<Run> runs;
   for (const std::string& path : paths) runs.push_back(read_run(path));
+  tell_apart(runs);
   check_column(runs, y);
   Chart chart = chart_of(runs, x, y);
   if (log_x) chart.x_scale = Scale::log;

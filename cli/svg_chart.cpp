@@ -17,6 +17,8 @@ constexpr std::array<const char*, 6> kColors = {"#0072b2", "#d55e00", "#009e73",
 constexpr double kWidth = 830, kLeft = 68, kRight = 806, kTop = 44, kBottom = 364;
 constexpr double kLegendTop = kBottom + 56;
 constexpr size_t kMostPoints = 738;  // one a pixel
+constexpr double kLargest = 1e38;    // that can be drawn: numbers of an SVG file are single precision
+constexpr double kFarOutside = 1e5;  // of the page
 constexpr double kRowHeight = 20;
 constexpr double kFontSize = 13;
 constexpr double kSample = 38;  // the piece of line before a name, and the space after it
@@ -43,13 +45,18 @@ struct Frame {
     return kLeft + (along_x(value) - along_x(x.low)) / (along_x(x.high) - along_x(x.low)) * (kRight - kLeft);
   }
   [[nodiscard]] double page_y(double value) const {
-    return kBottom - (value - y.low) / (y.high - y.low) * (kBottom - kTop);
+    const double place = kBottom - (value - y.low) / (y.high - y.low) * (kBottom - kTop);
+    return std::clamp(place, -kFarOutside, kFarOutside);
   }
 };
 
+/// Text as XML takes it: what is no character of it becomes U+FFFD, or a space.
 std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
+  std::string valid = as_utf8(text), result;
+  for (const std::string_view none : {"\xef\xbf\xbe", "\xef\xbf\xbf"})
+    for (size_t at = valid.find(none); at != std::string::npos; at = valid.find(none, at))
+      valid.replace(at, 3, "\ufffd");
+  for (const char c : valid) {
     if (c == '&')
       result += "&amp;";
     else if (c == '<')
@@ -69,7 +76,8 @@ Line prepared(const Series& series, const Chart& chart) {
   const bool is_log = chart.x_scale == Scale::log;
   std::vector<double> x, y;
   for (size_t i = 0; i < series.x.size(); ++i)
-    if (std::isfinite(series.x[i]) && std::isfinite(series.y[i]) && (!is_log || series.x[i] > 0)) {
+    // No NaN passes this.
+    if (std::abs(series.x[i]) <= kLargest && std::abs(series.y[i]) <= kLargest && (!is_log || series.x[i] > 0)) {
       x.push_back(series.x[i]);
       y.push_back(series.y[i]);
     }
@@ -110,7 +118,7 @@ Frame frame_of(const std::vector<Line>& lines, Scale x_scale) {
     frame.y.low = std::min(frame.y.low, body.low);  // a learning rate starts low, and keeps its start
     frame.y.high = body.high;
   }
-  if (frame.x.low == frame.x.high) frame.x.high += 1;
+  if (frame.x.low == frame.x.high) frame.x.high += std::max(1.0, std::abs(frame.x.high) * 1e-6);
   const double margin = std::max((frame.y.high - frame.y.low) * 0.04, 1e-9 + std::abs(frame.y.high) * 1e-6);
   frame.y.low -= margin;
   frame.y.high += margin;

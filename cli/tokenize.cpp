@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -26,13 +25,6 @@ constexpr double kQuiet = 0.5;  // seconds: what is done by then needs no progre
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double megabytes(double bytes) { return bytes / 1e6; }
-
-/// Throws where a file would be read and written at once.
-void check_apart(const std::vector<InputFile>& files, const std::string& output) {
-  std::error_code error;
-  for (const InputFile& file : files)
-    check(!std::filesystem::equivalent(file.path, output, error), file.path, " is the input and the output");
-}
 
 /// "tokenize: 12.3 of 29.0 MB, 34.1 MB/s of text, 7,200,000 tokens, ETA 3 s"
 std::string progress_text(const CorpusProgress& at, double seconds) {
@@ -121,11 +113,9 @@ int run_tokenize(Arguments args) {
 
   const auto tell = [](const std::string& what) { note("ratel: ", what); };
   const std::vector<InputFile> files = list_inputs(inputs, format, tell);
-  for (const std::string& output : {how.output, how.validation}) {
-    if (output.empty()) continue;
-    check_output_path(output);
-    check_apart(files, output);
-  }
+  check_output_path(how.output);
+  if (options.given("--validation")) check_output_path(how.validation);
+  check_files(tokenizer, files, how);
   if (!tokenizer.eos()) tell(name + " has no end-of-text token; documents are joined without one");
   if (!tokenizer.lossless()) tell(name + " normalises text; what it cannot express is lost");
   catch_signals();
@@ -144,8 +134,11 @@ int run_tokenize(Arguments args) {
     note("ratel: stopped; ", how.output, " was not written");
     return signal_exit_code();
   }
-  if (result.bad > kBadShown) note("ratel: left out ", with_commas(result.bad), " bad rows in all");
-  if (result.empty > 0) note("ratel: left out ", with_commas(result.empty), " documents without text");
+  if (result.bad > kBadShown)
+    note("ratel: left out ", with_commas(result.bad), result.bad == 1 ? " bad row in all" : " bad rows in all");
+  if (result.empty > 0)
+    note("ratel: left out ", with_commas(result.empty),
+         result.empty == 1 ? " document without text" : " documents without text");
   if (json)
     print_json(json_of(result, tokenizer, how, seconds));
   else

@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "io/distinct_files.h"
 #include "io/file.h"
 #include "text/documents.h"
 #include "text/inputs.h"
@@ -34,7 +35,7 @@ void count_words(const std::vector<InputFile>& files, const std::string& field, 
       const std::string_view bytes = std::string_view(block.bytes).substr(part.begin, part.size);
       const InputFile& file = files[part.input];
       if (file.format.documents == Documents::rows)
-        words.add(text_of_row(bytes, field, concat_text(file.path, ":", part.place)));
+        words.add(text_of_row(bytes, field, concat_text(file.name(), ":", part.place)));
       else
         words.add(bytes);
       if (part.is_last) words.end_document();
@@ -76,6 +77,9 @@ int run_tokenize_train(Arguments args) {
   if (!input_format.empty()) format = parse_input_format(input_format);
   const std::vector<InputFile> files = list_inputs(inputs, format, tell);
   check_output_path(output);
+  std::vector<io::FileRole> read;
+  for (const InputFile& file : files) read.push_back({"the input", file.path});
+  io::check_distinct(std::vector<io::FileRole>{{"the output", output}}, read);
 
   catch_signals();
   const auto start = Clock::now();
@@ -85,6 +89,9 @@ int run_tokenize_train(Arguments args) {
     note("ratel: stopped; ", output, " was not written");
     return signal_exit_code();
   }
+  if (words.different_words() > 0)
+    note("ratel: training ", with_commas(how.vocab_size), " pieces on ", with_commas(words.different_words()),
+         " different words, which tells nothing of how far it is");
   release_signals();  // the library does not ask whether to stop, and there is nothing yet to be left half written
   const std::string model = train_sentencepiece(words, how);
   catch_signals();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,11 @@ size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The parts of a text between separators: one more than there are separators.
 std::vector<std::string_view> split(std::string_view text, char separator);
+
+/// "1 document", "2 documents".
+inline std::string counted(int64_t count, std::string_view thing) {
+  return std::to_string(count).append(1, ' ').append(thing).append(count == 1 ? "" : "s");
+}
 
 /// The number that the whole of a text is; nothing where it is none, or does not fit.
 template <class T>

@@ -22,6 +22,8 @@ inline constexpr size_t kPromptBytes = 100'000'000;  ///< a file of prompts
 
 inline constexpr size_t kTokenizerBytes = 100'000'000;  ///< a SentencePiece .model file
 inline constexpr size_t kTokenizerPieces = 4'000'000;
+inline constexpr size_t kTrainingWordBytes = size_t{2} << 30;  ///< different words that a tokenizer is trained on
+inline constexpr size_t kUncutBytes = size_t{1} << 20;  ///< text that a tokenizer must encode at once: 160 times that
 
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;
 inline constexpr size_t kSafetensorsTensors = 1'000'000;

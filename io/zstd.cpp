@@ -11,10 +11,12 @@
 namespace ratel::io {
 namespace {
 
+constexpr size_t kInputBytes = size_t{1} << 16;
+
 class ZstdStream : public ByteStream {
  public:
   explicit ZstdStream(std::unique_ptr<ByteStream> source)
-      : source_(std::move(source)), state_(ZSTD_createDStream()), bytes_(ZSTD_DStreamInSize()) {
+      : source_(std::move(source)), state_(ZSTD_createDStream()), bytes_(kInputBytes) {
     if (!state_) throw std::bad_alloc();
   }
 

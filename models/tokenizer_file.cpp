@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/report.h"
 #include "models/description.h"
+#include "text/token_origin.h"
 
 namespace ratel {
 namespace {
@@ -51,8 +52,9 @@ std::optional<Tokenizer> load_tokenizer(const std::string& folder) {
 
 std::string described(const std::optional<Tokenizer>& tokenizer) {
   if (!tokenizer) return std::string(kNone);
-  if (tokenizer->kind() == TokenizerKind::bytes) return tokenizer->name();
-  return concat_text(tokenizer->name(), " (SHA-256 ", tokenizer->hash().substr(0, 16), "...)");
+  io::TokenizerIdentity identity = identity_of(*tokenizer);
+  identity.name = tokenizer->name();  // where it is, which the names of files do not tell here
+  return described(identity);
 }
 
 }  // namespace ratel

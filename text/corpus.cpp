@@ -7,10 +7,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/text.h"
+#include "io/distinct_files.h"
+#include "io/file.h"
+#include "io/limits.h"
 #include "io/token_file.h"
 #include "text/rows.h"
 #include "text/token_origin.h"
@@ -32,6 +37,25 @@ class Handover {
   std::atomic<uint32_t> mark_{0};
 };
 
+/// Whether to stop: asked by one thread at a time, and once true always.
+class Stop {
+ public:
+  explicit Stop(const std::function<bool()>& ask) : ask_(ask) {}
+  bool asked() {
+    if (seen_ || !ask_) return seen_;
+    const std::scoped_lock lock(mutex_);
+    if (!seen_ && ask_()) seen_ = true;
+    return seen_;
+  }
+  void set() { seen_ = true; }
+  [[nodiscard]] bool seen() const { return seen_; }
+
+ private:
+  const std::function<bool()>& ask_;
+  std::mutex mutex_;
+  std::atomic<bool> seen_{false};
+};
+
 /// One block on its way from the reader to the writer.
 struct Work {
   Block block;
@@ -51,16 +75,22 @@ struct Worker {
   std::vector<int64_t> ids = {};
 };
 
-/// Appends the tokens of a document, or of a part of one, piece by piece.
-void encode(Worker& worker, std::string_view text, Part part, std::vector<std::byte>& out) {
+/// Bytes of the beginning of a text that are to be encoded at once: few, or all where it is short. Throws Error(input)
+/// where it is long and cannot be cut.
+size_t piece_of(const Tokenizer& tokenizer, std::string_view text, std::string_view where) {
+  for (size_t piece = kEncodedBytes; piece < text.size(); piece *= 2) {
+    if (const size_t cut = tokenizer.last_cut(text.substr(0, piece)); cut > 0) return cut;
+    if (piece >= io::kUncutBytes) throw Error(uncut_problem(where), ErrorKind::input);
+  }
+  return text.size();
+}
+
+/// Appends the tokens of a document, or of a part of one, piece by piece; not all of them where it is told to stop.
+void encode(Worker& worker, std::string_view text, Part part, std::string_view where, Stop& stop,
+            std::vector<std::byte>& out) {
   const Tokenizer& tokenizer = worker.encoder.tokenizer();
-  while (!text.empty()) {
-    size_t size = text.size();
-    for (size_t piece = kEncodedBytes; piece < text.size(); piece *= 2)
-      if (const size_t cut = tokenizer.last_cut(text.substr(0, piece)); cut > 0) {
-        size = cut;
-        break;
-      }
+  while (!text.empty() && !stop.asked()) {
+    const size_t size = piece_of(tokenizer, text, where);
     worker.ids.clear();
     worker.encoder.encode(text.substr(0, size), worker.ids, part);
     io::append_tokens(worker.ids, tokenizer.vocab_size(), out);
@@ -69,21 +99,22 @@ void encode(Worker& worker, std::string_view text, Part part, std::vector<std::b
   }
 }
 
-void encode(Worker& worker, const std::vector<InputFile>& files, const std::string& field, Work& work) {
+void encode(Worker& worker, const std::vector<InputFile>& files, const std::string& field, Stop& stop, Work& work) {
   work.tokens.clear();
   work.encoded.clear();
   for (DocumentPart& part : work.block.parts) {
     const std::string_view bytes = std::string_view(work.block.bytes).substr(part.begin, part.size);
     const InputFile& file = files[part.input];
+    const std::string where = concat_text(file.name(), ":", part.place);
     size_t text_bytes = bytes.size();
     if (!part.problem.empty()) {
       text_bytes = 0;
     } else if (file.format.documents == Documents::whole) {
-      encode(worker, bytes, part.is_first ? Part::first : Part::rest, work.tokens);
+      encode(worker, bytes, part.is_first ? Part::first : Part::rest, where, stop, work.tokens);
     } else {
       try {
-        const std::string text = text_of_row(bytes, field, concat_text(file.path, ":", part.place));
-        encode(worker, text, Part::first, work.tokens);
+        const std::string text = text_of_row(bytes, field, where);
+        encode(worker, text, Part::first, where, stop, work.tokens);
         text_bytes = text.size();
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::input) throw;
@@ -132,6 +163,7 @@ class Output {
     about.tokenizer = identity_of(tokenizer_);
     writer_.prepare(std::move(about));
   }
+  void remove_sidecar() const { io::remove_file(io::token_sidecar_path(path_)); }
   void commit() { writer_.commit(); }
   /// Of the documents that have ended.
   [[nodiscard]] const TokenCounts& counts() const { return counts_; }
@@ -169,7 +201,8 @@ class Sink {
 
   void finish() {
     if (documents() == 0)
-      throw Error(concat_text("expected text, found none: ", empty_, " documents without a token, ", bad_, " bad rows"),
+      throw Error(concat_text("expected text, found none: ", counted(empty_, "document"), " without a token, ",
+                              counted(bad_, "bad row")),
                   ErrorKind::input);
     if (validation_)
       for (const Output* output : {&train_, &*validation_})
@@ -177,6 +210,9 @@ class Sink {
               " are in the other file\nhint: another --validation-fraction or --seed, or more documents");
     train_.prepare();
     if (validation_) validation_->prepare();
+    // Whatever ends the process between the two: new tokens never stand beside an older file that still counts.
+    train_.remove_sidecar();
+    if (validation_) validation_->remove_sidecar();
     train_.commit();
     if (validation_) validation_->commit();
   }
@@ -244,35 +280,46 @@ bool is_validation(uint64_t document, uint64_t seed, double fraction) {
   return Rng(seed, kSplitStream).uniform_at(document) < fraction;
 }
 
+void check_files(const Tokenizer& tokenizer, const std::vector<InputFile>& files, const CorpusOptions& options) {
+  std::vector<io::FileRole> written = {{"the output", options.output},
+                                       {"the sidecar of the output", io::token_sidecar_path(options.output)}};
+  if (!options.validation.empty()) {
+    written.push_back({"the validation file", options.validation});
+    written.push_back({"the sidecar of the validation file", io::token_sidecar_path(options.validation)});
+  }
+  std::vector<io::FileRole> read;
+  for (const InputFile& file : files) read.push_back({"the input", file.path});
+  if (tokenizer.model() != nullptr) read.push_back({"the tokenizer", tokenizer.name()});
+  io::check_distinct(written, read);
+}
+
 CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<InputFile>& files,
                              const CorpusOptions& options) {
   check(options.max_bad >= 0, "max_bad: expected 0 or more, found ", options.max_bad);
   check(options.threads >= 0, "threads: expected 0 or more, found ", options.threads);
   check(options.validation.empty() || (options.validation_fraction > 0 && options.validation_fraction < 1),
         "validation_fraction: expected a number between 0 and 1, found ", options.validation_fraction);
-  check(options.validation.empty() || options.validation != options.output, options.output,
-        ": is the output and the validation file");
+  check_files(tokenizer, files, options);
+  Stop stop(options.stop);
   const int processors = tbb::info::default_concurrency();
   tbb::task_arena arena(options.threads == 0 ? processors : std::min(options.threads, processors));
   // In flight are always the last `works.size()` blocks: a place is free when its turn comes again.
   std::vector<Work> works(static_cast<size_t>(kBlocksPerThread * arena.max_concurrency()));
   DocumentReader reader(files, tokenizer, [&](const InputFile& file) {
-    return io::decompressed(io::open_stream(file.path, options.stop), file.format.compression);
+    return io::decompressed(io::open_stream(file.path, [&] { return stop.asked(); }), file.format.compression);
   });
   Sink sink(tokenizer, options);
   tbb::enumerable_thread_specific<Worker> workers(tokenizer);
   Handover reading, writing;
   size_t next = 0;
-  bool stopped = false;
   const std::optional<uint64_t> total = total_bytes(files);
 
   const auto read = [&](tbb::flow_control& flow) -> Work* {
     reading.take();
     Work& work = works[next];
     work.handover.take();
-    stopped = stopped || (options.stop && options.stop());
-    const bool is_one = !stopped && reader.next(work.block);
-    stopped = stopped || reader.interrupted();
+    const bool is_one = !stop.asked() && reader.next(work.block);
+    if (reader.interrupted()) stop.set();
     next = (next + 1) % works.size();
     work.handover.pass();
     reading.pass();
@@ -281,15 +328,15 @@ CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<Input
   };
   const auto encode_block = [&](Work* work) {
     work->handover.take();
-    encode(workers.local(), files, options.text_field, *work);
+    if (!stop.seen()) encode(workers.local(), files, options.text_field, stop, *work);
     work->handover.pass();
     return work;
   };
   const auto write = [&](Work* work) {
     writing.take();
     work->handover.take();
-    sink.add(*work);
-    if (options.progress) {
+    if (!stop.seen()) sink.add(*work);
+    if (options.progress && !stop.seen()) {
       CorpusProgress progress = sink.progress();
       progress.used = work->block.used;
       progress.total = total;
@@ -306,8 +353,7 @@ CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<Input
   });
   reading.take();
   writing.take();
-  stopped = stopped || (options.stop && options.stop());
-  if (stopped) return sink.result(CorpusResult::Status::stopped);
+  if (stop.asked()) return sink.result(CorpusResult::Status::stopped);
   sink.finish();
   return sink.result(CorpusResult::Status::finished);
 }

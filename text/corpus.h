@@ -26,8 +26,8 @@ struct CorpusOptions {
   std::string output;               ///< the token file
   std::string validation;           ///< that of the documents set apart; empty: there is none
   double validation_fraction = 0.01;
-  uint64_t seed = 0;  ///< of which documents are set apart
-  std::function<bool()> stop;
+  uint64_t seed = 0;           ///< of which documents are set apart
+  std::function<bool()> stop;  ///< asked by any thread, one at a time
   std::function<void(const CorpusProgress&)> progress;
   std::function<void(const std::string&)> bad;  ///< is told of each of the first bad rows: "path:line: what"
 };
@@ -51,14 +51,19 @@ inline constexpr int64_t kBadShown = 10;
 /// seed.
 bool is_validation(uint64_t document, uint64_t seed, double fraction);
 
+/// Throws Error(usage), which names both, where two of the files that tokenize_corpus() is to write are one, or one of
+/// them is an input or the tokenizer's.
+void check_files(const Tokenizer& tokenizer, const std::vector<InputFile>& files, const CorpusOptions& options);
+
 /// Turns documents into token files with sidecars (io/token_file.h): the ids of each and end-of-text, in the order of
-/// the files. The bytes written do not depend on the number of threads. Memory is that of 4 blocks a thread
-/// (DocumentReader) and their tokens: about 2 MiB for each, whatever the files' sizes; rows or uncut documents of up to
-/// 16 MiB make it that much more.
+/// the files. The bytes written do not depend on the number of threads. Memory does not
+/// depend on the files' sizes. It is that of 4 blocks a thread (DocumentReader) and their tokens, about 2 MiB for each,
+/// and for rows of up to DocumentReader::kMostBytes up to 9 times their length. What cannot be cut, of at most
+/// io::kUncutBytes, takes a thread that encodes it about 160 bytes a byte more.
 ///
 /// Stopped, or where it throws, it leaves what was at the outputs' paths. Throws Error(input) for files that cannot be
-/// read, for more bad rows than allowed, and where there is no text; Error(usage) for options that cannot be;
-/// Error(disk).
+/// read, for more bad rows than allowed, and where there is no text; Error(usage) for options that cannot be, and as
+/// check_files() does; Error(disk).
 CorpusResult tokenize_corpus(const Tokenizer& tokenizer, const std::vector<InputFile>& files,
                              const CorpusOptions& options);
 

@@ -1,6 +1,7 @@
 #include "text/documents.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
@@ -88,7 +89,7 @@ void DocumentReader::read_rows(Block& block) {
     if (length > kMostBytes && !std::exchange(skips_, true)) {
       const InputFile& file = files_[next_file_ - 1];
       add_part(block, 0,
-               concat_text(file.path, ":", place_, ": too long; expected a row of at most ", kMostBytes,
+               concat_text(file.name(), ":", place_, ": too long; expected a row of at most ", kMostBytes,
                            " bytes, found more"));
     }
     if (!ended) {
@@ -114,28 +115,31 @@ void DocumentReader::read_whole(Block& block) {
   const size_t room = kBlockBytes - block.bytes.size();
   while (pending_.size() <= room && fill()) continue;
   if (interrupted_) return;
-  size_t size = pending_.size();
-  if (!is_at_end_) {
-    // What may still grow is cut where its ids do not depend on what follows.
-    for (size = skips_ ? size : 0; size == 0;) {
-      size = tokenizer_.last_cut(pending_);
-      if (size > 0 || pending_.size() > kMostBytes || !fill()) break;
-    }
+  // What may still grow, or is long, is cut where its ids do not depend on what follows.
+  std::optional<size_t> size;
+  if (skips_) size = pending_.size();
+  while (!size) {
+    const std::string_view text = std::string_view(pending_).substr(0, io::kUncutBytes);
+    if (is_at_end_ && text.size() == pending_.size())
+      size = text.size();
+    else if (const size_t cut = tokenizer_.last_cut(text); cut > 0)
+      size = cut;
+    else if (text.size() < pending_.size())
+      break;
+    else
+      fill();
     if (interrupted_) return;
-    if (is_at_end_) size = pending_.size();
   }
-  if (size == 0 && !is_at_end_) {
-    add_part(block, 0,
-             concat_text(files_[next_file_ - 1].path, ":", place_,
-                         ": too long to encode; expected a place to cut within ", kMostBytes, " bytes, found none"));
+  if (!size) {
+    add_part(block, 0, uncut_problem(concat_text(files_[next_file_ - 1].name(), ":", place_)));
     skips_ = true;
     size = pending_.size();
   } else if (!skips_) {
-    add_part(block, size);
-    block.parts.back().is_last = is_at_end_ && size == pending_.size();
+    add_part(block, *size);
+    block.parts.back().is_last = is_at_end_ && *size == pending_.size();
   }
-  pending_.erase(0, size);
-  place_ += size;
+  pending_.erase(0, *size);
+  place_ += *size;
   is_first_ = false;
   if (is_at_end_ && pending_.empty()) close();
 }

@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "io/byte_stream.h"
+#include "io/limits.h"
 #include "text/inputs.h"
 #include "text/tokenizer.h"
 
@@ -23,6 +25,12 @@ struct DocumentPart {
   std::string problem;  ///< not empty: what is wrong with the document, which ends here
 };
 
+/// Text of which a tokenizer finds no place to cut it within io::kUncutBytes.
+inline std::string uncut_problem(std::string_view where) {
+  return concat_text(where, ": too long to encode; expected a place to cut within ", io::kUncutBytes,
+                     " bytes, found none");
+}
+
 /// What is read at once: the text of rows is still JSON.
 struct Block {
   std::string bytes;
@@ -31,11 +39,11 @@ struct Block {
 };
 
 /// Reads the documents of many files one after the other, in constant memory: a block holds about kBlockBytes, and more
-/// only where a row, or what cannot be cut of a document, is longer; never more than kMostBytes and a buffer.
+/// only where a row, of at most kMostBytes, or what cannot be cut of a document, of at most io::kUncutBytes, is longer.
 ///
 /// A document that is longer than a block comes in parts which Tokenizer::last_cut() allows, so that their ids are
-/// those of the whole. One that has no cut within kMostBytes, and a row that is longer, have a problem. A byte order
-/// mark at the beginning of a file and empty lines between rows are no text.
+/// those of the whole. One that has no cut within io::kUncutBytes, and a row of more than kMostBytes, have a problem. A
+/// byte order mark at the beginning of a file and empty lines between rows are no text.
 class DocumentReader {
  public:
   static constexpr size_t kBlockBytes = size_t{1} << 18, kMostBytes = size_t{1} << 24;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "io/report.h"
 
@@ -67,8 +68,9 @@ void list_folder(const std::string& folder, std::optional<InputFormat> format,
     fail_input(folder, "expected files named .txt or .jsonl in this folder, found none",
                others > 0 ? "\nhint: --input-format txt takes files of any name" : "");
   if (note && others > 0)
-    note(concat_text(folder, ": left out ", others, " files that are not named .txt, .jsonl, or these and .gz, .zst"));
-  if (note && links > 0) note(concat_text(folder, ": did not follow ", links, " symbolic links"));
+    note(
+        concat_text(folder, ": left out ", counted(others, "file"), " not named .txt, .jsonl, or these and .gz, .zst"));
+  if (note && links > 0) note(concat_text(folder, ": did not follow ", counted(links, "symbolic link")));
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) files.push_back(describe(path, format));
 }

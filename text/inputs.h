@@ -32,6 +32,7 @@ InputFormat parse_input_format(std::string_view text);
 struct InputFile {
   std::string path;  ///< "-": stdin
   InputFormat format;
+  [[nodiscard]] std::string name() const { return path == "-" ? "stdin" : path; }  ///< for messages
   std::optional<uint64_t> bytes;  ///< of the file; nothing where that is not known before it is read
 };
 

@@ -6,16 +6,13 @@
 #include "io/report.h"
 
 namespace ratel {
-namespace {
 
+constexpr size_t kMostNameBytes = 4096;  // of a path
 std::string described(const io::TokenizerIdentity& identity) {
-  std::string text = identity.kind;
-  if (!identity.name.empty()) text += " " + identity.name;
-  if (!identity.hash.empty()) text += " (" + identity.hash.substr(0, 12) + ")";
-  return io::one_line(text);
+  const std::string name = io::one_line(identity.name.empty() ? identity.kind : identity.name, kMostNameBytes);
+  if (identity.hash.empty()) return name;
+  return concat_text(name, " (SHA-256 ", io::one_line(identity.hash.substr(0, 16)), "...)");
 }
-
-}  // namespace
 
 io::TokenizerIdentity identity_of(const Tokenizer& tokenizer) {
   const bool is_file = tokenizer.kind() == TokenizerKind::sentencepiece;

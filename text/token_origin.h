@@ -11,6 +11,9 @@ namespace ratel {
 /// What a sidecar says of a tokenizer.
 io::TokenizerIdentity identity_of(const Tokenizer& tokenizer);
 
+/// "bytes", or the name of a .model file and the beginning of its hash: what messages call one beside another.
+std::string described(const io::TokenizerIdentity& identity);
+
 /// Throws Error(input) with both where the sidecar of a token file names another tokenizer than the one its ids are to
 /// be read by, or documents that end in another token than `eos`. Where a side is not known, or there is no sidecar,
 /// all is well.

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "core/error.h"
 #include "io/report.h"
 
 namespace ratel {
@@ -40,7 +41,13 @@ void WordCounts::add(std::string_view text) {
 }
 
 void WordCounts::end_word() {
-  if (!word_.empty()) ++counts_[word_];
+  if (!word_.empty() && ++counts_[word_] == 1) {
+    held_bytes_ += word_.size() + kBytesAWord;
+    if (held_bytes_ > most_bytes_)
+      throw Error(concat_text("training a tokenizer: too many different words; expected at most ", most_bytes_,
+                              " bytes of them, found more after ", bytes_, " bytes of text; a part of it may do"),
+                  ErrorKind::input);
+  }
   word_.clear();
   has_letters_ = false;
 }

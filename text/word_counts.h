@@ -8,18 +8,24 @@
 #include <utility>
 #include <vector>
 
+#include "io/limits.h"
+
 namespace ratel {
 
 /// How often the words of documents occur: all that training a byte-pair tokenizer must know of a text, since no piece
 /// reaches over the beginning of a word. A word is what follows a space or a line's beginning, with further spaces
-/// before it, up to the next space or the line's end. Memory is that of the different words.
+/// before it, up to the next space or the line's end. Memory is that of the different words, which is bounded.
 class WordCounts {
  public:
   static constexpr size_t kMostWordBytes = 4096;  ///< longer ones are cut
+  static constexpr size_t kBytesAWord = 72;       ///< of the hash table
 
-  /// What comes next of a document, cut anywhere.
+  explicit WordCounts(size_t most_bytes = io::kTrainingWordBytes) : most_bytes_(most_bytes) {}
+
+  /// What comes next of a document, cut anywhere. Throws Error(input) where the different words take more than the most
+  /// there may be of them, about kBytesAWord for each beside its text.
   void add(std::string_view text);
-  void end_document() { end_word(); }
+  void end_document() { end_word(); }  ///< throws as add() does
 
   [[nodiscard]] int64_t bytes() const { return bytes_; }
   [[nodiscard]] int64_t different_words() const { return static_cast<int64_t>(counts_.size()); }
@@ -30,6 +36,7 @@ class WordCounts {
  private:
   void end_word();
 
+  size_t most_bytes_, held_bytes_ = 0;
   std::unordered_map<std::string, int64_t> counts_;
   std::string word_;          // as far as it was read
   bool has_letters_ = false;  // it has more than spaces

@@ -305,6 +305,8 @@ BOOST_AUTO_TEST_CASE(several_texts_are_those_of_each_alone) {
   const Json::Array& found = all.at("sequences").as_array();
   BOOST_TEST_REQUIRE(found.size() == 4u);
   BOOST_TEST((run_json(with({"--prompt", "she ", "--prompt", "the house", "--samples=2"})) == all));
+  write(models().scratch / "prompts.txt", "she \r\nthe house\r\n");
+  BOOST_TEST((run_json(two) == all));
   std::string expected;
   for (int64_t i = 0; i < 4; ++i) {
     const Json& one = found[static_cast<size_t>(i)];
@@ -449,13 +451,36 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
   BOOST_TEST(both.at("series").as_array().size() == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(runs_of_one_name_are_told_apart) {
+  const TemporaryFolder scratch;
+  Words paths;
+  for (const char* folder : {"A/a/x", "A/b/x", "B/a/x", "y"}) {
+    paths.push_back(scratch / folder);
+    std::filesystem::create_directories(paths.back());
+    write(paths.back() + "/metrics.jsonl", "{\"step\": 1, \"loss\": 2.5}\n");
+  }
+  const auto names_of = [&](const Words& runs) {
+    Words words = {"plot", "--y", "step", "--output", scratch / "o.svg"}, names;
+    words.insert(words.end(), runs.begin(), runs.end());
+    const Json result = run_json(words);
+    for (const Json& series : result.at("series").as_array()) names.push_back(series.at("name").as_string());
+    return names;
+  };
+  BOOST_TEST(names_of({paths[0], paths[1] + "/"}) == (Words{"a/x", "b/x"}));
+  BOOST_TEST(names_of({paths[0], paths[2], paths[3]}) == (Words{"A/a/x", "B/a/x", "y"}));
+  BOOST_TEST(names_of({paths[0], paths[0]}) == (Words{"x", "x"}));
+  BOOST_TEST(names_of({paths[0] + "/metrics.jsonl", paths[1] + "/metrics.jsonl"}) ==
+             (Words{"a/x/metrics", "b/x/metrics"}));
+}
+
 BOOST_AUTO_TEST_CASE(doctor_tells_build_machine_and_what_is_missing) {
   const Json report = run_json({"doctor"});
   for (const char* key : {"version", "build", "threads", "machine", "gpu", "missing", "advice", "fix"})
     BOOST_TEST(report.find(key) != nullptr, key);
   BOOST_TEST(report.at("machine").at("memory_bytes").as_int() > 0);
   const std::string text = run_ratel({"doctor"}).out;
-  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: "})
+  for (const char* part : {"CUDA ", "threads ", "GPU ", "packages   build: ", "packages   tests: ",
+                           "packages   fuzzers: ", "packages   API reference: ", "packages   Debian packages: "})
     BOOST_TEST(text.find(part) != std::string::npos);
 }
 

@@ -2,6 +2,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <fstream>
+#include <limits>
 
 #include "cli/machine.h"
 #include "cli/output.h"
@@ -219,6 +220,16 @@ BOOST_AUTO_TEST_CASE(a_chart_draws_every_series_within_its_frame) {
   BOOST_TEST(svg.find("nan") == std::string::npos);
   BOOST_TEST(svg.size() < 60000u);  // a point a pixel, not one a step
   BOOST_CHECK_THROW(render_svg({"", "", "", {}}), Error);
+  for (const double huge : {1e308, -1e308, 1e38, -1e38, std::numeric_limits<double>::max()}) {
+    const std::string drawn =
+        render_svg({"one", "x", "y", {{"p", {1, 2, huge, 4, 5}, {huge, 2, 3, -huge, 1}, 0, Stroke::solid}}});
+    BOOST_TEST(drawn.find("nan") == std::string::npos, huge);
+    BOOST_TEST(drawn.find("inf") == std::string::npos, huge);
+  }
+  const std::string names = render_svg({"bin\xff", "\xc3", "y\xef\xbf\xbf", {{"\x80p", {1}, {2}, 0, Stroke::solid}}});
+  BOOST_TEST(as_utf8(names) == names);
+  BOOST_TEST(count(names, "bin\ufffd<") == 2u);
+  BOOST_TEST(names.find("y\ufffd<") != std::string::npos);
   BOOST_CHECK_NO_THROW(render_svg({"one", "x", "y", {{"p", {1}, {2}, 0, Stroke::dashed}}}));
 }
 

@@ -81,12 +81,55 @@ BOOST_AUTO_TEST_CASE(bad_rows_and_damaged_files) {
     check_fails({"tokenize", "--max-bad", "9", cut, "--output", scratch / "c.bin"}, 3, message);  // no row is at fault
   }
   BOOST_TEST(!fs::exists(scratch / "c.bin"));
+  const Ended piped = shell("$RATEL tokenize - --input-format jsonl --output " + output + " < " + rows);
+  check_failure(piped, 3, "ratel: stdin:1: expected a member \"text\", found content");
+  check_fails({"tokenize", rows, "--output", ""}, 2, "expected the name of a file to write, found an empty one");
+  check_fails({"tokenize", rows, "--output", output, "--validation", ""}, 2, "expected the name of a file to write");
   check_fails({"tokenize", rows, "--output", output, "--input-format", "csv"}, 2,
               "expected an input format txt or jsonl");
   check_fails({"tokenize", rows, "--output", output, "--tokenizer", "none.model"}, 3, "none.model: not opened");
-  check_fails({"tokenize", rows, "--output", rows}, 2, "is the input and the output");
-  check_fails({"tokenize", rows, "--output", output, "--validation", output}, 2,
-              "is the output and the validation file");
+}
+
+BOOST_AUTO_TEST_CASE(nothing_that_is_read_or_written_is_written_over) {
+  const TemporaryFolder scratch;
+  const std::string text = scratch / "a.txt", described = scratch / "a.txt.json", model = scratch / "tok.model",
+                    other = scratch / "other.bin", link = scratch / "link.bin";
+  write(text, "text");
+  write(described, "more text");
+  write(scratch / "in.bin.tmp", "text");
+  fs::copy(kGolden + "tokenizers/llama.model", model);
+  fs::create_hard_link(text, link);
+  fs::create_directory(scratch / "folder");
+  fs::copy(text, scratch / "folder/b.txt");
+  fs::create_directory_symlink(scratch / "folder", scratch / "way");
+  const std::string spelled = scratch / "folder/../other.bin", model_again = scratch / "folder/../tok.model";
+  const auto refused = [](Words words, const Words& more, const std::string& a, const std::string& b) {
+    words.insert(words.end(), more.begin(), more.end());
+    check_fails(words, 2, a + " and " + b + " are the same file");
+  };
+  const Words tokenize{"tokenize", text};
+  refused(tokenize, {"--output", text}, "the input " + text, "the output " + text);
+  refused(tokenize, {"--output", link}, "the input " + text, "the output " + link);
+  refused(tokenize, {"--output", other, "--validation", other}, "the output " + other, "the validation file " + other);
+  refused(tokenize, {"--output", other, "--validation", spelled}, "the output " + other,
+          "the validation file " + spelled);
+  refused(tokenize, {"--output", other, "--validation", other + ".json"},
+          "the sidecar of the output " + other + ".json", "the validation file " + other + ".json");
+  refused(tokenize, {"--output", other + ".json", "--validation", other}, "the output " + other + ".json",
+          "the sidecar of the validation file " + other + ".json");
+  refused({"tokenize", described}, {"--output", text}, "the input " + described,
+          "the sidecar of the output " + described);
+  refused({"tokenize", scratch / "in.bin.tmp"}, {"--output", scratch / "in.bin"}, "the input " + scratch / "in.bin.tmp",
+          "the temporary file of the output " + scratch / "in.bin.tmp");
+  refused({"tokenize", scratch / "folder"}, {"--output", scratch / "way/b.txt"},
+          "the input " + scratch / "folder/b.txt", "the output " + scratch / "way/b.txt");
+  refused(tokenize, {"--tokenizer", model, "--output", model_again}, "the tokenizer " + model,
+          "the output " + model_again);
+  refused({"tokenize", "--train", model}, {"--output", model_again}, "the input " + model, "the output " + model_again);
+  BOOST_TEST(read(text) == "text");
+  BOOST_TEST(read(described) == "more text");
+  BOOST_TEST((read(model) == read(kGolden + "tokenizers/llama.model")));
+  BOOST_TEST(!fs::exists(other));
 }
 
 BOOST_AUTO_TEST_CASE(a_sentencepiece_model_and_a_split) {
@@ -113,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_sentencepiece_model_and_a_split) {
   BOOST_TEST(config.at("model.vocab_size").as_int() == 700);
   BOOST_TEST(config.at("data.eos").as_int() == 2);
   check_fails({"train", "--data", scratch / "t.bin", "--out", scratch / "run"}, 3,
-              "tokens of another tokenizer; expected bytes, found sentencepiece llama.model");
+              "tokens of another tokenizer; expected bytes, found llama.model (SHA-256 ");
 }
 
 BOOST_AUTO_TEST_CASE(token_files_that_disagree_with_what_is_said_of_them) {

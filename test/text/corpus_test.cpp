@@ -11,6 +11,7 @@
 
 #include "core/rng.h"
 #include "io/json.h"
+#include "io/limits.h"
 #include "io/token_file.h"
 #include "test/io/support.h"
 #include "text/byte_tokenizer.h"
@@ -126,19 +127,28 @@ BOOST_AUTO_TEST_CASE(a_document_in_parts_has_the_ids_of_the_whole) {
 BOOST_AUTO_TEST_CASE(what_cannot_be_cut_and_is_too_long_is_bad) {
   const TemporaryFolder scratch;
   const auto lossy = Tokenizer::open(RATEL_SOURCE_DIR "/test/golden/tokenizers/lossy.model");
-  const std::string long_text(ratel::DocumentReader::kMostBytes + 1'000'000, ' ');
-  const Words inputs{scratch.file("a.txt", "one"), scratch.file("b.txt", long_text), scratch.file("c.txt", "two")};
+  constexpr size_t kMost = ratel::io::kUncutBytes;
+  const std::string most(kMost, ' '), more(kMost + 1, ' '), much(kMost + 1'000'000, ' ');
+  const Words inputs{scratch.file("a.txt", "one"), scratch.file("b.txt", more), scratch.file("c.txt", much),
+                     scratch.file("d.txt", most), scratch.file("r.jsonl", row(more) + row("two"))};
   CorpusOptions options;
   options.output = scratch / "t.bin";
-  options.max_bad = 1;
+  options.max_bad = 3;
   Words told;
   options.bad = [&](const std::string& what) { told.push_back(what); };
   const CorpusResult result = tokenize_corpus(lossy, list_inputs(inputs), options);
-  BOOST_TEST(result.bad == 1);
-  BOOST_TEST(result.train.documents == 2);
-  BOOST_TEST_REQUIRE(told.size() == 1u);
-  BOOST_TEST(told[0] ==
-             inputs[1] + ":0: too long to encode; expected a place to cut within 16777216 bytes, found none");
+  BOOST_TEST(result.bad == 3);
+  BOOST_TEST(result.train.documents + result.empty == 3);
+  BOOST_TEST(result.train.text_bytes >= 6);
+  const std::string problem = ": too long to encode; expected a place to cut within 1048576 bytes, found none";
+  BOOST_TEST(told == (Words{inputs[1] + ":0" + problem, inputs[2] + ":0" + problem, inputs[4] + ":1" + problem}));
+  // What has places to cut may be as long as it likes.
+  std::string words;
+  while (words.size() < 3 * kMost) words += "words and words ";
+  const auto llama = Tokenizer::open(RATEL_SOURCE_DIR "/test/golden/tokenizers/llama.model");
+  options.max_bad = 0;
+  const Words both{scratch.file("e.txt", words), scratch.file("f.jsonl", row(words))};
+  BOOST_TEST(tokenize_corpus(llama, list_inputs(both), options).train.documents == 2);
 }
 
 BOOST_AUTO_TEST_CASE(a_split_loses_no_document_and_doubles_none) {
@@ -190,7 +200,22 @@ BOOST_AUTO_TEST_CASE(a_file_that_all_documents_miss_is_an_error_and_leaves_nothi
   }
   options.validation_fraction = 0.5;
   options.validation = options.output;
-  check_error(ErrorKind::usage, "is the output and the validation file", [&] { tokenize(inputs, options); });
+  check_error(ErrorKind::usage, "t.bin and the validation file ", [&] { tokenize(inputs, options); });
+}
+
+BOOST_AUTO_TEST_CASE(both_sidecars_go_before_a_file_gets_its_name) {
+  const TemporaryFolder scratch;
+  CorpusOptions options;
+  options.output = scratch / "t.bin";
+  options.validation = scratch / "v.bin";
+  options.validation_fraction = 0.5;
+  std::string rows;
+  for (int i = 0; i < 40; ++i) rows += row("text");
+  fs::create_directories(options.output + "/taken");  // the first rename is where it ends
+  for (const std::string& path : {options.output, options.validation}) std::ofstream(path + ".json") << "{}";
+  check_error(ErrorKind::disk, "t.bin", [&] { tokenize({scratch.file("r.jsonl", rows)}, options); });
+  BOOST_TEST(!fs::exists(options.output + ".json"));
+  BOOST_TEST(!fs::exists(options.validation + ".json"));
 }
 
 BOOST_AUTO_TEST_CASE(bad_rows_are_left_out_up_to_a_number) {
@@ -241,7 +266,7 @@ BOOST_AUTO_TEST_CASE(documents_without_a_token_are_left_out) {
       tokenize({empty, scratch.file("r.jsonl", row("") + row("text") + row("")), empty}, options);
   BOOST_TEST(result.empty == 4);
   BOOST_TEST(documents_in(options.output) == Words{"text"});
-  check_error(ErrorKind::input, "expected text, found none: 1 documents without a token, 0 bad rows", [&] {
+  check_error(ErrorKind::input, "expected text, found none: 1 document without a token, 0 bad rows", [&] {
     options.output = scratch / "u.bin";
     tokenize({empty}, options);
   });

@@ -47,6 +47,18 @@ BOOST_AUTO_TEST_CASE(words_are_counted_with_the_spaces_before_them) {
   BOOST_TEST(cut.size() == 3);
 }
 
+BOOST_AUTO_TEST_CASE(different_words_are_bounded) {
+  WordCounts words(3 * (WordCounts::kBytesAWord + 1));
+  words.add("a b c a b c ");
+  words.end_document();
+  BOOST_TEST(words.different_words() == 3);
+  check_error(ErrorKind::input, "too many different words; expected at most 219 bytes of them, found more after 14 ",
+              [&] {
+                words.add("d ");
+                words.end_document();
+              });
+}
+
 BOOST_AUTO_TEST_CASE(words_do_not_depend_on_how_a_text_comes) {
   Chance chance(4);
   const std::string text = ratel::test::random_text(chance, 3000);
