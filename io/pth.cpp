@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "io/file.h"
@@ -144,11 +145,15 @@ Json PthFile::others() const {
   size_t left = kPickleJsonValues;
   Json result = Json::object();
   if (impl_->state.member.empty()) return result;
+  std::unordered_set<string_view> keys;
   const auto pairs = pickle.children_of(pickle.root());
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const PickleNode& key = pickle[pairs[i]];
+    const size_t cost = Pickle::cost_of(key.text);
+    if (left <= cost) return result;
+    left -= cost;
     if (key.kind != PickleKind::text || key.text == impl_->state.member || key.text == "optimizer") continue;
-    if (result.find(key.text) != nullptr) continue;
+    if (!keys.insert(key.text).second) continue;
     auto value = pickle.to_json(pairs[i + 1], left);
     if (!value || result.as_object().size() == kMembers) return result;
     result.append(std::string(key.text), std::move(*value));

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -183,6 +184,32 @@ BOOST_AUTO_TEST_CASE(what_else_a_checkpoint_holds) {
   BOOST_TEST(others.at("config").at("trainer").at("betas").as_array()[1].as_double() == 0.95);
   const auto wrapped = PthFile::open(golden("torch2_gate_apart_f16.pth")).others();
   BOOST_TEST(wrapped.at("config").dump() == others.at("config").dump());
+}
+
+BOOST_AUTO_TEST_CASE(members_of_one_long_key_are_not_compared_again_and_again) {
+  const std::string tensor = pickle_of(0, {6}, {1}), get = std::string("h") + '\0';
+  PickleMaker p;
+  p.op('}').text("task").raw(tensor.substr(2, tensor.size() - 3)).op('s').text("first").integer(1).op('s');
+  p.text(std::string(10'000, 'k')).op('q').op('\0').op('N').op('s');
+  for (int i = 0; i < 1000; ++i) p.raw(get).op('N').op('s');
+  p.text("last").integer(2).op('s');
+  const TemporaryFolder folder;
+  const auto others = PthFile::open(folder.file("f.pth", Checkpoint{p.done()}.bytes())).others();
+  BOOST_TEST(others.as_object().size() == 2u);
+  BOOST_TEST(others.at("first").as_int() == 1);
+  BOOST_TEST((others.find("last") == nullptr));  // what may be shown was used up
+}
+
+BOOST_AUTO_TEST_CASE(a_dict_named_many_times_is_looked_through_once) {
+  constexpr int kPairs = 100'000;  // 10^10 looks would take minutes
+  const std::string get = std::string("h") + '\0';
+  PickleMaker p;
+  p.op('}').text("task").op('}').text("0").op('}').op('(').raw(std::string(2 * kPairs, 'N')).op('u');
+  p.op('q').op('\0').op('s').op('(');
+  for (int i = 0; i < kPairs; ++i) p.op('N').raw(get);
+  const auto begin = std::chrono::steady_clock::now();
+  check_refused({p.op('u').op('s').done()}, "expected keys that are texts");
+  BOOST_TEST((std::chrono::steady_clock::now() - begin < std::chrono::seconds(10)));
 }
 
 BOOST_AUTO_TEST_CASE(halves) {
