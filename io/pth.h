@@ -50,8 +50,8 @@ class PthFile {
   [[nodiscard]] Json others() const;
 
   /// The elements on the CPU, as they lie: views share their storage. They lie in the mapping where they are stored,
-  /// aligned and not f16, and are copies elsewhere; writing to them never changes the file. The first use of a storage
-  /// compares its CRC-32. Throws Error(input) where that is another or the data does not unpack, Error(memory).
+  /// aligned and not f16, and are copies elsewhere, of which the last storage's is kept; writing to them never changes
+  /// the file. The first use of a storage compares its CRC-32. Throws Error(input) where that is another or the data does not unpack, Error(memory).
   [[nodiscard]] Tensor tensor(const PthTensor& tensor) const;
   /// All of them, to be written elsewhere. Throws Error(input) where one has more elements than its storage, as a
   /// stretched view does: written out, a small file could fill a disk.

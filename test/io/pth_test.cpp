@@ -134,6 +134,23 @@ BOOST_AUTO_TEST_CASE(views_share_their_storage_and_are_not_copied) {
   BOOST_TEST((content_of(golden("torch2_kinds.pth")) == before));
 }
 
+BOOST_AUTO_TEST_CASE(a_storage_is_checked_and_unpacked_once) {
+  // What was written to it is still there, where nobody holds it: it was neither compared nor made again.
+  const TemporaryFolder folder;
+  const std::string padding = "m/" + std::string(5, 'x');  // so that the storage is not aligned
+  ZipMaker unaligned;
+  unaligned.add("m/data.pkl", pickle_of(0, {6}, {1})).add(padding, "").add("m/data/0", std::string(24, '\1'));
+  for (const std::string& path :
+       {golden("torch2_model.pth"), golden("torch2_deflated.pth"), folder.file("f.pth", unaligned.bytes())}) {
+    BOOST_TEST_CONTEXT(path) {
+      const PthFile file = PthFile::open(path);
+      const PthTensor& entry = file.tensors()[0];
+      file.tensor(entry).data<float>()[0] = 77;
+      BOOST_TEST(file.tensor(entry).data<float>()[0] == 77);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_storage_that_is_not_aligned_is_copied) {
   const TemporaryFolder folder;
   for (size_t shift = 0; shift < 8; ++shift) {
