@@ -147,7 +147,10 @@ class StateDictReader {
     tensor.name = name;
     const Storage storage = read_storage(name, arguments[0]);
     string_view type = storage.type;
-    if (pickle_.is_global(made->function, "torch._utils", "_rebuild_tensor_v3")) {
+    const bool has_dtype = pickle_.is_global(made->function, "torch._utils", "_rebuild_tensor_v3");
+    if (const size_t metadata = has_dtype ? 7 : 6; arguments.size() > metadata)
+      check_metadata(name, arguments[metadata]);
+    if (has_dtype) {
       if (arguments.size() < 7 || pickle_[arguments[6]].kind != PickleKind::global ||
           pickle_.module_of(arguments[6]) != "torch")
         refuse(value, in_quotes(name), ": expected a dtype of torch as the seventh argument");
@@ -171,6 +174,13 @@ class StateDictReader {
              " elements of ", unit, " bytes, found ", found->bytes, " bytes");
     tensor.layout = read_layout(name, arguments, static_cast<int64_t>(found->bytes / element));
     return tensor;
+  }
+
+  /// Tensors whose elements are not those of their storage have a mapping: {"neg": True}, {"conj": True}.
+  void check_metadata(const std::string& name, PickleRef ref) const {
+    if (pickle_[ref].kind == PickleKind::none) return;
+    if (pickle_.is_mapping(ref) && pickle_.children_of(ref).empty()) return;
+    refuse(ref, in_quotes(name), ": metadata; expected a tensor as it is stored, found a negated or conjugated view");
   }
 
   struct Storage {

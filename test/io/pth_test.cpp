@@ -301,6 +301,29 @@ BOOST_AUTO_TEST_CASE(storages_that_do_not_fit) {
   check_refused({pickle_of(0, {6}, {1}), std::string(24, '\1'), "big"}, "byteorder; expected little");
 }
 
+BOOST_AUTO_TEST_CASE(tensors_whose_elements_are_not_those_of_their_storage) {
+  const auto checkpoint = [](std::string_view function, const PickleMaker& more) {
+    PickleMaker p;
+    p.op('}').text("w").global("torch._utils", function).op('(').op('(').text("storage");
+    p.global("torch", "FloatStorage").text("0").text("cpu").integer(6).op('t').op('Q').integer(0);
+    p.integers({6}).integers({1}).op('\x89').op('N').raw(more.body()).op('t').op('R').op('s');
+    return Checkpoint{p.done()};
+  };
+  const auto dtype = PickleMaker().global("torch", "float32");
+  const auto negated = PickleMaker().op('}').text("neg").op('\x88').op('s');
+  const std::string_view expected = "\"w\": metadata; expected a tensor as it is stored, found a negated";
+  check_refused(checkpoint("_rebuild_tensor_v2", negated), expected);
+  check_refused(checkpoint("_rebuild_tensor_v2", PickleMaker().integer(1)), expected);
+  check_refused(checkpoint("_rebuild_tensor_v3", PickleMaker(dtype).raw(negated.body())), expected);
+  const TemporaryFolder folder;
+  for (const char empty : {'N', '}'}) {
+    const std::string v2 = checkpoint("_rebuild_tensor_v2", PickleMaker().op(empty)).bytes();
+    const std::string v3 = checkpoint("_rebuild_tensor_v3", PickleMaker(dtype).op(empty)).bytes();
+    for (const std::string& bytes : {v2, v3})
+      BOOST_TEST(PthFile::open(folder.file("f.pth", bytes)).tensors().size() == 1u);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(state_dicts_that_are_none) {
   check_refused({PickleMaker().op(']').done()}, "expected a checkpoint that is a dict");
   check_refused({PickleMaker().op('}').done()}, "expected a state dict");
