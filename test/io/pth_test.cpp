@@ -376,6 +376,25 @@ BOOST_AUTO_TEST_CASE(archives_that_are_no_checkpoint) {
   refused(pickle_damaged, "\"m/data.pkl\" is damaged");
 }
 
+BOOST_AUTO_TEST_CASE(a_file_without_checksums_is_told_from_a_damaged_one) {
+  const TemporaryFolder folder;
+  for (const uint32_t crc : {0u, 7u}) {
+    ZipMaker zip;
+    zip.add("m/data.pkl", pickle_of(0, {6}, {1})).add("m/data/0", std::string(24, '\1')).crc(crc);
+    const PthFile file = PthFile::open(folder.file("f.pth", zip.bytes()));
+    std::string text;
+    try {
+      (void)file.tensor(file.tensors()[0]);
+    } catch (const ratel::Error& error) {
+      text = error.what();
+    }
+    BOOST_TEST(text.find("is damaged; expected CRC-32 ") != std::string::npos, text);
+    BOOST_TEST((text.find("\nhint: torch.save writes 0 after torch.serialization.set_crc32_options(False)") !=
+                std::string::npos) == (crc == 0),
+               text);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(files_cut_short_anywhere_are_refused) {
   const TemporaryFolder folder;
   const std::string path = folder / "f.pth";
