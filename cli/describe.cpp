@@ -42,8 +42,9 @@ void join(Json& object, const Json& more) {
 Json tensors_of(const std::vector<io::SafetensorsEntry>& entries) {
   Json tensors = Json::array();
   for (const io::SafetensorsEntry& entry : entries)
-    tensors.push_back(Json::object(
-        {{"name", entry.name}, {"dtype", name_of(entry.dtype)}, {"shape", Json::array_of(entry.shape.dims())}}));
+    tensors.push_back(Json::object({{"name", entry.name},
+                                    {"dtype", entry.is_half ? "f16" : name_of(entry.dtype)},
+                                    {"shape", Json::array_of(entry.shape.dims())}}));
   return tensors;
 }
 
