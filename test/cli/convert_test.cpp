@@ -121,6 +121,13 @@ BOOST_AUTO_TEST_CASE(halves_are_read_from_either_format) {
   BOOST_TEST(run_json({"inspect", halves, "--json"}).at("tensors").as_array()[0].at("dtype").as_string() == "f16");
 }
 
+BOOST_AUTO_TEST_CASE(a_checkpoint_is_one_whatever_it_is_called) {
+  const TemporaryFolder scratch;
+  const std::string path = scratch / "pytorch_model.bin";
+  write(path, read(golden("torch2_model.pth")));
+  BOOST_TEST(run_json({"inspect", path, "--json"}).at("kind").as_string() == "pytorch");
+}
+
 BOOST_AUTO_TEST_CASE(folders_become_other_folders) {
   const TemporaryFolder scratch;
   const std::string model = scratch / "model", shards = scratch / "shards", half = scratch / "half",
