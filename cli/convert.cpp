@@ -78,11 +78,17 @@ Model model_of_authors(const ConvertOptions& options, const std::vector<TensorSo
   model.description.config = found.config;
   model.description.config.heads = heads_of(options, config, found.config, model.heads_from);
   if (config.rope_base) model.description.config.rope_base = *config.rope_base;
-  model.description.tokenizer = tokenizer_named(options.tokenizer.value_or("none"));
   model.description.adapted = config.adapted;
+  model.description.tokenizer.reset();
+  try {
+    model.description.validate();
+  } catch (const Error& error) {  // the checkpoint says so, nobody's option
+    fail_input(options.input, error.what());
+  }
+  model.description.tokenizer = tokenizer_named(options.tokenizer.value_or("none"));
+  model.description.validate();
   model.dtype = found.parameters.front().dtype;
   model.parameters = std::move(found.parameters);
-  model.description.validate();
   return model;
 }
 

@@ -42,8 +42,9 @@ void join(Json& object, const Json& more) {
 Json tensors_of(const std::vector<io::SafetensorsEntry>& entries) {
   Json tensors = Json::array();
   for (const io::SafetensorsEntry& entry : entries)
-    tensors.push_back(Json::object(
-        {{"name", entry.name}, {"dtype", name_of(entry.dtype)}, {"shape", Json::array_of(entry.shape.dims())}}));
+    tensors.push_back(Json::object({{"name", entry.name},
+                                    {"dtype", entry.is_half ? "f16" : name_of(entry.dtype)},
+                                    {"shape", Json::array_of(entry.shape.dims())}}));
   return tensors;
 }
 
@@ -266,6 +267,8 @@ Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
   }
   const std::string extension = fs::path(path).extension();
   if (extension == ".safetensors" || looks_like_safetensors(path)) return describe_safetensors(path);
+  // They have many endings, of which one, as in pytorch_model.bin, is that of tokens.
+  if (io::PthFile::looks_like_one(path)) return describe_pth(path);
   if (extension == ".bin") return describe_tokens(path, vocab_size);
   if (extension == ".model") return describe_tokenizer(path);
   if (extension == ".jsonl") return describe_metrics(path);
@@ -279,7 +282,6 @@ Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
     result.set("content", io::read_json_file(path));
     return result;
   }
-  if (io::PthFile::looks_like_one(path)) return describe_pth(path);  // they have many endings
   fail_input(path,
              "expected a .safetensors, .pth, .bin, .model, .jsonl, .json or .toml file, a model, run or checkpoint "
              "folder");

@@ -8,8 +8,8 @@
 
 namespace ratel::cli {
 
-/// What a path holds, as a JSON object whose first member is "kind": model, run, checkpoint, safetensors, tokens,
-/// tokenizer, metrics, config or json. Throws Error(input) where it is damaged or nothing ratel knows.
+/// What a path holds, as a JSON object whose first member is "kind": model, run, checkpoint, safetensors, pytorch,
+/// tokens, tokenizer, metrics, config or json. Throws Error(input) where it is damaged or nothing ratel knows.
 ///   vocab_size   for token files without sidecar and header: ids are below it, and of 2 bytes up to 65536
 io::Json describe(const std::string& path, std::optional<int64_t> vocab_size);
 

@@ -87,8 +87,11 @@ class Pickle {
   /// What the value would be if classes were plain: mappings become objects, an object of an unknown class one with its
   /// pairs and then the members of its state, as they are named; the wrappers of OmegaConf are taken off (_content,
   /// _val). Tensors, functions, and what contains itself become null. Shared values are written out each time, so that
-  /// a small pickle may have very many: nothing where there are more than `left`, which counts down.
+  /// a small pickle may have very many: nothing where there are more than `left`, which counts down by cost_of() for
+  /// every value and every pair looked at, written or not. That bounds time and memory.
   [[nodiscard]] std::optional<Json> to_json(PickleRef ref, size_t& left) const;
+  /// What a value or key with that text counts for: long texts too are written out each time.
+  static size_t cost_of(std::string_view text) { return 1 + text.size() / 64; }
 
  private:
   friend class PickleMachine;

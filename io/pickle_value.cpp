@@ -28,10 +28,15 @@ class JsonWriter {
   // A JSON document of ours is read back to this depth.
   static constexpr size_t kDepth = kJsonDepth - 2;
 
+  /// False where that is more than there is left.
+  bool charge(size_t cost) {
+    left_ -= std::min(left_, cost);
+    return left_ > 0;
+  }
+
   Json value(PickleRef ref) {
     const PickleNode& node = pickle_[ref];
-    left_ -= std::min(left_, 1 + node.text.size() / 64);  // long texts too are written out each time
-    if (left_ == 0) return {};
+    if (!charge(Pickle::cost_of(node.text))) return {};
     switch (node.kind) {
       case PickleKind::boolean: return node.integer != 0;
       case PickleKind::integer: return node.integer;
@@ -47,24 +52,25 @@ class JsonWriter {
   }
 
   Json container(PickleRef ref, const PickleNode& node) {
-    if (node.kind == PickleKind::tuple || node.kind == PickleKind::list || node.kind == PickleKind::set) {
-      Json::Array items;
-      for (const PickleRef item : node.children) items.push_back(value(item));
-      return Json::array(std::move(items));
-    }
+    if (node.kind == PickleKind::tuple || node.kind == PickleKind::list || node.kind == PickleKind::set)
+      return elements(node.children);
     if (node.kind == PickleKind::dict) return mapping(ref, std::nullopt);
     if (node.kind != PickleKind::object) return {};
     const PickleRef state = node.children[Pickle::state];
+    // Objects may share a state, which is searched for each of them.
+    if (pickle_.is_mapping(state) && !charge(1 + pickle_.children_of(state).size())) return {};
     for (const string_view wrapped : {"_content", "_val"})
       if (const auto found = pickle_.find(state, wrapped)) return value(*found);
-    if (!node.has_pairs && node.children.size() > Pickle::elements) {
-      Json::Array items;
-      for (const PickleRef item : pickle_.children_of(ref)) items.push_back(value(item));
-      return Json::array(std::move(items));
-    }
+    if (!node.has_pairs && node.children.size() > Pickle::elements) return elements(pickle_.children_of(ref));
     if (!node.has_pairs && !pickle_.is_mapping(state)) return {};
     // A dict that keeps its pairs as members too, as EasyDict does, has each once.
     return mapping(ref, pickle_.is_mapping(state) ? std::optional(state) : std::nullopt);
+  }
+
+  Json elements(std::span<const PickleRef> refs) {
+    Json::Array items;
+    for (size_t i = 0; i < refs.size() && left_ > 0; ++i) items.push_back(value(refs[i]));
+    return Json::array(std::move(items));
   }
 
   /// The first of a key's values counts: those of the pairs come before those of a state.
@@ -78,8 +84,9 @@ class JsonWriter {
 
   void add_pairs(Json& object, std::unordered_set<std::string>& names, PickleRef ref) {
     const auto pairs = pickle_.children_of(ref);
-    for (size_t i = 0; i + 1 < pairs.size() && left_ > 0; i += 2) {
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       const PickleNode& key = pickle_[pairs[i]];
+      if (!charge(Pickle::cost_of(key.text))) return;  // one that is left out has been looked at too
       if (key.kind != PickleKind::text && key.kind != PickleKind::integer) continue;
       std::string name = key.kind == PickleKind::text ? std::string(key.text) : std::to_string(key.integer);
       if (names.insert(name).second) object.append(std::move(name), value(pairs[i + 1]));

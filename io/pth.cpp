@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "io/file.h"
@@ -46,6 +47,8 @@ struct PthFile::Impl {
   std::unique_ptr<Pickle> pickle;
   StateDict state;
   std::vector<std::weak_ptr<Storage>> storages;  // of entries that are in use
+  std::vector<bool> is_checked;                  // of entries, by their CRC
+  std::shared_ptr<Storage> last_copy;            // all tensors may be views of one, which is costly to unpack
 
   /// The bytes of a storage's file, checked.
   std::shared_ptr<Storage> storage(size_t place) {
@@ -55,16 +58,19 @@ struct PthFile::Impl {
     auto* data = const_cast<std::byte*>(file.bytes().data()) + entry.begin;
     // For the widest elements: views of one storage may be of several types.
     const bool lies_well = reinterpret_cast<uintptr_t>(data) % sizeof(double) == 0;
-    if (entry.method == ZipMethod::stored) check_crc(file.bytes(), entry, file.path());
+    if (entry.method == ZipMethod::stored && !is_checked[place]) check_crc(file.bytes(), entry, file.path());
     if (entry.method == ZipMethod::stored && lies_well && entry.size > 0) {
       made = std::make_shared<Storage>(data, entry.size, file.owner());
     } else {
+      last_copy = nullptr;
       made = std::make_shared<Storage>(entry.size, kCpu);
       if (entry.method == ZipMethod::deflated)
         inflate(file.bytes(), entry, {static_cast<std::byte*>(made->data()), entry.size}, file.path());
       else if (entry.size > 0)
         std::memcpy(made->data(), data, entry.size);
+      last_copy = made;
     }
+    is_checked[place] = true;
     storages[place] = made;
     return made;
   }
@@ -82,6 +88,7 @@ PthFile PthFile::open(const std::string& path) {
   const auto archive = impl->file.bytes();
   impl->entries = parse_zip(archive, path);
   impl->storages.resize(impl->entries.size());
+  impl->is_checked.resize(impl->entries.size());
 
   constexpr string_view kPickleName = "/data.pkl";
   const ZipEntry* data = nullptr;
@@ -144,11 +151,15 @@ Json PthFile::others() const {
   size_t left = kPickleJsonValues;
   Json result = Json::object();
   if (impl_->state.member.empty()) return result;
+  std::unordered_set<string_view> keys;
   const auto pairs = pickle.children_of(pickle.root());
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const PickleNode& key = pickle[pairs[i]];
+    const size_t cost = Pickle::cost_of(key.text);
+    if (left <= cost) return result;
+    left -= cost;
     if (key.kind != PickleKind::text || key.text == impl_->state.member || key.text == "optimizer") continue;
-    if (result.find(key.text) != nullptr) continue;
+    if (!keys.insert(key.text).second) continue;
     auto value = pickle.to_json(pairs[i + 1], left);
     if (!value || result.as_object().size() == kMembers) return result;
     result.append(std::string(key.text), std::move(*value));

@@ -34,7 +34,8 @@ class PthFile {
   /// in it, or the whole. Throws Error(input) "path:offset: what; expected X, found Y": a file of another kind (with
   /// the way out for the format of PyTorch before 1.6, and for .tar), anything parse_zip or Pickle::parse refuse, no
   /// data.pkl or two, another byte order, no state dict; in it a value that is no tensor, a key twice, a tensor of a
-  /// dtype that is not read, whose storage is not there or has another size, or with an element outside of it.
+  /// dtype that is not read, that is a negated or conjugated view, whose storage is not there or has another size, or
+  /// with an element outside of it.
   static PthFile open(const std::string& path);
   /// True where the file begins as a zip archive, or as a checkpoint of before PyTorch 1.6: what open() knows to speak
   /// of. Throws Error(input) where it cannot be opened.
@@ -50,8 +51,9 @@ class PthFile {
   [[nodiscard]] Json others() const;
 
   /// The elements on the CPU, as they lie: views share their storage. They lie in the mapping where they are stored,
-  /// aligned and not f16, and are copies elsewhere; writing to them never changes the file. The first use of a storage
-  /// compares its CRC-32. Throws Error(input) where that is another or the data does not unpack, Error(memory).
+  /// aligned and not f16, and are copies elsewhere, of which the last storage's is kept; writing to them never changes
+  /// the file. The first use of a storage compares its CRC-32. Throws Error(input) where that is another or the data
+  /// does not unpack, Error(memory).
   [[nodiscard]] Tensor tensor(const PthTensor& tensor) const;
   /// All of them, to be written elsewhere. Throws Error(input) where one has more elements than its storage, as a
   /// stretched view does: written out, a small file could fill a disk.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <unordered_set>
 #include <utility>
 
 #include "io/limits.h"
@@ -86,16 +87,21 @@ class StateDictReader {
     return Made{outer[0], pickle_[outer[2]].children};
   }
 
-  [[nodiscard]] bool holds_tensors(PickleRef ref) const {
+  /// One level of nested dicts is enough to tell.
+  [[nodiscard]] bool holds_tensors(PickleRef ref) {
     if (!pickle_.is_mapping(ref)) return false;
     const auto pairs = pickle_.children_of(ref);
-    for (size_t i = 1; i < pairs.size(); i += 2) {
-      if (made_by(pairs[i])) return true;
-      if (!pickle_.is_mapping(pairs[i])) continue;
-      const auto inner = pickle_.children_of(pairs[i]);  // one level of nested dicts is enough to tell
-      for (size_t j = 1; j < inner.size(); j += 2)
-        if (made_by(inner[j]) || pickle_.is_mapping(inner[j])) return true;
-    }
+    for (size_t i = 1; i < pairs.size(); i += 2)
+      if (made_by(pairs[i]) || is_nested(pairs[i])) return true;
+    return false;
+  }
+  /// A dict with tensors or dicts in it. One that is not is looked through once, however often it is named.
+  [[nodiscard]] bool is_nested(PickleRef ref) {
+    if (!pickle_.is_mapping(ref) || flat_.contains(ref)) return false;
+    const auto pairs = pickle_.children_of(ref);
+    for (size_t i = 1; i < pairs.size(); i += 2)
+      if (made_by(pairs[i]) || pickle_.is_mapping(pairs[i])) return true;
+    flat_.insert(ref);
     return false;
   }
 
@@ -141,7 +147,10 @@ class StateDictReader {
     tensor.name = name;
     const Storage storage = read_storage(name, arguments[0]);
     string_view type = storage.type;
-    if (pickle_.is_global(made->function, "torch._utils", "_rebuild_tensor_v3")) {
+    const bool has_dtype = pickle_.is_global(made->function, "torch._utils", "_rebuild_tensor_v3");
+    if (const size_t metadata = has_dtype ? 7 : 6; arguments.size() > metadata)
+      check_metadata(name, arguments[metadata]);
+    if (has_dtype) {
       if (arguments.size() < 7 || pickle_[arguments[6]].kind != PickleKind::global ||
           pickle_.module_of(arguments[6]) != "torch")
         refuse(value, in_quotes(name), ": expected a dtype of torch as the seventh argument");
@@ -165,6 +174,13 @@ class StateDictReader {
              " elements of ", unit, " bytes, found ", found->bytes, " bytes");
     tensor.layout = read_layout(name, arguments, static_cast<int64_t>(found->bytes / element));
     return tensor;
+  }
+
+  /// Tensors whose elements are not those of their storage have a mapping: {"neg": True}, {"conj": True}.
+  void check_metadata(const std::string& name, PickleRef ref) const {
+    if (pickle_[ref].kind == PickleKind::none) return;
+    if (pickle_.is_mapping(ref) && pickle_.children_of(ref).empty()) return;
+    refuse(ref, in_quotes(name), ": metadata; expected a tensor as it is stored, found a negated or conjugated view");
   }
 
   struct Storage {
@@ -237,6 +253,7 @@ class StateDictReader {
   uint64_t start_;
   size_t depth_ = 0, name_bytes_ = 0;
   std::set<PickleRef> seen_;
+  std::unordered_set<PickleRef> flat_;  // dicts without tensors
   std::set<std::string> names_;
 };
 

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "io/file.h"
+#include "io/half.h"
 #include "io/json.h"
 #include "io/limits.h"
 #include "io/report.h"
@@ -25,22 +26,38 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 
 struct NamedDType {
   std::string_view name;
-  DType dtype;
+  DType dtype;  // as it is read
+  bool is_half = false;
 };
-constexpr std::array<NamedDType, 7> kDTypes{{{"F64", DType::f64},
+constexpr std::array<NamedDType, 8> kDTypes{{{"F64", DType::f64},
                                              {"F32", DType::f32},
+                                             {"F16", DType::f32, true},
                                              {"BF16", DType::bf16},
                                              {"I64", DType::i64},
                                              {"I32", DType::i32},
                                              {"U16", DType::u16},
                                              {"U8", DType::u8}}};
 
-/// Bytes of a tensor, or nothing on overflow. Axes of size 0 count as 1 in the check, so that strides cannot overflow.
-std::optional<uint64_t> byte_count(const Shape& shape, DType dtype) {
-  auto bound = static_cast<int64_t>(size_of(dtype));
+size_t stored_size(DType dtype, bool is_half) { return is_half ? sizeof(uint16_t) : size_of(dtype); }
+
+/// Bytes of a tensor in the file, or nothing where it would overflow once read. Axes of size 0 count as 1 in the check,
+/// so that strides cannot overflow.
+std::optional<uint64_t> byte_count(const Shape& shape, const NamedDType& type) {
+  auto bound = static_cast<int64_t>(size_of(type.dtype));
   for (int64_t size : shape.dims())
     if (__builtin_mul_overflow(bound, std::max<int64_t>(size, 1), &bound)) return std::nullopt;
-  return static_cast<uint64_t>(shape.numel()) * size_of(dtype);
+  return static_cast<uint64_t>(shape.numel()) * stored_size(type.dtype, type.is_half);
+}
+
+Tensor widened(const std::byte* halves, const Shape& shape) {
+  Tensor wide = empty(shape, DType::f32);
+  auto* out = wide.data<float>();
+  for (int64_t i = 0; i < wide.numel(); ++i) {
+    uint16_t bits = 0;  // may lie anywhere
+    std::memcpy(&bits, halves + static_cast<size_t>(i) * sizeof bits, sizeof bits);
+    out[i] = half_to_float(bits);
+  }
+  return wide;
 }
 
 /// Reads one member of the header. Texts for errors are put together only where there is one: headers may be long.
@@ -55,18 +72,20 @@ class EntryReader {
     for (const auto& [key, value] : value_.as_object())
       if (key != "dtype" && key != "shape" && key != "data_offsets")
         refuse("unknown member; expected dtype, shape and data_offsets, found ", in_quotes(key));
-    SafetensorsEntry entry{std::string(name_), dtype(), shape()};
+    const NamedDType& type = dtype();
+    SafetensorsEntry entry{std::string(name_), type.dtype, shape()};
+    entry.is_half = type.is_half;
     const auto& offsets = list("data_offsets");
     if (offsets.size() != 2) refuse("data_offsets; expected 2, found ", offsets.size());
     entry.begin = size(offsets[0], "data_offsets");
     entry.end = size(offsets[1], "data_offsets");
     if (entry.begin > entry.end)
       refuse("data_offsets go backwards; expected begin <= end, found ", entry.begin, " and ", entry.end);
-    const auto expected = byte_count(entry.shape, entry.dtype);
+    const auto expected = byte_count(entry.shape, type);
     if (!expected) refuse("shape ", entry.shape, " has more bytes than 63 bits can count");
     if (entry.end - entry.begin != *expected)
-      refuse("size disagrees with shape ", entry.shape, " of ", entry.dtype, "; expected ", *expected, " bytes, found ",
-             entry.end - entry.begin);
+      refuse("size disagrees with shape ", entry.shape, " of ", type.is_half ? "f16" : name_of(type.dtype),
+             "; expected ", *expected, " bytes, found ", entry.end - entry.begin);
     return entry;
   }
 
@@ -88,13 +107,13 @@ class EntryReader {
     if (!value.is_array()) wrong(key, value, "an array");
     return value.as_array();
   }
-  [[nodiscard]] DType dtype() const {
+  [[nodiscard]] const NamedDType& dtype() const {
     const Json& value = member("dtype");
     if (!value.is_string()) wrong("dtype", value, "a string");
     const auto* found = std::ranges::find(kDTypes, value.as_string(), &NamedDType::name);
     if (found == kDTypes.end())
-      refuse("unknown dtype; expected F64, F32, BF16, I64, I32, U16 or U8, found ", in_quotes(value.as_string()));
-    return found->dtype;
+      refuse("unknown dtype; expected F64, F32, F16, BF16, I64, I32, U16 or U8, found ", in_quotes(value.as_string()));
+    return *found;
   }
   [[nodiscard]] Shape shape() const {
     const auto& sizes = list("shape");
@@ -199,7 +218,7 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   impl->storages.reserve(tensors.size());
   for (const auto& entry : tensors) {
     auto* data = const_cast<std::byte*>(impl->file.bytes().data()) + entry.begin;
-    const bool lies_well = entry.end > entry.begin && entry.begin % size_of(entry.dtype) == 0;
+    const bool lies_well = !entry.is_half && entry.end > entry.begin && entry.begin % size_of(entry.dtype) == 0;
     impl->storages.push_back(lies_well ? std::make_shared<Storage>(data, entry.end - entry.begin, impl->file.owner())
                                        : nullptr);
   }
@@ -228,6 +247,7 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
 Tensor SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
   if (entry == nullptr) fail_input(path(), "no tensor ", in_quotes(name), " among its ", entries().size());
+  if (entry->is_half) return widened(impl_->file.bytes().data() + entry->begin, entry->shape);
   const auto& storage = impl_->storages[static_cast<size_t>(entry - entries().data())];
   if (storage == nullptr) {
     Tensor copy = empty(entry->shape, entry->dtype);

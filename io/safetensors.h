@@ -26,6 +26,7 @@ struct SafetensorsEntry {
   DType dtype;
   Shape shape;
   uint64_t begin = 0, end = 0;  ///< bytes from the start of the file
+  bool is_half = false;         ///< stored as F16, which every f32 holds: read as f32
 };
 
 struct SafetensorsIndex {
@@ -34,8 +35,8 @@ struct SafetensorsIndex {
 };
 
 /// Reads and checks the header of a whole safetensors file. Every entry's range lies in the file and has the size of
-/// its shape and dtype; together they cover the data once. Throws Error(input) "path:offset: what; expected X, found
-/// Y".
+/// its shape and stored dtype; together they cover the data once. Throws Error(input) "path:offset: what; expected X,
+/// found Y".
 SafetensorsIndex parse_safetensors(std::span<const std::byte> file, std::string_view path);
 
 /// A safetensors file, mapped into memory. Copies share it. Safe to read from several threads.
@@ -54,8 +55,8 @@ class SafetensorsFile {
   [[nodiscard]] const SafetensorsEntry* find(std::string_view name) const;
 
   /// A contiguous CPU tensor that keeps the mapping alive. It lies in the mapping where the file aligns it to its
-  /// element size, and is a copy elsewhere. Tensors of one name share their bytes; writing to them changes this
-  /// process's pages and never the file. Throws Error(input) where there is none of that name.
+  /// element size, and is a copy elsewhere and of F16. Mapped tensors of one name share their bytes; writing to them
+  /// changes this process's pages and never the file. Throws Error(input) where there is none of that name.
   [[nodiscard]] Tensor tensor(std::string_view name) const;
 
  private:

@@ -20,6 +20,8 @@ using Bytes = std::span<const std::byte>;
 constexpr uint32_t kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50, kEnd64 = 0x06064b50,
                    kLocator64 = 0x07064b50;
 constexpr size_t kLocalBytes = 30, kCentralBytes = 46, kEndBytes = 22, kEnd64Bytes = 56, kLocator64Bytes = 20;
+constexpr string_view kNoCrcHint =
+    "\nhint: torch.save writes 0 after torch.serialization.set_crc32_options(False); save it again without that";
 constexpr uint32_t kFull32 = 0xffffffff;  // "see the zip64 record"
 constexpr uint16_t kFull16 = 0xffff, kExtra64 = 1;
 constexpr uint16_t kEncrypted = 1 | 1 << 6 | 1 << 13, kSizesFollow = 1 << 3;
@@ -198,7 +200,8 @@ uint32_t crc_of(Bytes bytes) {
 
 void compare_crc(Bytes content, const ZipEntry& entry, string_view path) {
   if (const uint32_t found = crc_of(content); found != entry.crc32)
-    fail_at(path, entry.begin, in_quotes(entry.name), " is damaged; expected CRC-32 ", entry.crc32, ", found ", found);
+    fail_at(path, entry.begin, in_quotes(entry.name), " is damaged; expected CRC-32 ", entry.crc32, ", found ", found,
+            entry.crc32 == 0 ? kNoCrcHint : "");
 }
 
 }  // namespace

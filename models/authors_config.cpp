@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -45,7 +46,8 @@ class ConfigReader {
       for (const Json& item : value.as_array()) visit(item, {});
     if (!value.is_object()) return;
     if (key == "pe" || key == "rope") {
-      if (const Json* base = value.find("base"); base != nullptr && base->is_number() && base->as_double() > 1)
+      const Json* base = value.find("base");
+      if (base != nullptr && base->is_number() && std::isfinite(base->as_double()) && base->as_double() > 1)
         result_.rope_base = base->as_double();
     }
     if (const Json* joint = value.find("joint_train"); joint != nullptr && joint->is_bool() && !joint->as_bool())

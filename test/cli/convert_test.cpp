@@ -1,8 +1,10 @@
 // `ratel convert` on what PyTorch wrote, and on what somebody wrote who means harm.
+#include <bit>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <random>
 
+#include "io/half.h"
 #include "io/safetensors.h"
 #include "models/names.h"
 #include "test/cli/process.h"
@@ -32,6 +34,29 @@ void check_same(const std::string& path, const std::string& golden_name) {
       BOOST_TEST((bytes_of(found.tensor(ours)) == bytes_of(expected.tensor(name))));
     }
   }
+}
+
+/// The file with its floats as F16, which holds them exactly.
+std::string as_halves(const SafetensorsFile& file) {
+  Json header = Json::object();
+  std::string data;
+  for (const io::SafetensorsEntry& entry : file.entries()) {
+    const size_t begin = data.size();
+    for (const float value : to_vector<float>(file.tensor(entry.name))) {
+      const auto bits = std::bit_cast<uint32_t>(value);
+      const auto half =
+          static_cast<uint16_t>(((bits >> 16) & 0x8000u) |
+                                (value == 0 ? 0 : ((((bits >> 23) & 0xffu) - 112) << 10) | ((bits >> 13) & 0x3ffu)));
+      BOOST_REQUIRE(io::half_to_float(half) == value);
+      data.append(reinterpret_cast<const char*>(&half), sizeof half);
+    }
+    header.append(entry.name, Json::object({{"dtype", "F16"},
+                                            {"shape", Json::array_of(entry.shape.dims())},
+                                            {"data_offsets", Json::array({begin, data.size()})}}));
+  }
+  const std::string text = header.dump();
+  const uint64_t length = text.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + text + data;
 }
 
 bool is_same_file(const std::string& a, const std::string& b) { return read(a) == read(b); }
@@ -84,6 +109,23 @@ BOOST_AUTO_TEST_CASE(the_way_there_and_back) {
     BOOST_TEST(run_ratel({"convert", theirs, again}).code == 0);
     BOOST_TEST(is_same_file(model + "/model.safetensors", again + "/model.safetensors"));
   }
+}
+
+BOOST_AUTO_TEST_CASE(halves_are_read_from_either_format) {
+  const TemporaryFolder scratch;
+  const std::string halves = scratch / "halves.safetensors", model = scratch / "model", same = scratch / "same";
+  write(halves, as_halves(SafetensorsFile::open(golden("torch2_gate_apart_f16.safetensors"))));
+  BOOST_TEST(run_json({"convert", halves, model, "--heads=2", "--json"}).at("dtype").as_string() == "f32");
+  BOOST_TEST(run_ratel({"convert", golden("torch2_gate_apart_f16.pth"), same, "--heads=2"}).code == 0);
+  BOOST_TEST(is_same_file(model + "/model.safetensors", same + "/model.safetensors"));
+  BOOST_TEST(run_json({"inspect", halves, "--json"}).at("tensors").as_array()[0].at("dtype").as_string() == "f16");
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_is_one_whatever_it_is_called) {
+  const TemporaryFolder scratch;
+  const std::string path = scratch / "pytorch_model.bin";
+  write(path, read(golden("torch2_model.pth")));
+  BOOST_TEST(run_json({"inspect", path, "--json"}).at("kind").as_string() == "pytorch");
 }
 
 BOOST_AUTO_TEST_CASE(folders_become_other_folders) {

@@ -170,6 +170,28 @@ BOOST_AUTO_TEST_CASE(a_laugh_of_a_billion_is_not_written_out) {
   BOOST_TEST(Read(nested.done()).json() == "too much");
 }
 
+BOOST_AUTO_TEST_CASE(what_is_looked_at_again_counts_again) {
+  const std::string put = std::string("q") + '\0', get = std::string("h") + '\0';
+  PickleMaker key;  // a thousand times the same dict with a long key
+  key.op(']').op('(').op('}').text(std::string(10'000, 'x')).op('N').op('s').raw(put);
+  for (int i = 0; i < 1000; ++i) key.raw(get);
+  BOOST_TEST(Read(key.op('e').done()).json() == "too much");
+  PickleMaker keys;  // pairs that are not written
+  keys.op(']').op('(').op('}').op('(').raw(std::string(2000, 'N')).op('u').raw(put);
+  for (int i = 0; i < 1000; ++i) keys.raw(get);
+  BOOST_TEST(Read(keys.op('e').done()).json() == "too much");
+  PickleMaker twice;  // a key again and again, of which one is written
+  twice.op(']').op('(').op('}').op('(').raw("K").op('\1').raw(put).op('N');
+  for (int i = 0; i < 1000; ++i) twice.raw(get).op('N');
+  twice.op('u').op('q').op('\1');
+  for (int i = 0; i < 1000; ++i) twice.op('h').op('\1');
+  BOOST_TEST(Read(twice.op('e').done()).json() == "too much");
+  PickleMaker states;  // objects of one state, in which their wrappings are looked for
+  states.op('}').op('(').raw(std::string(2000, 'N')).op('u').raw(put).op('0').op(']').op('(');
+  for (int i = 0; i < 1000; ++i) states.global("m", "C").op(')').op('R').op('N').op('a').raw(get).op('b');
+  BOOST_TEST(Read(states.op('e').done()).json() == "too much");
+}
+
 BOOST_AUTO_TEST_CASE(opcodes_that_are_not_read) {
   struct Row {
     unsigned char code;

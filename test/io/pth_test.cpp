@@ -2,6 +2,7 @@
 
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -133,6 +134,23 @@ BOOST_AUTO_TEST_CASE(views_share_their_storage_and_are_not_copied) {
   BOOST_TEST((content_of(golden("torch2_kinds.pth")) == before));
 }
 
+BOOST_AUTO_TEST_CASE(a_storage_is_checked_and_unpacked_once) {
+  // What was written to it is still there, where nobody holds it: it was neither compared nor made again.
+  const TemporaryFolder folder;
+  const std::string padding = "m/" + std::string(5, 'x');  // so that the storage is not aligned
+  ZipMaker unaligned;
+  unaligned.add("m/data.pkl", pickle_of(0, {6}, {1})).add(padding, "").add("m/data/0", std::string(24, '\1'));
+  for (const std::string& path :
+       {golden("torch2_model.pth"), golden("torch2_deflated.pth"), folder.file("f.pth", unaligned.bytes())}) {
+    BOOST_TEST_CONTEXT(path) {
+      const PthFile file = PthFile::open(path);
+      const PthTensor& entry = file.tensors()[0];
+      file.tensor(entry).data<float>()[0] = 77;
+      BOOST_TEST(file.tensor(entry).data<float>()[0] == 77);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_storage_that_is_not_aligned_is_copied) {
   const TemporaryFolder folder;
   for (size_t shift = 0; shift < 8; ++shift) {
@@ -183,6 +201,32 @@ BOOST_AUTO_TEST_CASE(what_else_a_checkpoint_holds) {
   BOOST_TEST(others.at("config").at("trainer").at("betas").as_array()[1].as_double() == 0.95);
   const auto wrapped = PthFile::open(golden("torch2_gate_apart_f16.pth")).others();
   BOOST_TEST(wrapped.at("config").dump() == others.at("config").dump());
+}
+
+BOOST_AUTO_TEST_CASE(members_of_one_long_key_are_not_compared_again_and_again) {
+  const std::string tensor = pickle_of(0, {6}, {1}), get = std::string("h") + '\0';
+  PickleMaker p;
+  p.op('}').text("task").raw(tensor.substr(2, tensor.size() - 3)).op('s').text("first").integer(1).op('s');
+  p.text(std::string(10'000, 'k')).op('q').op('\0').op('N').op('s');
+  for (int i = 0; i < 1000; ++i) p.raw(get).op('N').op('s');
+  p.text("last").integer(2).op('s');
+  const TemporaryFolder folder;
+  const auto others = PthFile::open(folder.file("f.pth", Checkpoint{p.done()}.bytes())).others();
+  BOOST_TEST(others.as_object().size() == 2u);
+  BOOST_TEST(others.at("first").as_int() == 1);
+  BOOST_TEST((others.find("last") == nullptr));  // what may be shown was used up
+}
+
+BOOST_AUTO_TEST_CASE(a_dict_named_many_times_is_looked_through_once) {
+  constexpr int kPairs = 100'000;  // 10^10 looks would take minutes
+  const std::string get = std::string("h") + '\0';
+  PickleMaker p;
+  p.op('}').text("task").op('}').text("0").op('}').op('(').raw(std::string(2 * kPairs, 'N')).op('u');
+  p.op('q').op('\0').op('s').op('(');
+  for (int i = 0; i < kPairs; ++i) p.op('N').raw(get);
+  const auto begin = std::chrono::steady_clock::now();
+  check_refused({p.op('u').op('s').done()}, "expected keys that are texts");
+  BOOST_TEST((std::chrono::steady_clock::now() - begin < std::chrono::seconds(10)));
 }
 
 BOOST_AUTO_TEST_CASE(halves) {
@@ -257,6 +301,29 @@ BOOST_AUTO_TEST_CASE(storages_that_do_not_fit) {
   check_refused({pickle_of(0, {6}, {1}), std::string(24, '\1'), "big"}, "byteorder; expected little");
 }
 
+BOOST_AUTO_TEST_CASE(tensors_whose_elements_are_not_those_of_their_storage) {
+  const auto checkpoint = [](std::string_view function, const PickleMaker& more) {
+    PickleMaker p;
+    p.op('}').text("w").global("torch._utils", function).op('(').op('(').text("storage");
+    p.global("torch", "FloatStorage").text("0").text("cpu").integer(6).op('t').op('Q').integer(0);
+    p.integers({6}).integers({1}).op('\x89').op('N').raw(more.body()).op('t').op('R').op('s');
+    return Checkpoint{p.done()};
+  };
+  const auto dtype = PickleMaker().global("torch", "float32");
+  const auto negated = PickleMaker().op('}').text("neg").op('\x88').op('s');
+  const std::string_view expected = "\"w\": metadata; expected a tensor as it is stored, found a negated";
+  check_refused(checkpoint("_rebuild_tensor_v2", negated), expected);
+  check_refused(checkpoint("_rebuild_tensor_v2", PickleMaker().integer(1)), expected);
+  check_refused(checkpoint("_rebuild_tensor_v3", PickleMaker(dtype).raw(negated.body())), expected);
+  const TemporaryFolder folder;
+  for (const char empty : {'N', '}'}) {
+    const std::string v2 = checkpoint("_rebuild_tensor_v2", PickleMaker().op(empty)).bytes();
+    const std::string v3 = checkpoint("_rebuild_tensor_v3", PickleMaker(dtype).op(empty)).bytes();
+    for (const std::string& bytes : {v2, v3})
+      BOOST_TEST(PthFile::open(folder.file("f.pth", bytes)).tensors().size() == 1u);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(state_dicts_that_are_none) {
   check_refused({PickleMaker().op(']').done()}, "expected a checkpoint that is a dict");
   check_refused({PickleMaker().op('}').done()}, "expected a state dict");
@@ -307,6 +374,25 @@ BOOST_AUTO_TEST_CASE(archives_that_are_no_checkpoint) {
   ZipMaker pickle_damaged;
   pickle_damaged.add("m/data.pkl", pickle).crc(7);
   refused(pickle_damaged, "\"m/data.pkl\" is damaged");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_without_checksums_is_told_from_a_damaged_one) {
+  const TemporaryFolder folder;
+  for (const uint32_t crc : {0u, 7u}) {
+    ZipMaker zip;
+    zip.add("m/data.pkl", pickle_of(0, {6}, {1})).add("m/data/0", std::string(24, '\1')).crc(crc);
+    const PthFile file = PthFile::open(folder.file("f.pth", zip.bytes()));
+    std::string text;
+    try {
+      (void)file.tensor(file.tensors()[0]);
+    } catch (const ratel::Error& error) {
+      text = error.what();
+    }
+    BOOST_TEST(text.find("is damaged; expected CRC-32 ") != std::string::npos, text);
+    BOOST_TEST((text.find("\nhint: torch.save writes 0 after torch.serialization.set_crc32_options(False)") !=
+                std::string::npos) == (crc == 0),
+               text);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(files_cut_short_anywhere_are_refused) {

@@ -254,8 +254,28 @@ BOOST_AUTO_TEST_CASE(headers_that_are_no_header) {
 }
 
 BOOST_AUTO_TEST_CASE(dtypes) {
-  for (const char* name : {"F16", "BOOL", "F8_E4M3", "I8", "U64", "f32", ""})
-    check_refused(one(name, "[1]", "[0,1]"), "x", "unknown dtype; expected F64, F32, BF16");
+  for (const char* name : {"f16", "BOOL", "F8_E4M3", "I8", "U64", "f32", ""})
+    check_refused(one(name, "[1]", "[0,1]"), "x", "unknown dtype; expected F64, F32, F16, BF16");
+}
+
+BOOST_AUTO_TEST_CASE(halves_are_read_as_floats) {
+  const TemporaryFolder folder;
+  for (const std::string begin : {"0", "1"}) {  // at any address
+    const std::string end = begin == "0" ? "10" : "11";
+    std::string header = begin == "0" ? "{" : R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)";
+    header += R"("a":{"dtype":"F16","shape":[5,1],"data_offsets":[)" + begin + "," + end + "]}}";
+    header.append((8 - header.size() % 8) % 8, ' ');
+    std::string data(begin == "0" ? 0 : 1, 'x');
+    data.append("\0\x3c\0\xc0\xff\x7b\1\0\0\x80", 10);
+    const SafetensorsFile file = SafetensorsFile::open(folder.file("f", file_of(header, data)));
+    BOOST_TEST(file.find("a")->is_half);
+    const Tensor a = file.tensor("a");
+    BOOST_TEST((a.dtype() == DType::f32 && file.find("a")->dtype == DType::f32));
+    BOOST_TEST(a.shape() == (Shape{5, 1}));
+    BOOST_TEST(ratel::to_vector<float>(a) == (std::vector<float>{1, -2, 65504, 0x1p-24f, -0.0f}));
+  }
+  check_refused(one("F16", "[2]", "[0,8]"), "12345678", "shape (2) of f16; expected 4 bytes, found 8");
+  check_refused(one("F16", "[4611686018427387904]", "[0,0]"), "", "more bytes than 63 bits can count");
 }
 
 BOOST_AUTO_TEST_CASE(keys_twice) {

@@ -1,6 +1,7 @@
 #include "models/authors_checkpoint.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "io/pth.h"
@@ -256,6 +257,8 @@ BOOST_AUTO_TEST_CASE(patterns_of_a_configuration) {
   BOOST_TEST(!adapted(R"({"joint_train": false, )" + other));
   BOOST_TEST(read_authors_config(config(R"({"pe": {"base": 500000}})"), kSizes).rope_base.value() == 500000);
   BOOST_TEST(!read_authors_config(config(R"({"base": 500000, "pe": {"base": -1}})"), kSizes).rope_base);
+  for (const double base : {HUGE_VAL, std::nan("")})  // a pickle may hold them
+    BOOST_TEST(!read_authors_config(Json::object({{"pe", Json::object({{"base", base}})}}), kSizes).rope_base);
 }
 
 BOOST_AUTO_TEST_CASE(a_golden_model_computes_the_same_after_the_way_through_a_folder) {
