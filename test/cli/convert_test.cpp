@@ -1,9 +1,12 @@
 // `ratel convert` on what PyTorch wrote, and on what somebody wrote who means harm.
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <random>
 
+#include "io/file.h"
 #include "io/safetensors.h"
+#include "models/model_folder.h"
 #include "models/names.h"
 #include "test/cli/process.h"
 #include "test/io/pickle_maker.h"
@@ -134,6 +137,36 @@ BOOST_AUTO_TEST_CASE(nothing_is_replaced_or_left_behind) {
   BOOST_TEST(!fs::exists(scratch / "x.safetensors"));
   BOOST_TEST(!fs::exists(scratch / "x.safetensors.tmp"));
   BOOST_TEST(!fs::exists(scratch / "x"));
+}
+
+BOOST_AUTO_TEST_CASE(a_conversion_that_does_not_finish_keeps_the_model_that_was_there) {
+  const TemporaryFolder scratch;
+  const std::string from = scratch / "from", model = scratch / "model";
+  const std::string tokenizers = RATEL_SOURCE_DIR "/test/golden/tokenizers/";
+  const ModelDescription description{{704, 1, 32, 1}, {}, {}};
+  nn::ParamStore store(DType::f32, 5);
+  const RatPlus parameters(nn::Scope(store), description.config);
+  save_model(from, description, store);
+  const std::string tokenizer = " --tokenizer " + tokenizers + "unigram.model";
+  BOOST_TEST(run_ratel({"convert", from, model, "--tokenizer", tokenizers + "llama.model"}).code == 0);
+  const auto files = [&] {
+    std::vector<std::pair<std::string, std::string>> all;
+    for (const std::string& path : io::paths_in(model)) all.emplace_back(path, read(path));
+    std::ranges::sort(all);
+    return all;
+  };
+  const auto before = files();
+  BOOST_TEST(before.size() == 3u);
+  // The tokenizer fits, the weights do not.
+  for (const char* shards : {"", " --shard-size 40kB"})
+    for (const std::string& target : {model, scratch / "fresh"}) {
+      const Ended full = shell("trap '' XFSZ; ulimit -f 60; $RATEL convert " + from + " " + target + tokenizer +
+                               " --dtype f64 --force" + shards);
+      BOOST_TEST(full.code == 5, full.err);
+      BOOST_TEST((files() == before));
+      BOOST_TEST(!fs::exists(scratch / "fresh"));
+    }
+  BOOST_TEST(run_ratel({"inspect", model}).code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(files_cut_short_through_the_binary) {
