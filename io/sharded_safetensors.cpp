@@ -21,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using std::string_view;
 
-constexpr string_view kExtension = ".safetensors", kPartExtension = ".part";
+// The last is of AtomicFile.
+constexpr string_view kExtension = ".safetensors", kPartExtension = ".part", kTemporaryExtension = ".tmp";
 constexpr uint64_t kSlackBytes = 1 << 20;  // headers and the index
 
 /// Why a shard may not be called that, or nothing.
@@ -173,7 +174,7 @@ std::string shard_name(size_t number, size_t count) {
   return name.str();
 }
 
-/// model-NNNNN-of-NNNNN.safetensors, or that with what an interrupted save leaves behind it.
+/// model-NNNNN-of-NNNNN.safetensors
 bool is_shard_name(string_view name) {
   string_view rest = name;
   const auto skip = [&](string_view text) {
@@ -186,15 +187,21 @@ bool is_shard_name(string_view name) {
     rest.remove_prefix(count);
     return count >= 5;
   };
-  return skip("model-") && skip_digits() && skip("-of-") && skip_digits() && skip(kExtension) &&
-         (rest.empty() || rest == kPartExtension);
+  return skip("model-") && skip_digits() && skip("-of-") && skip_digits() && skip(kExtension) && rest.empty();
 }
 
-/// Removes shards that are not among `kept`.
-void remove_other_shards(const std::string& folder, const std::set<std::string>& kept) {
+/// A shard, or what a save that was killed leaves of weights or their index.
+bool is_leftover(string_view name) {
+  string_view whole = name;
+  for (const string_view extension : {kTemporaryExtension, kPartExtension})
+    if (whole.ends_with(extension)) whole.remove_suffix(extension.size());
+  return is_shard_name(whole) || (whole != name && (whole == kWeightsFile || whole == kShardIndexFile));
+}
+
+void remove_leftovers(const std::string& folder, const std::set<std::string>& kept) {
   for (const std::string& path : paths_in(folder)) {
     const std::string name = fs::path(path).filename();
-    if (is_shard_name(name) && !kept.contains(name)) remove_file(path);
+    if (is_leftover(name) && !kept.contains(name)) remove_file(path);
   }
 }
 
@@ -267,7 +274,7 @@ void PreparedWeights::commit() {
   } else {
     remove_file(path_of(kShardIndexFile));
   }
-  remove_other_shards(folder_, {names_.begin(), names_.end()});
+  remove_leftovers(folder_, {names_.begin(), names_.end()});
   names_.clear();
   fsync_directory(folder_);
 }

@@ -77,7 +77,8 @@ class PreparedWeights {
   PreparedWeights& operator=(const PreparedWeights&) = delete;
 
   /// Needs no more space. No set of files ever reads as a mixture: the index goes before any shard is replaced and
-  /// comes last; then the files of the former weights are removed. Throws Error(disk).
+  /// comes last; then the files of the former weights are removed,
+  /// and what saves left that were killed. Throws Error(disk).
   void commit();
 
  private:
