@@ -139,6 +139,32 @@ BOOST_AUTO_TEST_CASE(nothing_is_replaced_or_left_behind) {
   BOOST_TEST(!fs::exists(scratch / "x"));
 }
 
+BOOST_AUTO_TEST_CASE(no_file_is_written_among_those_of_the_input) {
+  const TemporaryFolder scratch;
+  const std::string model = scratch / "model", run = scratch / "run", checkpoint = run + "/checkpoints/step-8";
+  BOOST_TEST(run_ratel({"convert", golden("torch2_model.pth"), model}).code == 0);
+  BOOST_TEST(run_ratel({"convert", model, model + "/shards", "--shard-size", "2kB"}).code == 0);
+  fs::create_directories(checkpoint);
+  write(checkpoint + "/MANIFEST.json", "{}");
+  const std::string message = "would be among the files of the input\nhint: ";
+  const auto refused = [&](const std::string& input, const std::string& output, const std::string& part) {
+    Words words = {"convert", input, output, "--force"};
+    if (output.ends_with(".safetensors")) words.insert(words.end(), {"--names", "authors"});
+    check_fails(words, 2, part);
+  };
+  refused(model, model + "/model.safetensors", message);
+  refused(model + "/", model + "/../model/theirs.safetensors", message);
+  refused(model + "/shards", model + "/shards/model.safetensors", message);
+  refused(run, run + "/model.safetensors", message);
+  refused(run, checkpoint + "/model.safetensors", message);
+  refused(checkpoint, checkpoint + "/theirs.safetensors", message);
+  refused(run, checkpoint, "is the input and the output");
+  BOOST_TEST(run_ratel({"inspect", model}).code == 0);
+  BOOST_TEST(!fs::exists(checkpoint + "/model.safetensors"));
+  fs::create_directories(model + "/exports");
+  BOOST_TEST(run_ratel({"convert", model, model + "/exports/theirs.safetensors", "--names", "authors"}).code == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_conversion_that_does_not_finish_keeps_the_model_that_was_there) {
   const TemporaryFolder scratch;
   const std::string from = scratch / "from", model = scratch / "model";
