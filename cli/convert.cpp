@@ -141,11 +141,24 @@ Model read_model(const ConvertOptions& options) {
   return model;
 }
 
-void check_output(const ConvertOptions& options) {
+/// Whether a folder is the input, or a checkpoint in it.
+bool is_of_input(const fs::path& folder, const std::string& input) {
   std::error_code error;
-  check(!fs::equivalent(options.input, options.output, error), "convert: ", options.output,
-        " is the input and the output");
-  if (options.writes_a_file()) check_output_path(options.output);
+  if (fs::equivalent(folder, input, error)) return true;
+  const fs::path above = fs::weakly_canonical(input, error), below = fs::weakly_canonical(folder, error);
+  return std::mismatch(above.begin(), above.end(), below.begin(), below.end()).first == above.end() &&
+         io::path_exists(below / "MANIFEST.json");
+}
+
+void check_output(const ConvertOptions& options) {
+  check(!is_of_input(options.output, options.input), "convert: ", options.output, " is the input and the output");
+  if (options.writes_a_file()) {
+    check_output_path(options.output);
+    // A file there may be one of those that are read, and a folder with another file of weights is another model.
+    const fs::path parent = fs::path(options.output).parent_path();
+    check(!is_of_input(parent.empty() ? "." : parent, options.input), "convert: ", options.output,
+          " would be among the files of the input\nhint: write it to another folder");
+  }
   if (options.force || !io::path_exists(options.output)) return;
   if (io::is_folder(options.output) && io::paths_in(options.output).empty()) return;
   fail(options.output, ": is there already\nhint: --force replaces it");

@@ -1,4 +1,5 @@
 #include <array>
+#include <csignal>
 #include <new>
 #include <string>
 #include <vector>
@@ -76,6 +77,7 @@ int report(const std::string& message, int code) {
 }  // namespace ratel::cli
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of `ulimit -f` then reports it, as a full disk does
   try {
     return ratel::cli::dispatch({argv + 1, argv + argc});
   } catch (const ratel::Error& error) {

@@ -28,6 +28,13 @@ if(DEB)
   if(NOT depends MATCHES "libtbb12" OR NOT EXISTS ${stage}/share/ratel/configs/tiny.toml)
     message(FATAL_ERROR "ratel depends on '${depends}', expected libtbb12 among them, and the presets in the package")
   endif()
+  file(GLOB dev_package ${work}/packages/libratel-dev_*.deb)
+  execute_process(COMMAND ${DEB} -f ${dev_package} Depends OUTPUT_VARIABLE depends COMMAND_ERROR_IS_FATAL ANY)
+  foreach(package libtbb-dev zlib1g-dev libzstd-dev libsentencepiece-dev)
+    if(NOT depends MATCHES "(^|[ ,])${package}([ ,\n]|$)")
+      message(FATAL_ERROR "libratel-dev depends on '${depends}', expected ${package} among them")
+    endif()
+  endforeach()
 else()
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${installed})
   file(RENAME ${installed} ${stage})
@@ -52,11 +59,21 @@ set(flags)
 if(SANITIZE)
   set(flags -DCMAKE_CXX_FLAGS=-fsanitize=${SANITIZE})
 endif()
+set(settings -G ${GENERATOR} -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=${CXX_COMPILER}
+  -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DCMAKE_PREFIX_PATH=${stage} ${flags})
+# Ops alone read no files: they are there without the libraries that do.
+set(settings_custom_op -DCMAKE_DISABLE_FIND_PACKAGE_zstd=ON -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON)
 foreach(project custom_op own_program)
-  run(${CMAKE_COMMAND} -S ${EXAMPLES}/${project} -B ${work}/${project} -G ${GENERATOR} -DCMAKE_BUILD_TYPE=Release
-    -DCMAKE_CXX_COMPILER=${CXX_COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DCMAKE_PREFIX_PATH=${stage}
-    ${flags})
+  run(${CMAKE_COMMAND} -S ${EXAMPLES}/${project} -B ${work}/${project} ${settings} ${settings_${project}})
   run(${CMAKE_COMMAND} --build ${work}/${project})
 endforeach()
+# Models need SentencePiece, and say so before anything is linked.
+file(WRITE ${work}/no_libraries.cmake "set(CMAKE_FIND_LIBRARY_SUFFIXES .none)\n")
+execute_process(COMMAND ${CMAKE_COMMAND} -S ${EXAMPLES}/own_program -B ${work}/lacking ${settings}
+    -DCMAKE_PROJECT_own_program_INCLUDE=${work}/no_libraries.cmake
+  RESULT_VARIABLE code OUTPUT_QUIET ERROR_VARIABLE said)
+if(code EQUAL 0 OR NOT said MATCHES "libsentencepiece-dev")
+  message(FATAL_ERROR "without SentencePiece, expected a line that names libsentencepiece-dev, found '${said}'")
+endif()
 run(${work}/custom_op/swiglu_test)
 run(${work}/own_program/continue_text ${work}/model "It is")

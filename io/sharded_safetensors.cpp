@@ -21,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using std::string_view;
 
-constexpr string_view kExtension = ".safetensors", kPartExtension = ".part";
+// The last is of AtomicFile.
+constexpr string_view kExtension = ".safetensors", kPartExtension = ".part", kTemporaryExtension = ".tmp";
 constexpr uint64_t kSlackBytes = 1 << 20;  // headers and the index
 
 /// Why a shard may not be called that, or nothing.
@@ -173,7 +174,7 @@ std::string shard_name(size_t number, size_t count) {
   return name.str();
 }
 
-/// model-NNNNN-of-NNNNN.safetensors, or that with what an interrupted save leaves behind it.
+/// model-NNNNN-of-NNNNN.safetensors
 bool is_shard_name(string_view name) {
   string_view rest = name;
   const auto skip = [&](string_view text) {
@@ -186,15 +187,21 @@ bool is_shard_name(string_view name) {
     rest.remove_prefix(count);
     return count >= 5;
   };
-  return skip("model-") && skip_digits() && skip("-of-") && skip_digits() && skip(kExtension) &&
-         (rest.empty() || rest == kPartExtension);
+  return skip("model-") && skip_digits() && skip("-of-") && skip_digits() && skip(kExtension) && rest.empty();
 }
 
-/// Removes shards that are not among `kept`.
-void remove_other_shards(const std::string& folder, const std::set<std::string>& kept) {
+/// A shard, or what a save that was killed leaves of weights or their index.
+bool is_leftover(string_view name) {
+  string_view whole = name;
+  for (const string_view extension : {kTemporaryExtension, kPartExtension})
+    if (whole.ends_with(extension)) whole.remove_suffix(extension.size());
+  return is_shard_name(whole) || (whole != name && (whole == kWeightsFile || whole == kShardIndexFile));
+}
+
+void remove_leftovers(const std::string& folder, const std::set<std::string>& kept) {
   for (const std::string& path : paths_in(folder)) {
     const std::string name = fs::path(path).filename();
-    if (is_shard_name(name) && !kept.contains(name)) remove_file(path);
+    if (is_leftover(name) && !kept.contains(name)) remove_file(path);
   }
 }
 
@@ -214,55 +221,66 @@ std::vector<std::vector<TensorSource>> cut(const std::vector<TensorSource>& tens
   return shards;
 }
 
-void save_shards(const std::string& folder, const std::vector<std::vector<TensorSource>>& shards, uint64_t bytes) {
-  std::vector<std::string> names;
-  Json map = Json::object();
-  for (size_t i = 0; i < shards.size(); ++i) {
-    names.push_back(shard_name(i + 1, shards.size()));
-    for (const TensorSource& tensor : shards[i]) map.append(tensor.name, names.back());
-  }
-  const std::set<std::string> kept(names.begin(), names.end());
-  try {
-    for (size_t i = 0; i < shards.size(); ++i)
-      stream_safetensors(concat_text(folder, '/', names[i], kPartExtension), shards[i]);
-  } catch (...) {
-    std::error_code ignored;
-    for (const std::string& name : names) fs::remove(concat_text(folder, '/', name, kPartExtension), ignored);
-    throw;
-  }
-  // Without an index shards are no model, so that those of two saves are never read together.
-  const std::string index = concat_text(folder, '/', kShardIndexFile);
-  remove_file(index);
-  fsync_directory(folder);
-  for (const std::string& name : names) {
-    std::error_code error;
-    const std::string path = concat_text(folder, '/', name);
-    fs::rename(concat_text(path, kPartExtension), path, error);
-    if (error) fail_disk(path, "not renamed from ", path, kPartExtension, ": ", error.message());
-  }
-  fsync_directory(folder);
-  const Json document =
-      Json::object({{"metadata", Json::object({{"total_size", bytes}})}, {"weight_map", std::move(map)}});
-  write_file_atomically(index, document.dump(2) + '\n');
-  remove_file(concat_text(folder, '/', kWeightsFile));  // while it was there it was what a reader took
-  remove_other_shards(folder, kept);
-  fsync_directory(folder);
-}
-
 }  // namespace
 
-void save_weights(const std::string& folder, const std::vector<TensorSource>& tensors, uint64_t shard_bytes) {
-  check(shard_bytes > 0, folder, ": expected shards of at least 1 byte, found 0");
+PreparedWeights::PreparedWeights(std::string folder) : folder_(std::move(folder)) {}
+
+// Once the constructor that it delegates to is done, the destructor tidies up whatever is thrown.
+PreparedWeights::PreparedWeights(std::string folder, const std::vector<TensorSource>& tensors, uint64_t shard_bytes)
+    : PreparedWeights(std::move(folder)) {
+  check(shard_bytes > 0, folder_, ": expected shards of at least 1 byte, found 0");
   uint64_t bytes = 0;
   for (const TensorSource& tensor : tensors) bytes += tensor.bytes();
-  if (const uint64_t free = free_space(folder); free < bytes || free - bytes < kSlackBytes)
-    fail_disk(folder, "the weights need ", bytes, " bytes, found ", free, " free");
+  if (const uint64_t free = free_space(folder_); free < bytes || free - bytes < kSlackBytes)
+    fail_disk(folder_, "the weights need ", bytes, " bytes, found ", free, " free");
   const auto shards = cut(tensors, shard_bytes);
-  if (shards.size() > 1) return save_shards(folder, shards, bytes);
-  stream_safetensors(concat_text(folder, '/', kWeightsFile), tensors);
-  remove_file(concat_text(folder, '/', kShardIndexFile));
-  remove_other_shards(folder, {});
-  fsync_directory(folder);
+  Json map = Json::object();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    names_.push_back(shards.size() == 1 ? std::string(kWeightsFile) : shard_name(i + 1, shards.size()));
+    stream_safetensors(path_of(names_.back()) + std::string(kPartExtension), shards[i]);
+    for (const TensorSource& tensor : shards[i]) map.append(tensor.name, names_.back());
+  }
+  if (shards.size() == 1) return;
+  const Json document =
+      Json::object({{"metadata", Json::object({{"total_size", bytes}})}, {"weight_map", std::move(map)}});
+  index_ = std::make_unique<AtomicFile>(path_of(kShardIndexFile));
+  index_->write(document.dump(2) + '\n');
+  index_->prepare();
+}
+
+PreparedWeights::~PreparedWeights() {
+  std::error_code ignored;
+  for (const std::string& name : names_) fs::remove(path_of(name) + std::string(kPartExtension), ignored);
+}
+
+std::string PreparedWeights::path_of(string_view name) const { return concat_text(folder_, '/', name); }
+
+void PreparedWeights::commit() {
+  if (index_) {
+    // Without an index shards are no model, so that those of two saves are never read together.
+    remove_file(path_of(kShardIndexFile));
+    fsync_directory(folder_);
+  }
+  for (const std::string& name : names_) {
+    std::error_code error;
+    const std::string path = path_of(name);
+    fs::rename(path + std::string(kPartExtension), path, error);
+    if (error) fail_disk(path, "not renamed from ", path, kPartExtension, ": ", error.message());
+  }
+  fsync_directory(folder_);
+  if (index_) {
+    index_->commit();
+    remove_file(path_of(kWeightsFile));  // while it was there it was what a reader took
+  } else {
+    remove_file(path_of(kShardIndexFile));
+  }
+  remove_leftovers(folder_, {names_.begin(), names_.end()});
+  names_.clear();
+  fsync_directory(folder_);
+}
+
+void save_weights(const std::string& folder, const std::vector<TensorSource>& tensors, uint64_t shard_bytes) {
+  PreparedWeights(folder, tensors, shard_bytes).commit();
 }
 
 }  // namespace ratel::io

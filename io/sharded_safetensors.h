@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,6 +12,8 @@
 #include "io/safetensors.h"
 
 namespace ratel::io {
+
+class AtomicFile;
 
 // The weights of a folder are one file, model.safetensors, or several, model-00001-of-00003.safetensors and so on,
 // which model.safetensors.index.json lists:
@@ -61,11 +64,32 @@ class ShardedSafetensors {
   std::vector<SafetensorsFile> files_;
 };
 
-/// Writes the weights of a folder, as one file where all fit into `shard_bytes`, else as shards in the tensors' order
-/// with their index. What was there stays valid until what is new is complete, and no set of files ever reads as a
-/// mixture: shards are written under other names, the index goes before any of them is replaced and comes last. Then
-/// the files of the former weights are removed. Free space is checked first. Throws as stream_safetensors does, and
-/// Error(usage) for shards of 0 bytes.
+/// New weights of a folder, complete and on the disk under other names, which commit() puts in the place of the former
+/// ones: one file where all fit into `shard_bytes`, else shards in the tensors' order with their index. Without
+/// commit() they are removed again, and what was there stays.
+class PreparedWeights {
+ public:
+  /// Writes them; free space is checked first. Throws as stream_safetensors does, and Error(usage) for shards of 0
+  /// bytes.
+  PreparedWeights(std::string folder, const std::vector<TensorSource>& tensors, uint64_t shard_bytes = kShardBytes);
+  ~PreparedWeights();
+  PreparedWeights(const PreparedWeights&) = delete;
+  PreparedWeights& operator=(const PreparedWeights&) = delete;
+
+  /// Needs no more space. No set of files ever reads as a mixture: the index goes before any shard is replaced and
+  /// comes last; then the files of the former weights are removed,
+  /// and what saves left that were killed. Throws Error(disk).
+  void commit();
+
+ private:
+  explicit PreparedWeights(std::string folder);
+  [[nodiscard]] std::string path_of(std::string_view name) const;
+  std::string folder_;
+  std::vector<std::string> names_;     // of the files that may lie under another name
+  std::unique_ptr<AtomicFile> index_;  // none of a single file
+};
+
+/// Prepares the weights of a folder and commits them.
 void save_weights(const std::string& folder, const std::vector<TensorSource>& tensors,
                   uint64_t shard_bytes = kShardBytes);
 

@@ -12,6 +12,8 @@
 namespace ratel {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::string_view kArchitecture = "rat_plus";
 constexpr std::array<std::string_view, 6> kMembers{"format_version", "architecture", "dtype",
                                                    "tokenizer",      "model",        "adapted_pattern"};
@@ -58,6 +60,34 @@ Config read_config(const std::string& folder) {
   return config;
 }
 
+/// A folder, made where there is none, with those above it; what was made goes again without keep().
+class NewFolder {
+ public:
+  explicit NewFolder(const std::string& folder) {
+    std::error_code problem;
+    for (fs::path path = folder; !path.empty() && !fs::exists(path, problem); path = path.parent_path())
+      made_.push_back(path);
+    fs::create_directories(folder, problem);
+    if (problem) {
+      remove_made();
+      fail_disk(folder, "the folder cannot be made: ", problem.message());
+    }
+  }
+  ~NewFolder() { remove_made(); }
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+  void keep() { made_.clear(); }
+
+ private:
+  /// Only while they are empty.
+  void remove_made() {
+    std::error_code ignored;
+    for (const fs::path& path : made_) fs::remove(path, ignored);
+    made_.clear();
+  }
+  std::vector<fs::path> made_;
+};
+
 }  // namespace
 
 void save_model(const std::string& folder, const ModelDescription& description, DType dtype,
@@ -80,12 +110,20 @@ void save_model(const std::string& folder, const ModelDescription& description, 
                                       {"model", to_json(description.config)}});
   if (description.adapted) config.set("adapted_pattern", to_json(*description.adapted));
 
-  std::error_code problem;
-  std::filesystem::create_directories(folder, problem);
-  if (problem) fail_disk(folder, "the folder cannot be made: ", problem.message());
-  write_tokenizer(folder, description.tokenizer);
-  io::save_weights(folder, parameters, shard_bytes);
-  io::write_file_atomically(concat_text(folder, '/', kConfigFile), config.dump(2) + '\n');
+  NewFolder made(folder);
+  const std::string config_path = concat_text(folder, '/', kConfigFile);
+  const auto tokenizer = prepare_tokenizer(folder, description.tokenizer);
+  io::PreparedWeights weights(folder, parameters, shard_bytes);
+  io::AtomicFile config_file(config_path);
+  config_file.write(config.dump(2) + '\n');
+  config_file.prepare();
+  made.keep();
+  // A folder without config.json is no model, so that files of two saves are never read together.
+  io::remove_file(config_path);
+  io::fsync_directory(folder);
+  if (tokenizer) tokenizer->commit();
+  weights.commit();
+  config_file.commit();
 }
 
 void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store,

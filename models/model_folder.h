@@ -18,9 +18,11 @@ namespace ratel {
 
 inline constexpr int64_t kModelFormatVersion = 1;
 
-/// Writes the folder, which is created where there is none; weights of more than `shard_bytes` as shards. Each file
-/// appears only when it is complete; config.json comes last. Throws Error where the description is not valid or the
-/// store does not hold its model's parameters; Error(disk).
+/// Writes the folder, which is created where there is none; weights of more than `shard_bytes` as shards. All files are
+/// brought to the disk under other names first: what ends the save before that, be it an error, leaves the model that
+/// was there as it was, and an error nothing of the new one. Then config.json is removed, the others put in their
+/// places and config.json last, so that a folder that is cut off in between is no model, never a mixture of two. Throws
+/// Error where the description is not valid or the store does not hold its model's parameters; Error(disk).
 void save_model(const std::string& folder, const ModelDescription& description, const nn::ParamStore& store,
                 uint64_t shard_bytes = io::kShardBytes);
 /// The same of parameters of one float dtype that are read one at a time. Throws what reading them throws, too.

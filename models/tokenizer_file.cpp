@@ -3,7 +3,6 @@
 #include <array>
 
 #include "core/error.h"
-#include "io/file.h"
 #include "io/report.h"
 #include "models/description.h"
 #include "text/token_origin.h"
@@ -22,9 +21,13 @@ io::Json tokenizer_json(const std::optional<Tokenizer>& tokenizer) {
   return io::Json::object({{"kind", kSentencePiece}, {"sha256", tokenizer->hash()}});
 }
 
-void write_tokenizer(const std::string& folder, const std::optional<Tokenizer>& tokenizer) {
-  if (tokenizer && tokenizer->kind() == TokenizerKind::sentencepiece)
-    io::write_file_atomically(concat_text(folder, '/', kTokenizerFile), tokenizer->file_bytes());
+std::unique_ptr<io::AtomicFile> prepare_tokenizer(const std::string& folder,
+                                                  const std::optional<Tokenizer>& tokenizer) {
+  if (!tokenizer || tokenizer->kind() != TokenizerKind::sentencepiece) return nullptr;
+  auto file = std::make_unique<io::AtomicFile>(concat_text(folder, '/', kTokenizerFile));
+  file->write(tokenizer->file_bytes());
+  file->prepare();
+  return file;
 }
 
 std::optional<Tokenizer> read_tokenizer(const io::JsonCursor& json, const std::string& folder) {

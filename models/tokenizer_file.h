@@ -1,9 +1,11 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "io/file.h"
 #include "io/json.h"
 #include "text/tokenizer.h"
 
@@ -16,8 +18,8 @@ namespace ratel {
 inline constexpr std::string_view kTokenizerFile = "tokenizer.model";
 
 io::Json tokenizer_json(const std::optional<Tokenizer>& tokenizer);
-/// Writes tokenizer.model where there is to be one, whole or not at all. Throws Error(disk).
-void write_tokenizer(const std::string& folder, const std::optional<Tokenizer>& tokenizer);
+/// The tokenizer.model of a folder, prepared (io/file.h), where there is to be one. Throws Error(disk).
+std::unique_ptr<io::AtomicFile> prepare_tokenizer(const std::string& folder, const std::optional<Tokenizer>& tokenizer);
 
 /// The tokenizer that a config.json names. Throws Error(input): for another value, a tokenizer.model that is missing,
 /// damaged, a link that leads out of the folder, or not the one whose hash is recorded.

@@ -1,11 +1,14 @@
 // `ratel convert` on what PyTorch wrote, and on what somebody wrote who means harm.
+#include <algorithm>
 #include <bit>
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <random>
 
+#include "io/file.h"
 #include "io/half.h"
 #include "io/safetensors.h"
+#include "models/model_folder.h"
 #include "models/names.h"
 #include "test/cli/process.h"
 #include "test/io/pickle_maker.h"
@@ -170,12 +173,68 @@ BOOST_AUTO_TEST_CASE(nothing_is_replaced_or_left_behind) {
   check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--tokenizer", "bytes"}, 2,
               "the tokenizer bytes needs 257 words");
   check_fails({"convert", golden("torch2_model.pth"), scratch / "x", "--tokenizer", "words"}, 2, "found 'words'");
-  const Ended full = shell("trap '' XFSZ; ulimit -f 2; $RATEL convert " + golden("torch2_model.pth") + " " +
-                           scratch / "x.safetensors");
+  const Ended full =
+      shell("ulimit -f 2; $RATEL convert " + golden("torch2_model.pth") + " " + scratch / "x.safetensors");
   BOOST_TEST(full.code == 5, full.err);
   BOOST_TEST(!fs::exists(scratch / "x.safetensors"));
   BOOST_TEST(!fs::exists(scratch / "x.safetensors.tmp"));
   BOOST_TEST(!fs::exists(scratch / "x"));
+}
+
+BOOST_AUTO_TEST_CASE(no_file_is_written_among_those_of_the_input) {
+  const TemporaryFolder scratch;
+  const std::string model = scratch / "model", run = scratch / "run", checkpoint = run + "/checkpoints/step-8";
+  BOOST_TEST(run_ratel({"convert", golden("torch2_model.pth"), model}).code == 0);
+  BOOST_TEST(run_ratel({"convert", model, model + "/shards", "--shard-size", "2kB"}).code == 0);
+  fs::create_directories(checkpoint);
+  write(checkpoint + "/MANIFEST.json", "{}");
+  const std::string message = "would be among the files of the input\nhint: ";
+  const auto refused = [&](const std::string& input, const std::string& output, const std::string& part) {
+    Words words = {"convert", input, output, "--force"};
+    if (output.ends_with(".safetensors")) words.insert(words.end(), {"--names", "authors"});
+    check_fails(words, 2, part);
+  };
+  refused(model, model + "/model.safetensors", message);
+  refused(model + "/", model + "/../model/theirs.safetensors", message);
+  refused(model + "/shards", model + "/shards/model.safetensors", message);
+  refused(run, run + "/model.safetensors", message);
+  refused(run, checkpoint + "/model.safetensors", message);
+  refused(checkpoint, checkpoint + "/theirs.safetensors", message);
+  refused(run, checkpoint, "is the input and the output");
+  BOOST_TEST(run_ratel({"inspect", model}).code == 0);
+  BOOST_TEST(!fs::exists(checkpoint + "/model.safetensors"));
+  fs::create_directories(model + "/exports");
+  BOOST_TEST(run_ratel({"convert", model, model + "/exports/theirs.safetensors", "--names", "authors"}).code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_conversion_that_does_not_finish_keeps_the_model_that_was_there) {
+  const TemporaryFolder scratch;
+  const std::string from = scratch / "from", model = scratch / "model";
+  const std::string tokenizers = RATEL_SOURCE_DIR "/test/golden/tokenizers/";
+  const ModelDescription description{{704, 1, 32, 1}, {}, {}};
+  nn::ParamStore store(DType::f32, 5);
+  const RatPlus parameters(nn::Scope(store), description.config);
+  save_model(from, description, store);
+  const std::string tokenizer = " --tokenizer " + tokenizers + "unigram.model";
+  BOOST_TEST(run_ratel({"convert", from, model, "--tokenizer", tokenizers + "llama.model"}).code == 0);
+  const auto files = [&] {
+    std::vector<std::pair<std::string, std::string>> all;
+    for (const std::string& path : io::paths_in(model)) all.emplace_back(path, read(path));
+    std::ranges::sort(all);
+    return all;
+  };
+  const auto before = files();
+  BOOST_TEST(before.size() == 3u);
+  // The tokenizer fits, the weights do not.
+  for (const char* shards : {"", " --shard-size 40kB"})
+    for (const std::string& target : {model, scratch / "fresh"}) {
+      const Ended full =
+          shell("ulimit -f 60; $RATEL convert " + from + " " + target + tokenizer + " --dtype f64 --force" + shards);
+      BOOST_TEST(full.code == 5, full.err);
+      BOOST_TEST((files() == before));
+      BOOST_TEST(!fs::exists(scratch / "fresh"));
+    }
+  BOOST_TEST(run_ratel({"inspect", model}).code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(files_cut_short_through_the_binary) {

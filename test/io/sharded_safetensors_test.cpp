@@ -152,11 +152,25 @@ BOOST_AUTO_TEST_CASE(shards_of_two_saves_are_never_one_model) {
   BOOST_TEST(!fs::exists(shards.path));
   fs::remove_all(shards.folder / kThree[2]);
   // Remains of a save that was cut off before go with the next.
-  (void)shards.folder.file("model-00001-of-00009.safetensors.part", "x");
-  (void)shards.folder.file("model-00001-of-00009.safetensors", "x");
-  save_weights(shards.folder / "", tensors(5, 4), 32);
-  BOOST_TEST(files_of(shards.folder) == kThree);
-  check_holds(shards.folder, 5, 4);
+  for (const uint64_t size : {uint64_t{1} << 20, uint64_t{32}}) {
+    for (const char* name :
+         {"model-00001-of-00009.safetensors", "model-00001-of-00009.safetensors.part",
+          "model-00001-of-00009.safetensors.part.tmp", "model.safetensors.tmp", "model.safetensors.part",
+          "model.safetensors.part.tmp", "model.safetensors.index.json.tmp"})
+      (void)shards.folder.file(name, "x");
+    save_weights(shards.folder / "", tensors(5, 4), size);
+    BOOST_TEST(files_of(shards.folder) == (size == 32 ? kThree : std::vector<std::string>{"model.safetensors"}));
+    check_holds(shards.folder, 5, 4);
+  }
+  // The real name of what a kill leaves: the file that is being written while a tensor is read.
+  auto looking = tensors(5, 5);
+  std::vector<std::string> during;
+  looking[4].read = [&, read = looking[4].read] {
+    during = files_of(shards.folder);
+    return read();
+  };
+  save_weights(shards.folder / "", looking, 32);
+  BOOST_TEST(std::ranges::count(during, "model-00003-of-00003.safetensors.part.tmp") == 1);
 }
 
 BOOST_AUTO_TEST_CASE(sources_are_read_one_at_a_time_in_order) {

@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <stdexcept>
 
 #include "autograd/gradient.h"
 #include "io/file.h"
@@ -9,6 +11,7 @@
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "test/support/compare.h"
+#include "test/text/support.h"
 
 using ratel::DType;
 using ratel::Error;
@@ -126,6 +129,59 @@ BOOST_AUTO_TEST_CASE(saving_again_replaces_the_model_and_leaves_nothing_else) {
   size_t files = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++files;
   BOOST_TEST(files == 2U);
+}
+
+namespace {
+
+/// What is in a folder, by name.
+std::map<std::string, std::string> files_in(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const std::string& path : ratel::io::paths_in(folder))
+    files[std::filesystem::path(path).filename()] = ratel::io::read_text_file(path, 1 << 20);
+  return files;
+}
+
+/// A save that is interrupted when it reads the last parameter, all others being written.
+void interrupted_save(const std::string& folder, const ModelDescription& description, uint64_t shard_bytes) {
+  const ParamStore store = make_store(description);
+  std::vector<ratel::io::TensorSource> sources;
+  for (const auto& [path, tensor] : store.parameters()) sources.push_back(ratel::io::source_of(path, detach(tensor)));
+  sources.back().read = []() -> Tensor { throw std::runtime_error("interrupted"); };
+  BOOST_CHECK_THROW(save_model(folder, description, DType::f32, sources, shard_bytes), std::runtime_error);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(an_interrupted_save_keeps_the_model_and_leaves_nothing) {
+  const auto tokenizer = [](const char* name) { return Tokenizer::open(test::golden_tokenizer(name)); };
+  const ModelDescription before{{704, 1, 4, 1}, tokenizer("llama.model"), {}};
+  const ModelDescription after{{704, 1, 4, 2}, tokenizer("unigram.model"), {}};
+  for (const uint64_t shards : {uint64_t{1} << 20, uint64_t{300}}) {
+    const Folder folder("interrupted", before);
+    save_model(folder.path(), before, make_store(before), shards);
+    const auto files = files_in(folder.path());
+    for (const uint64_t new_shards : {uint64_t{1} << 20, uint64_t{300}}) {
+      interrupted_save(folder.path(), after, new_shards);
+      BOOST_TEST((files_in(folder.path()) == files));
+    }
+    BOOST_TEST((load_model(folder.path()).description == before));
+    const std::string fresh = folder.path() + "/above/fresh";
+    interrupted_save(fresh, after, shards);
+    BOOST_TEST(!std::filesystem::exists(folder.path() + "/above"));
+    std::filesystem::create_directories(fresh);
+    interrupted_save(fresh, after, shards);
+    BOOST_TEST(std::filesystem::is_empty(fresh));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_save_that_ends_between_two_renames_leaves_no_mixture) {
+  const Folder folder("between");
+  std::filesystem::remove(folder.weights());
+  std::filesystem::create_directories(folder.weights() + "/taken");  // where the new weights cannot be put
+  ModelDescription other = kDescription;
+  other.config.heads = 2;
+  test::check_error([&] { save_model(folder.path(), other, make_store(other)); }, "model.safetensors: not renamed");
+  check_refused(folder, folder.config(), "");
 }
 
 BOOST_AUTO_TEST_CASE(a_model_of_several_shards) {
