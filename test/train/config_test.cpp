@@ -334,3 +334,12 @@ BOOST_AUTO_TEST_CASE(vocabulary_and_end_of_text_follow_the_tokenizer) {
   check_error([&] { train::load_config("", {data + "byte"}); }, "expected bytes, none, or the path of a .model file");
   check_error([&] { train::load_config("", {data + "nowhere.model"}); }, "nowhere.model");
 }
+
+// So that what is adapted through them keeps the tokenizer it was trained with.
+BOOST_AUTO_TEST_CASE(presets_of_small_models_leave_the_tokenizer_open) {
+  for (const char* name : {"tiny", "tiny_adapt", "small", "small_adapt"}) BOOST_TEST_CONTEXT(name) {
+      train::Origins origins;
+      train::load_config(std::string(RATEL_SOURCE_DIR "/configs/") + name + ".toml", {}, {}, &origins);
+      BOOST_TEST(!origins.contains("data.tokenizer"));
+    }
+}
