@@ -13,6 +13,7 @@
 #include "io/sharded_safetensors.h"
 #include "models/authors_checkpoint.h"
 #include "models/model_folder.h"
+#include "models/tokenizer_file.h"
 #include "ops/copy.h"
 #include "train/run_folder.h"
 
@@ -36,12 +37,6 @@ struct Model {
   std::vector<TensorSource> parameters;
   std::string source, heads_from;
 };
-
-/// The tokenizer that --tokenizer names.
-std::optional<Tokenizer> tokenizer_named(const std::string& name) {
-  if (name == "none") return {};
-  return Tokenizer::named(name);
-}
 
 /// "16, 32 or 64", of many the first.
 std::string choices(const std::vector<int64_t>& values) {

@@ -53,6 +53,11 @@ std::optional<Tokenizer> load_tokenizer(const std::string& folder) {
   return read_tokenizer(io::JsonCursor(document, path)["tokenizer"], folder);
 }
 
+std::optional<Tokenizer> tokenizer_named(const std::string& name) {
+  if (name == kNone) return {};
+  return Tokenizer::named(name);
+}
+
 std::string described(const std::optional<Tokenizer>& tokenizer) {
   if (!tokenizer) return std::string(kNone);
   io::TokenizerIdentity identity = identity_of(*tokenizer);

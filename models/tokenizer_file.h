@@ -27,6 +27,9 @@ std::optional<Tokenizer> read_tokenizer(const io::JsonCursor& json, const std::s
 /// The tokenizer of a model folder, without its weights. Throws Error(input) as above.
 std::optional<Tokenizer> load_tokenizer(const std::string& folder);
 
+/// The tokenizer of a name as people give it: Tokenizer::named, and nothing for "none". Throws as that does.
+std::optional<Tokenizer> tokenizer_named(const std::string& name);
+
 /// "bytes", "none", or the path of a .model file and the beginning of its hash: for messages about two of them.
 std::string described(const std::optional<Tokenizer>& tokenizer);
 

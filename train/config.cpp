@@ -5,6 +5,7 @@
 
 #include "core/text.h"
 #include "io/report.h"
+#include "models/tokenizer_file.h"
 #include "train/config_fields.h"
 
 namespace ratel::train {
@@ -145,10 +146,7 @@ Device TrainConfig::device() const {
   return *named;
 }
 
-std::optional<Tokenizer> TrainConfig::open_tokenizer() const {
-  if (data.tokenizer == "none") return {};
-  return Tokenizer::named(data.tokenizer);
-}
+std::optional<Tokenizer> TrainConfig::open_tokenizer() const { return tokenizer_named(data.tokenizer); }
 
 ModelDescription TrainConfig::description(const std::optional<Tokenizer>& tokenizer) const {
   ModelDescription result{model, tokenizer, {}};
