@@ -102,9 +102,10 @@ void Options::real(const std::string& name, const std::string& value, double& ta
              [name, &target](const std::string& text) { target = parse_number<double>(name, text, "a number"); });
 }
 
-void Options::positional(const std::string& value, std::vector<std::string>& target, const std::string& help) {
+void Options::positional(const std::string& value, std::vector<std::string>& target, const std::string& help,
+                         Presence presence) {
   impl_->app.add_option(value, target, help)->type_name("");
-  impl_->positional = &target;
+  if (presence == Presence::required) impl_->positional = &target;
   impl_->positional_value = value;
 }
 

@@ -37,8 +37,9 @@ class Options {
   void integers(const std::string& name, const std::string& value, std::vector<int64_t>& target,
                 const std::string& help);
   void real(const std::string& name, const std::string& value, double& target, const std::string& help);
-  /// The arguments without a name: one or more.
-  void positional(const std::string& value, std::vector<std::string>& target, const std::string& help);
+  /// The arguments without a name: one or more, or any number where they are optional.
+  void positional(const std::string& value, std::vector<std::string>& target, const std::string& help,
+                  Presence presence = Presence::required);
   /// Lets through `--section.key=value`, in the order given.
   void overrides(std::vector<Override>& target);
   /// A paragraph, and shell lines, shown under the help.

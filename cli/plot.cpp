@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cli/chart_file.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -151,6 +152,14 @@ void check_column(const std::vector<Run>& runs, const std::string& y) {
        "\nhint: there are ", all);
 }
 
+Chart chart_of_runs(const std::vector<std::string>& paths, const std::string& x, const std::string& y) {
+  std::vector<Run> runs;
+  for (const std::string& path : paths) runs.push_back(read_run(path));
+  tell_apart(runs);
+  check_column(runs, y);
+  return chart_of(runs, x, y);
+}
+
 std::string x_column(std::string x) {
   if (x == "step") x = "steps";
   if (x == "time") x = "seconds";
@@ -162,31 +171,33 @@ std::string x_column(std::string x) {
 
 int run_plot(Arguments args) {
   std::vector<std::string> paths;
-  std::string x = "steps", y = "loss", output;
+  std::string x = "steps", y = "loss", described, output;
   int64_t smoothing = -1;
   bool log_x = false, json = false;
-  Options options("plot", "Draws the training curves of one or several runs as an SVG file.");
-  options.positional("RUN", paths, "Run folders, or metrics.jsonl files");
+  Options options("plot",
+                  "Draws the training curves of one or several runs, or a chart that is described, as an SVG file.");
+  options.positional("RUN", paths, "Run folders, or metrics.jsonl files", Presence::optional);
   options.text("--x", "steps|tokens|seconds", x, "The horizontal axis");
   options.flag("--log-x", log_x, "A logarithmic horizontal axis");
   options.text("--y", "COLUMN", y, "What is drawn: a column of metrics.jsonl. Of the loss: dense, sparse, validation");
   options.integer("--smooth", "N", smoothing,
                   "Steps to either side of a running mean, drawn over the pale curve itself; -1: by the length");
+  options.text("--chart", "FILE.json", described,
+               "In place of runs: a chart with series of its own, as docs/formats.md describes it");
   options.text("--output", "FILE.svg", output, "Where the chart goes", Presence::required);
   options.flag("--json", json, "Print one JSON object: output, series");
   options.example("ratel plot runs/tiny --output curve.svg");
   options.example("ratel plot runs/tiny runs/other --x tokens --output both.svg");
+  options.example("ratel plot --chart losses.json --output losses.svg");
   options.example("ratel plot runs/tiny --y grad_norm --smooth 20 --output norm.svg");
   if (options.parse(args) == Options::Parsed::help) return 0;
   x = x_column(x);
   check(smoothing >= -1, "--smooth: expected 0 or more steps, or -1, found ", smoothing);
+  check(paths.empty() != described.empty(), "plot: expected a RUN, or a --chart, found ",
+        paths.empty() ? "neither" : "both");
   check_output_path(output);
 
-  std::vector<Run> runs;
-  for (const std::string& path : paths) runs.push_back(read_run(path));
-  tell_apart(runs);
-  check_column(runs, y);
-  Chart chart = chart_of(runs, x, y);
+  Chart chart = described.empty() ? chart_of_runs(paths, x, y) : read_chart(described);
   if (log_x) chart.x_scale = Scale::log;
   if (smoothing >= 0) chart.smoothing = static_cast<size_t>(smoothing);
   io::write_file_atomically(output, render_svg(chart));

@@ -158,11 +158,14 @@ std::string axes(const Frame& frame, const Chart& chart) {
     out += text_at(kLeft - 8, y + 4, "end", label_of(tick, y_step));
   }
   const bool is_log = frame.x_scale == Scale::log;
-  const auto [x_ticks, x_step] = is_log ? std::pair(log_ticks(frame.x.low, frame.x.high), 0.0) : ticks_of(frame.x, 8);
+  auto [x_ticks, x_step] = is_log ? std::pair(log_ticks(frame.x.low, frame.x.high), 0.0) : ticks_of(frame.x, 8);
+  if (!chart.x_ticks.empty()) x_ticks = chart.x_ticks;
   for (const double tick : x_ticks) {
+    if (!(tick >= frame.x.low && tick <= frame.x.high)) continue;
     const double x = frame.page_x(tick);
     line(x, kBottom, x, kBottom + 5, "#444");
-    out += text_at(x, kBottom + 19, "middle", label_of(tick, is_log ? tick : x_step));
+    const bool has_own_digits = is_log || !chart.x_ticks.empty();
+    out += text_at(x, kBottom + 19, "middle", label_of(tick, has_own_digits ? std::abs(tick) : x_step));
   }
   line(kLeft, kBottom, kRight, kBottom, "#444");
   line(kLeft, kTop, kLeft, kBottom, "#444");

@@ -25,6 +25,7 @@ struct Chart {
   std::string title, x_label, y_label;
   std::vector<Series> series;
   Scale x_scale = Scale::linear;
+  std::vector<double> x_ticks = {};  ///< those of them within the axis; empty: round numbers
   std::optional<size_t> smoothing = {};  ///< points to either side of a running mean; 0: none; else a sixtieth of all
 };
 

@@ -114,6 +114,29 @@ BOOST_AUTO_TEST_CASE(prompts_that_are_wrong) {
   check_fails(words, 3, file + ":1: expected a prompt, found an empty line");
 }
 
+BOOST_AUTO_TEST_CASE(charts_that_are_wrong) {
+  const Trained& t = trained();
+  const std::string path = t.scratch / "chart.json", output = t.scratch / "chart.svg";
+  const auto refused = [&](const std::string& text, const std::string& part) {
+    write(path, text);
+    check_fails({"plot", "--chart", path, "--output", output}, 3, part);
+  };
+  refused("{", path);
+  refused("{}", "series");
+  refused(R"({"series": []})", "expected a series with a point, found none");
+  refused(R"({"series": [{"x": [1]}]})", "series.0");
+  refused(R"({"series": [{"x": [1], "y": [1, 2]}]})", "expected as many y as x, found 1 x and 2 y");
+  refused(R"({"series": [{"x": ["a"], "y": [1]}]})", "expected a number");
+  refused(R"({"series": [{"x": [1], "y": [1], "strok": "solid"}]})", "the nearest is \"stroke\"");
+  refused(R"({"series": [{"x": [1], "y": [1], "stroke": "thick"}]})", "expected solid or dashed or dotted");
+  refused(R"({"series": [{"x": [1], "y": [1], "color": -1}]})", "expected 0 to 999, found -1");
+  refused(R"({"series": [{"x": [1], "y": [1]}], "x_scale": "log10"})", "expected linear or log");
+  refused(R"({"series": [{"x": [1], "y": [null]}]})", "expected a series with a point, found none");
+  write(path, R"({"series": [{"x": [1], "y": [1]}]})");
+  check_fails({"plot", "--output", output}, 2, "found neither");
+  check_fails({"plot", t.run, "--chart", path, "--output", output}, 2, "found both");
+}
+
 BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
   const Trained& t = trained();
   const std::string none = t.scratch / "none";

@@ -451,6 +451,19 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
   BOOST_TEST(both.at("series").as_array().size() == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(plot_draws_a_chart_that_is_described) {
+  const std::string chart = models().scratch / "chart.json", output = models().scratch / "chart.svg";
+  write(chart, R"({"title": "losses", "x_scale": "log", "x_ticks": [1, 4, 64], "series": [
+      {"name": "one", "x": [1, 4, 64], "y": [2.0, 2.5, null]},
+      {"name": "two", "x": [1, 64], "y": [1.5, 1.75], "stroke": "dashed", "color": 0}]})");
+  const Json result = run_json({"plot", "--chart", chart, "--output", output});
+  BOOST_TEST(result.at("series").as_array().size() == 2u);
+  const std::string svg = read(output);
+  for (const std::string tick : {">1<", ">4<", ">64<"}) BOOST_TEST(svg.find(tick) != std::string::npos, tick);
+  BOOST_TEST(svg.find(">2<") == std::string::npos);  // x_ticks are all there are
+  BOOST_TEST(svg.find("stroke-dasharray") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(runs_of_one_name_are_told_apart) {
   const TemporaryFolder scratch;
   Words paths;
