@@ -12,7 +12,7 @@ get_property(libraries GLOBAL PROPERTY RATEL_LIBRARIES)
 install(TARGETS ${libraries} EXPORT ratelTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
 install(EXPORT ratelTargets NAMESPACE ratel:: DESTINATION ${package} COMPONENT dev)
 # Where ratel_library() says that they are; kernels' headers stay here.
-foreach(folder core autograd ops nn io text models train)
+foreach(folder core autograd ops nn io text models tasks train)
   install(DIRECTORY ${folder} DESTINATION include/ratel COMPONENT dev
     FILES_MATCHING PATTERN "*.h" PATTERN "cpu" EXCLUDE)
 endforeach()

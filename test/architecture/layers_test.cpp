@@ -32,12 +32,15 @@ const std::vector<Folder> kFolders = {
     {"io", {"io", "core"}},
     {"text", {"text", "io", "core"}},
     {"models", {"models", "text", "io", "nn", "ops", "autograd", "core"}},
+    {"tasks", {"tasks", "models", "text", "io", "nn", "ops", "autograd", "core"}},
     {"train", {"train", "models", "text", "io", "nn", "ops", "autograd", "core"}},
-    {"cli", {"cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
-    {"test", {"test", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
-    {"bench", {"bench", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"cli", {"cli", "train", "tasks", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"test",
+     {"test", "cli", "train", "tasks", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+    {"bench",
+     {"bench", "cli", "train", "tasks", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
     {"examples",
-     {"examples", "cli", "train", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
+     {"examples", "cli", "train", "tasks", "models", "text", "io", "nn", "cuda", "ops/cpu", "ops", "autograd", "core"}},
 };
 
 /// Headers that are not ours, by the start of their names, and the files or folders that may include them. The first
@@ -240,6 +243,8 @@ BOOST_AUTO_TEST_CASE(planted_violations_are_caught) {
       {"io/json.cpp", "#include \"ops/add.h\"", "points upward: io may not know ops"},
       {"nn/linear.cpp", "#include \"io/json.h\"", "points upward: nn may not know io"},
       {"models/model.cpp", "#include \"train/trainer.h\"", "points upward: models may not know train"},
+      {"tasks/needles.cpp", "#include \"train/trainer.h\"", "points upward: tasks may not know train"},
+      {"train/trainer.cpp", "#include \"tasks/needles.h\"", "points upward: train may not know tasks"},
       {"train/trainer.cpp", "#include \"cli/train.h\"", "points upward: train may not know cli"},
       {"cli/train.cpp", "#include \"test/support/compare.h\"", "points upward: cli may not know test"},
       {"examples/hello.cpp", "#include \"test/support/compare.h\"", "points upward: examples may not know test"},
