@@ -23,6 +23,7 @@ std::optional<int64_t> EndOfText::given() const {
 int64_t end_of_text(const OpenedModel& model, const std::string& data) {
   if (io::path_exists(model.folder + "/state.json")) return train::read_checkpoint_state(model.folder).config.data.eos;
   if (const auto& tokenizer = model.loaded.description.tokenizer) return tokenizer->eos().value_or(-1);
+  if (data.empty()) return -1;
   const auto sidecar = io::read_token_sidecar(data);
   return sidecar ? sidecar->eos : -1;
 }

@@ -19,7 +19,8 @@ struct EndOfText {
 };
 
 /// What stands for --eos where it is not given: what the model was trained with, as its checkpoint tells; else that of
-/// its tokenizer; of none that of the sidecar of the data; else -1: there is none. Throws Error(input).
+/// its tokenizer; of none that of the sidecar of the data; else -1: there is none. `data` may be empty. Throws
+/// Error(input).
 int64_t end_of_text(const OpenedModel& model, const std::string& data);
 
 }  // namespace ratel::cli

@@ -1,5 +1,8 @@
+#include <algorithm>
+
 #include "cli/commands.h"
 #include "cli/describe.h"
+#include "cli/inspect_gates.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/signals.h"
@@ -7,6 +10,7 @@
 namespace ratel::cli {
 
 int run_inspect(Arguments args) {
+  if (std::ranges::find(args, "--gates") != args.end()) return run_inspect_gates(args);
   std::vector<std::string> paths;
   int64_t vocab_size = 0;
   bool json = false;
@@ -21,6 +25,7 @@ int run_inspect(Arguments args) {
   options.flag("--json", json, "Print one JSON object; its member kind says what was found");
   options.example("ratel inspect runs/tiny");
   options.example("ratel inspect runs/tiny/checkpoints/step-500 --json");
+  options.example("ratel inspect --gates runs/tiny   # what its recurrence does: see --gates --help");
   if (options.parse(args) == Options::Parsed::help) return 0;
   check(paths.size() == 1, "inspect: expected one path, found ", paths.size());
 

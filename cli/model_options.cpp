@@ -11,6 +11,10 @@ namespace ratel::cli {
 void ModelOptions::add_to(Options& options, Presence model) {
   options.text("--model", "DIR", path, "Model folder, checkpoint, run folder (its newest checkpoint), or RUN/best",
                model);
+  add_place_to(options);
+}
+
+void ModelOptions::add_place_to(Options& options) {
   options.integer("--threads", "N", threads, "Threads to compute with; 0: all cores. Results do not depend on it");
   options.text("--dtype", "f32|bf16|f64", dtype, "What to compute in");
   options.text("--device", "DEVICE", device, "Where: cpu, cuda or cuda:N");

@@ -15,13 +15,14 @@ struct OpenedModel {
   int64_t seq_len;  ///< of its training, or 256 where the folder does not tell
 };
 
-/// --model, --threads, --dtype and --device.
+/// --model, --threads, --dtype and --device. Where the model is a command's positional argument, add_place_to() alone.
 struct ModelOptions {
   std::string path;
   int64_t threads = 0;
   std::string dtype = "f32", device = "cpu";
 
   void add_to(Options& options, Presence model = Presence::required);
+  void add_place_to(Options& options);
   /// Sets the threads, and says what to compute in and where. Throws Error(usage) for what there is not.
   struct Place {
     DType dtype;

@@ -103,4 +103,19 @@ Batch windows_at(const io::TokenFile& file, std::span<const int64_t> begins, int
   return batch;
 }
 
+Batch batch_of(std::span<const std::vector<int64_t>> windows, int64_t eos) {
+  check(!windows.empty() && windows.front().size() >= 2, "batch_of: expected windows of 2 tokens or more");
+  const auto length = static_cast<int64_t>(windows.front().size()) - 1;
+  Batch batch = empty_batch(static_cast<int64_t>(windows.size()), length);
+  int64_t at = 0;
+  for (const std::vector<int64_t>& window : windows) {
+    check(window.size() == windows.front().size(), "batch_of: expected windows of ", length + 1, " tokens, found ",
+          window.size());
+    fill_row(window.data(), length, eos, batch.tokens.data<int64_t>() + at, batch.labels.data<int64_t>() + at,
+             batch.counted);
+    at += length;
+  }
+  return batch;
+}
+
 }  // namespace ratel::train

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/tensor.h"
 #include "io/token_file.h"
@@ -47,5 +48,7 @@ class TrainData {
 
 /// Windows of length + 1 tokens that begin where `begins` says, as a batch.
 Batch windows_at(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos);
+/// Windows of length + 1 tokens, all of one length of 2 or more, as a batch.
+Batch batch_of(std::span<const std::vector<int64_t>> windows, int64_t eos);
 
 }  // namespace ratel::train

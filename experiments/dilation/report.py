@@ -149,10 +149,12 @@ def gates_table(results):
     gates = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
     if gates is None:
         return ["Not measured."]
-    rows = [[str(index), f"{layer['mean_gate']:.3f}", f"{layer['time_constant']['median']:.1f}",
-             f"{layer['channels_carrying']} of {layer['channels']}", f"{100 * layer['gradient_share']:.1f}%"]
-            for index, layer in enumerate(gates["layers"])]
-    return table(["layer", "mean gate", "median time constant, tokens", "channels that carry 64 tokens",
+    rows = []
+    for layer in gates["layers"]:
+        constant, carrying = layer["time_constant"], f"{layer['carrying']} of {layer['channels']}"
+        rows.append([str(layer["layer"]), f"{layer['gate']['mean']:.3f}", f"{constant['median']:.1f}",
+                     f"{constant['p90']:.1f}", carrying, f"{100 * layer['gradient']['share']:.0f}%"])
+    return table(["layer", "mean gate", "time constant, median", "90% below", f"channels that carry {gates['span']} tokens",
                   "gates' share of the gradient"], rows)
 
 
@@ -196,7 +198,8 @@ def section(results):
               f"{size.needle_steps} batches of such texts, then asked {size.needle_examples} others. Share of the numbers "
               "that its text contains, and the loss of the expected answer in nats a token (ten digits alike: 2.30).", ""]
     lines += needle_table(results)
-    lines += ["", "### The gates of RAT+", "", "`ratel inspect --gates` on the held-out text, dense.", ""]
+    lines += ["", "### The gates of RAT+", "", "`ratel inspect --gates` on the held-out text, dense: time constants in "
+              "tokens, over the channels of a layer.", ""]
     lines += gates_table(results)
     absent = missing(results)
     if absent:
