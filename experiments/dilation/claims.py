@@ -49,8 +49,8 @@ class Judge:
     def __init__(self, results):
         self.results = results
         self.dense = View(1)
-        self.far = [View(dilation) for dilation in results.size.dilations if dilation >= 16]
-        self.far = self.far or [View(results.size.dilations[-1])]
+        self.far = [View(dilation) for dilation in results.size.compared_dilations if dilation >= 16]
+        self.far = self.far or [View(results.size.compared_dilations[-1])]
 
     def losses(self, name, view, when="before"):
         return self.results.over_seeds(lambda seed: self.results.loss(MODEL[name], view, when, seed))

@@ -3,7 +3,7 @@
 import json
 import statistics
 
-from sizes import SIZES, View
+from sizes import MODELS, SIZES, View
 
 
 class Results:
@@ -13,8 +13,14 @@ class Results:
         self.data = json.loads(path.read_text())
         self.size = SIZES[self.data["size"]]
         self.pieces = self.data["pieces"]
-        names = [name.split("/")[0] for name in self.pieces]
-        self.seeds = [seed for seed in self.size.seeds if f"seed{seed}" in names]
+        self.seeds = [seed for seed in self.size.seeds if all(map(self.pieces.__contains__, self.losses_of(seed)))]
+
+    def losses_of(self, seed):
+        """The names of the losses of all models; a seed that lacks one is left out of all."""
+        size = self.size
+        return [f"seed{seed}/{model.name}/{when}/{view.name}" for model in MODELS
+                for when, views in (("before", size.views(model) + size.block_views()), ("after", size.views(model)))
+                for view in views]
 
     def piece(self, *names):
         """The result of a piece, or None."""

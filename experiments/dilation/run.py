@@ -138,10 +138,10 @@ class Experiment:
         size, key = self.size, self.pretrained_key(model, seed)
         run = self.pretrain(model, seed)
         at = f"seed{seed}/{model.name}"
-        for view in size.views() + size.block_views():
+        for view in size.views(model) + size.block_views():
             self.store.piece(f"{at}/before/{view.name}", digest(key, view.name, size.bench_length),
                              lambda view=view: self.loss(run, view))
-        for view in size.views():
+        for view in size.views(model):
             self.adapt(run, view, size.adapt_steps, size.adapt_rate * self.peak, self.train, seed,
                        f"{at}/after/{view.name}", digest(key, view.name, size.adapt_steps, size.adapt_rate, size.bench_length),
                        lambda adapted, view=view: self.loss(adapted, view))

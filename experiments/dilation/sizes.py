@@ -73,6 +73,7 @@ class Size:
     seeds: tuple
     jobs: int  # models trained at once, each on its share of the cores
     dilations: tuple = (1, 2, 4, 8, 16, 32, 64)
+    compared_dilations: tuple = (1, 16, 64)
     window_view: View = View(16, 64)
     block_size: int = 16
     top_blocks: int = 3
@@ -86,8 +87,10 @@ class Size:
     bench_seconds: float = 1.0
     search_tokens: int = 65536
 
-    def views(self):
-        return [View(dilation) for dilation in self.dilations] + [self.window_view]
+    def views(self, model=None):
+        """Those of dilated keys: of one of the four models all of them, of the others what comparing takes."""
+        dilations = self.dilations if model is None or model in MAIN else self.compared_dilations
+        return [View(dilation) for dilation in dilations] + [self.window_view]
 
     def block_views(self):
         return [View(self.block_size, top_blocks=self.top_blocks, score=score) for score in SCORES]
@@ -99,6 +102,6 @@ SIZES = {size.name: size for size in (
          adapt_steps=75, needle_steps=200, bench_length=16384),
     # Everything once and next to nothing of it, to see that it runs.
     Size("smoke", HERE / "smoke.toml", str(ROOT / "README.md"), vocabulary=0, heldout_bytes=2048, seeds=(0,), jobs=2,
-         dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3, adapt_steps=2, needle_steps=2,
+         dilations=(1, 4), compared_dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3, adapt_steps=2, needle_steps=2,
          needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01, search_tokens=512),
 )}

@@ -84,9 +84,9 @@ class SmokeTest(unittest.TestCase):
 
     def test_the_report_says_what_is_missing(self):
         read = results.Results(self.work / "results" / "smoke.json")
-        del read.pieces["seed0/rat_plus/after/D4"]
+        del read.pieces["seed0/rat_plus/needle/D4"]
         text = "\n".join(report.section(read))
-        self.assertIn("1 pieces were not run: `seed0/rat_plus/after/D4`", text)
+        self.assertIn("1 pieces were not run: `seed0/rat_plus/needle/D4`", text)
 
 
 class ClaimTest(unittest.TestCase):
