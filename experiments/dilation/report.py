@@ -51,8 +51,7 @@ def figure_of(results):
                 title = model.title + (", adapted" if when == "after" else "")
                 series.append({"name": title, "x": [x for x, _ in points], "y": [y for _, y in points],
                                "stroke": stroke, "color": color})
-    unit = "byte" if size.vocabulary == 0 else "token"
-    return {"title": "Held-out loss by dilation", "x_label": "dilation D", "y_label": f"loss (nats per {unit})",
+    return {"title": "Held-out loss by dilation", "x_label": "dilation D", "y_label": "loss (nats per byte)",
             "x_scale": "log", "x_ticks": list(size.dilations), "series": series}
 
 
@@ -78,13 +77,12 @@ def setting(results):
     trained = results.piece(f"seed{results.seeds[0]}", RAT_PLUS.name, "pretrain") if results.seeds else None
     text = {"austen": "five of Jane Austen's novels, and the beginning of the sixth, *Persuasion*, is held out",
             "medium": "28 MB of prose and documentation, and of its last tenth the beginning is held out"}
-    spelled = "bytes" if size.vocabulary == 0 else f"{size.vocabulary} SentencePiece tokens"
     return (f"{data['machine']}, {data['cores']} cores, device {data['device']}, {data['dtype']}; commit "
             f"{', '.join(data['commits'])}; {data['date'][:10]}; seeds {', '.join(map(str, results.seeds))}. Every model "
             f"is {sizes}"
             + (f" ({trained['parameters']:,} parameters with the recurrence)" if trained and "parameters" in trained else "")
-            + f", trained on {train['steps']} batches of {batch['batch_size']} x {batch['seq_len']} {spelled} "
-            f"({tokens:,} tokens) of {text.get(size.text, 'a text, and its last tenth is held out')}, at a peak rate of "
+            + f", trained on {train['steps']} batches of {batch['batch_size']} x {batch['seq_len']} bytes "
+            f"({tokens:,} in all) of {text.get(size.text, 'a text, and its last tenth is held out')}, at a peak rate of "
             f"{data['config']['optimizer']['peak_rate']:g}; adapted for {size.adapt_steps} batches at "
             f"{size.adapt_rate:g} of that rate. Losses are over {size.heldout_bytes:,} held-out bytes. "
             f"{data['seconds'] / 60:.0f} minutes of commands, {size.jobs} at a time. Made by `{data['command']}`; every "
@@ -169,9 +167,8 @@ def missing(results):
 def section(results):
     size = results.size
     judge = Judge(results)
-    unit = "byte" if size.vocabulary == 0 else "token"
     lines = [f"## Size `{size.name}`", "", setting(results), "", "### Loss by dilation", "",
-             f"Held-out loss in nats a {unit}, mean ± standard deviation over {len(results.seeds)} seeds, before and after "
+             f"Held-out loss in nats a byte, mean ± standard deviation over {len(results.seeds)} seeds, before and after "
              "a short adaptation to the very pattern.", ""]
     lines += loss_table(results, MAIN, size.views(), (("before", "before"), ("after", "after")))
     lines += ["", f"![Held-out loss by dilation]({FIGURE.format(size.name)})", "",

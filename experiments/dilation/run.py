@@ -55,27 +55,19 @@ class Experiment:
         texts = self.folder / "text"
         texts.mkdir(parents=True, exist_ok=True)
         train, heldout = split_text(self.size, texts)
-        tokenizer = "bytes"
-        if self.size.vocabulary:
-            tokenizer = str(texts / "tokenizer.model")
-            self.store.piece("text/tokenizer", digest(train, self.size.vocabulary), lambda: self.store.run(
-                "tokenize", "--train", "--vocab", self.size.vocabulary, train, "--output", tokenizer))
-        self.tokenizer = tokenizer
-        spelled = digest(pathlib.Path(tokenizer)) if self.size.vocabulary else tokenizer
         self.train, self.heldout, self.needles = (texts / f"{name}.bin" for name in ("train", "heldout", "needles"))
         for text, tokens in ((train, self.train), (heldout, self.heldout)):
-            self.store.piece(f"text/{tokens.stem}", digest(text, spelled), lambda: self.store.run(
-                "tokenize", "--tokenizer", tokenizer, text, "--output", tokens))
+            self.store.piece(f"text/{tokens.stem}", digest(text, "bytes"), lambda: self.store.run(
+                "tokenize", "--tokenizer", "bytes", text, "--output", tokens))
 
         def make_needles():
-            rows, accumulate = texts / "needles.jsonl", self.config["data"]["batch_size"]
-            self.store.run("needles", "--task", "single_1", "--length", self.seq_len, "--exact", "--examples",
-                           self.size.needle_steps * accumulate, "--seed", 1, "--tokenizer", tokenizer, "--output", rows)
-            return self.store.run("tokenize", "--tokenizer", tokenizer, rows, "--output", self.needles)
+            rows, examples = texts / "needles.jsonl", self.size.needle_steps * self.config["data"]["batch_size"]
+            self.store.run("needles", "--task", "single_1", "--length", self.seq_len, "--exact", "--examples", examples,
+                           "--seed", 1, "--output", rows)
+            return self.store.run("tokenize", "--tokenizer", "bytes", rows, "--output", self.needles)
 
-        self.store.piece("text/needles", digest(self.seq_len, self.size.needle_steps, self.config["data"], spelled),
-                         make_needles)
-        self.text_key = digest(train, heldout, spelled)
+        self.store.piece("text/needles", digest(self.size.needle_steps, self.config["data"]), make_needles)
+        self.text_key = digest(train, heldout, "bytes")
 
     # A model
 
@@ -93,7 +85,7 @@ class Experiment:
 
         def work():
             options = ["--config", self.size.config, *model.options(self.steps), f"--train.seed={seed}",
-                       f"--data.seed={seed}", f"--data.tokenizer={self.tokenizer}", f"--train.threads={self.threads}",
+                       f"--data.seed={seed}", f"--train.threads={self.threads}",
                        "--data", self.train, "--out", run, "--resume"]
             return self.store.run("train", *options)
 
