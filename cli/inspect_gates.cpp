@@ -86,7 +86,7 @@ std::string as_text(const Inspection& inspection) {
     rows.push_back({std::to_string(rows.size() - 1), fixed(mean_of(layer.gate), kDigits),
                     brief(mean_of(layer.time_constant), kDigits), tau(0.1), tau(0.5), tau(0.9), tau(1),
                     concat_text(train::carrying_channels(layer), "/", layer.gate.size()),
-                    fixed(mean_of(layer.kept), kDigits),
+                    brief(mean_of(layer.kept), kDigits - 1),
                     layer.gradient ? fixed(100 * layer.gradient->share(), 1) + "%" : "-"});
   }
   return concat_text(
@@ -160,7 +160,8 @@ int run_inspect_gates(Arguments args) {
     fail_input(inspection.model, "expected a model with a recurrence, found one of attention only, without gates");
   int64_t& T = inspection.seq_len;
   if (T == 0) T = opened.seq_len;
-  check(T >= inspection.options.span, "--seq-len: expected at least --span ", inspection.options.span, ", found ", T);
+  check(T >= inspection.options.span, "--seq-len: expected at least --span ", inspection.options.span, ", found ", T,
+        "\nhint: a longer window, or a smaller --span");
   check(inspection.tokens >= T, "--tokens: expected at least one window of ", T, ", found ", inspection.tokens);
   inspection.options.pattern = choose_pattern(asked, opened.loaded.description.adapted, model.config);
   const int64_t end = asked_eos ? *asked_eos : end_of_text(opened, inspection.data);
