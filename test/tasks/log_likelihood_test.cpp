@@ -7,12 +7,9 @@
 #include <limits>
 
 #include "autograd/grad_mode.h"
-#include "core/rng.h"
 #include "models/sampling.h"
-#include "nn/param_store.h"
-#include "ops/copy.h"
-#include "ops/create.h"
 #include "test/support/devices.h"
+#include "test/tasks/small_model.h"
 
 using ratel::Device;
 using ratel::DType;
@@ -20,8 +17,6 @@ using ratel::Error;
 using ratel::ModelPattern;
 using ratel::RatPlus;
 using ratel::RatPlusConfig;
-using ratel::nn::ParamStore;
-using ratel::nn::Scope;
 using ratel::tasks::log_likelihoods;
 using ratel::tasks::LogLikelihood;
 using ratel::tasks::LogLikelihoodOptions;
@@ -30,25 +25,8 @@ namespace test = ratel::test;
 
 namespace {
 
-/// Widths that end inside the kernels' panels and vectors.
-const RatPlusConfig kConfig{.vocab_size = 43, .layers = 2, .channels = 36, .heads = 3};
-
-struct Model {
-  explicit Model(DType dtype, Device device = ratel::kCpu)
-      : store(dtype, 3, ratel::nn::Start::init, device), model(Scope(store), kConfig) {
-    // Weights of N(0, 0.02) tell every token nearly the same: larger ones have opinions.
-    ratel::Rng rng(5);
-    for (const auto& [path, tensor] : store.parameters())
-      if (tensor.rank() == 2)
-        copy_into(detach(tensor), ratel::random_normal(tensor.shape(), rng, 0, 0.2, dtype, device));
-  }
-  ParamStore store;
-  RatPlus model;
-};
-
-std::vector<int64_t> random_tokens(ratel::Rng& rng, int64_t count) {
-  return ratel::to_vector<int64_t>(ratel::random_integers({count}, rng, kConfig.vocab_size));
-}
+using Model = test::SmallModel;
+const RatPlusConfig kConfig = test::small_config();
 
 /// Around the lengths that are padded to, and longer than a tile.
 std::vector<TokenPair> some_pairs() {
@@ -56,21 +34,8 @@ std::vector<TokenPair> some_pairs() {
   std::vector<TokenPair> pairs;
   for (const auto& [context, continuation] : std::vector<std::pair<int64_t, int64_t>>{
            {1, 1}, {3, 2}, {60, 4}, {61, 4}, {62, 4}, {64, 1}, {65, 1}, {5, 90}, {130, 3}, {2, 5}, {200, 17}, {20, 1}})
-    pairs.push_back({random_tokens(rng, context), random_tokens(rng, continuation)});
+    pairs.push_back({test::random_tokens(rng, context), test::random_tokens(rng, continuation)});
   return pairs;
-}
-
-const std::vector<ModelPattern>& patterns() {
-  static const std::vector<ModelPattern> all = {
-      {},
-      ModelPattern::uniform({.dilation = 4}),
-      ModelPattern::uniform({.dilation = 16, .window = 5, .initial = 2}),
-      ModelPattern::uniform({.dilation = -1, .window = 7, .initial = 1}),
-      {{{{8, 0, 0}, {1, 0, 0}, {4, 3, 0}}, {{2, 0, 0}}}},
-      ModelPattern::uniform({.dilation = 8, .top_blocks = 3}),
-      {{{{1, 0, 0}, {.dilation = 4, .top_blocks = 3, .score = ratel::BlockScore::minmax}, {16, 0, 0}},
-        {{.dilation = 8, .top_blocks = 2, .score = ratel::BlockScore::mean}}}}};
-  return all;
 }
 
 std::vector<LogLikelihood> results(const RatPlus& model, const std::vector<TokenPair>& pairs,
@@ -113,7 +78,7 @@ BOOST_AUTO_TEST_CASE(they_are_those_of_a_full_forward) {
         if (full_forward(m.model, begun, {}).is_greedy) greedy.continuation[i] = token;
       }
     pairs.push_back(greedy);
-    for (const ModelPattern& pattern : patterns()) {
+    for (const ModelPattern& pattern : test::some_patterns()) {
       const auto found = results(m.model, pairs, {.pattern = pattern, .batch_size = 5});
       for (size_t i = 0; i < pairs.size(); ++i) {
         const LogLikelihood expected = full_forward(m.model, pairs[i], pattern);
@@ -132,7 +97,7 @@ BOOST_AUTO_TEST_CASE(on_the_cpu_other_pairs_change_no_bit) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     const Model m(dtype);
     const std::vector<TokenPair> pairs = some_pairs();
-    for (const ModelPattern& pattern : patterns()) {
+    for (const ModelPattern& pattern : test::some_patterns()) {
       const auto alone = results(m.model, pairs, {.pattern = pattern, .batch_size = 1});
       const auto check_same = [&](const std::vector<LogLikelihood>& found, size_t i, size_t original) {
         BOOST_TEST_CONTEXT(dtype << ' ' << pattern << ", pair " << original) {
@@ -155,7 +120,7 @@ BOOST_AUTO_TEST_CASE(on_the_cpu_other_pairs_change_no_bit) {
 BOOST_AUTO_TEST_CASE(a_long_context_loses_its_beginning) {
   const Model m(DType::f64);
   ratel::Rng rng(7);
-  const TokenPair pair{random_tokens(rng, 30), random_tokens(rng, 4)};
+  const TokenPair pair{test::random_tokens(rng, 30), test::random_tokens(rng, 4)};
   for (const int64_t most : {4, 5, 20, 33}) {
     // The model reads all but the last token: of 34 tokens, most + 1 take part.
     const TokenPair cut{{pair.context.end() - (most - 3), pair.context.end()}, pair.continuation};
