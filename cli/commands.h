@@ -15,6 +15,7 @@ int run_train(Arguments args);
 int run_adapt(Arguments args);
 int run_eval(Arguments args);
 int run_generate(Arguments args);
+int run_needles(Arguments args);
 int run_search(Arguments args);
 int run_bench(Arguments args);
 int run_convert(Arguments args);

@@ -20,12 +20,13 @@ struct Command {
   const char* summary;
 };
 
-constexpr std::array<Command, 11> kCommands = {{
+constexpr std::array<Command, 12> kCommands = {{
     {"tokenize", run_tokenize, "turn text files into a file of token ids"},
     {"train", run_train, "pretrain a model, or resume"},
     {"adapt", run_adapt, "adapt a pretrained model to one sparse pattern"},
     {"eval", run_eval, "loss and perplexity over a token file, at any dilation"},
     {"generate", run_generate, "continue a prompt"},
+    {"needles", run_needles, "make examples of RULER's needle tasks"},
     {"search", run_search, "find the dilation of every layer or head within a KV budget"},
     {"bench", run_bench, "speed and memory of prefill, decoding, training or a layer"},
     {"convert", run_convert, "turn checkpoints of PyTorch into model folders, and back"},

@@ -48,7 +48,7 @@ Json eval(const Words& more, const std::string& model = models().run) {
 
 BOOST_AUTO_TEST_CASE(every_command_has_help_with_examples) {
   for (const char* command :
-       {"tokenize", "train", "adapt", "eval", "generate", "search", "bench", "inspect", "doctor", "plot"})
+       {"tokenize", "train", "adapt", "eval", "generate", "search", "bench", "needles", "inspect", "doctor", "plot"})
     BOOST_TEST_CONTEXT(command) {
       const Ended help = run_ratel({command, "--help"});
       BOOST_TEST(help.code == 0);
