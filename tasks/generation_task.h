@@ -33,11 +33,14 @@ TextMetric metric_of(const GenerationRow& row, const GenerationTaskOptions& opti
 /// there are no more.
 std::vector<int64_t> middle_truncated(std::vector<int64_t> tokens, int64_t max_length);
 
-/// What the model says to prompts, in the style of LongBench: greedy, scored by a text metric each. One metric a
-/// TextMetric that rows have, and "score", over all rows, where they have several; from 0 to 1, not to 100.
+/// What the model says to prompts, in the style of LongBench and RULER: greedy, scored by a text metric each. One
+/// metric a TextMetric that rows have, and "score", over all rows, where they have several; from 0 to 1, not to 100.
+/// Where rows have a completion, "answer_loss" too: the mean over these of -ln p of the completion after the prompt, in
+/// nats a token, which tells models apart that say nothing right yet.
 ///
-/// An example's scores: {"index", "id", "prompt_tokens", "truncated", "prediction", "finish_reason", "metric",
-/// "score"}. Throws as generate() does, and Error(input) as metric_of() does and for a prompt that has no token.
+/// An example's scores: {"index", "id", "prompt_tokens", "truncated", "prediction", "finish_reason", "log_likelihood"
+/// (ln p of all tokens that were said), "metric", "score", "answer_loss" where there is one}.
+/// Throws as generate() does, and Error(input) as metric_of() does and for a prompt or completion that has no token.
 TaskResult evaluate_generation(const TaskSetting& setting, std::span<const GenerationRow> rows,
                                const GenerationTaskOptions& options);
 

@@ -11,29 +11,31 @@ namespace {
 using io::Json;
 using Found = std::span<const std::optional<LogLikelihood>>;
 
-/// Rows whose pairs are there at once: progress is told, and a signal keeps what was done, from one to the next.
+/// Rows computed together: progress is told between them, and a signal keeps those before.
 constexpr size_t kRowsAtOnce = 64;
 
-/// Encodes rows by `pairs_of(encoder, row)`, and calls conclude(index, results of its pairs) for each of which all are
-/// there, in order. False where it was stopped.
+/// Encodes all rows by `pairs_of(encoder, row, pairs)`, so that a row that does not fit is found before the model has
+/// computed for hours, and calls conclude(index, results of its pairs) for each row of which all are there, in order.
+/// False where it was stopped.
 template <class Row, class Pairs, class Conclude>
 bool for_each_row(const TaskSetting& setting, std::span<const Row> rows, ContextLimit limit, Pairs&& pairs_of,
                   Conclude&& conclude) {
   Encoder encoder(setting.tokenizer);
+  std::vector<TokenPair> pairs;
+  std::vector<size_t> first{0};  // of each row, and the end
+  for (const Row& row : rows) {
+    pairs_of(encoder, row, pairs);
+    first.push_back(pairs.size());
+  }
   const LogLikelihoodOptions options{setting.pattern, setting.batch_size, limit.max_length, setting.stop};
   const size_t at_once = std::max(kRowsAtOnce, static_cast<size_t>(setting.batch_size));
   for (size_t begin = 0; begin < rows.size(); begin += at_once) {
     const size_t end = std::min(rows.size(), begin + at_once);
-    std::vector<TokenPair> pairs;
-    std::vector<size_t> first{0};  // of each row, and the end
-    for (size_t i = begin; i < end; ++i) {
-      pairs_of(encoder, rows[i], pairs);
-      first.push_back(pairs.size());
-    }
-    const auto found = log_likelihoods(setting.model, pairs, options);
+    const auto part = std::span(pairs).subspan(first[begin], first[end] - first[begin]);
+    const auto found = log_likelihoods(setting.model, part, options);
     bool is_whole = true;
     for (size_t i = begin; i < end; ++i) {
-      const Found own = Found(found).subspan(first[i - begin], first[i - begin + 1] - first[i - begin]);
+      const Found own = Found(found).subspan(first[i] - first[begin], first[i + 1] - first[i]);
       const bool is_done = std::ranges::all_of(own, [](const auto& result) { return result.has_value(); });
       if (is_done) conclude(i, own);
       is_whole = is_whole && is_done;

@@ -171,13 +171,14 @@ LastWordRow last_word_row(const TaskRow& row) {
 
 GenerationRow generation_row(const TaskRow& row, std::string_view prompt_template) {
   const JsonCursor all = cursor_of(row);
-  GenerationRow result{row.where, id_of(row), {}, {}, {}, {}, {}};
+  GenerationRow result{row.where, id_of(row), {}, {}, {}, {}, {}, {}};
   result.prompt = has(row, "prompt") ? all["prompt"].as_string() : filled(row, prompt_template);
   if (result.prompt.empty()) fail_input(row.where, "expected a prompt, found an empty text");
   const JsonCursor answers = all["answers"];
   result.answers = answers.value().is_string() ? std::vector{answers.as_string()} : strings(answers);
   if (result.answers.empty()) fail_input(answers.where(), "expected at least one answer, found none");
   if (const auto classes = all.find("all_classes")) result.classes = strings(*classes);
+  if (const auto completion = all.find("completion")) result.completion = completion->as_string();
   if (const auto metric = all.find("metric")) {
     result.metric = value_in(names_of(TextMetric{}), metric->as_string());
     if (!result.metric)

@@ -63,6 +63,7 @@ struct GenerationRow {
   io::Json id;
   std::string prompt;
   std::vector<std::string> answers, classes;
+  std::string completion;  ///< a right answer as it follows the prompt; empty where none is given
   std::optional<TextMetric> metric;
   std::optional<int64_t> max_new_tokens;
 };
