@@ -27,7 +27,7 @@ import tomllib
 import pieces
 import report
 from pieces import digest
-from sizes import HERE, MAIN, MODELS, ROOT, SIZES, View
+from sizes import HERE, MODELS, ROOT, SIZES, View
 
 PEAK = "--optimizer.peak_rate={:g}"
 
@@ -137,7 +137,7 @@ class Experiment:
             self.adapt(run, view, size.adapt_steps, size.adapt_rate * self.peak, self.train, seed,
                        f"{at}/after/{view.name}", digest(key, view.name, size.adapt_steps, size.adapt_rate, size.bench_length),
                        lambda adapted, view=view: self.loss(adapted, view))
-        if model not in MAIN:
+        if not size.asks_for_needles(model, seed):
             return
         for dilation in size.needle_dilations:
             view = View(dilation)

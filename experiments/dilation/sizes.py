@@ -82,9 +82,13 @@ class Size:
     needle_rate: float = 0.3  # of the peak rate
     needle_examples: int = 200
     needle_dilations: tuple = (1, 16, 64)
+    needle_seeds: int = 1  # of the seeds, the first
     bench_length: int = 4096
     bench_seconds: float = 1.0
     search_tokens: int = 65536
+
+    def asks_for_needles(self, model, seed):
+        return model in MAIN and seed in self.seeds[:self.needle_seeds]
 
     def views(self, model=None):
         """Those of dilated keys: of one of the four models all of them, of the others what comparing takes."""
@@ -97,7 +101,7 @@ class Size:
 
 SIZES = {size.name: size for size in (
     Size("cpu", HERE / "cpu.toml", "austen", heldout_bytes=98304, seeds=(0, 1, 2), jobs=2),
-    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75,
+    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75, needle_steps=600,
          bench_length=16384),
     # Everything once and next to nothing of it, to see that it runs.
     Size("smoke", HERE / "smoke.toml", str(ROOT / "README.md"), heldout_bytes=2048, seeds=(0,), jobs=2,
