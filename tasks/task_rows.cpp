@@ -187,7 +187,8 @@ GenerationRow generation_row(const TaskRow& row, std::string_view prompt_templat
   }
   if (const auto most = all.find("max_new_tokens")) {
     result.max_new_tokens = most->as_int();
-    if (*result.max_new_tokens < 1) fail_input(most->where(), "expected at least 1, found ", *result.max_new_tokens);
+    if (*result.max_new_tokens < 1 || *result.max_new_tokens > kMostNewTokens)
+      fail_input(most->where(), "expected 1 to ", kMostNewTokens, ", found ", *result.max_new_tokens);
   }
   return result;
 }
