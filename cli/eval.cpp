@@ -1,7 +1,9 @@
 #include "train/evaluate.h"
 
+#include "cli/cache_size.h"
 #include "cli/commands.h"
 #include "cli/end_of_text.h"
+#include "cli/eval_task.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -18,30 +20,27 @@ using io::Json;
 
 struct Evaluation {
   train::EvalResult result;
-  int64_t seq_len, context, cache_bytes, dense_bytes;
+  int64_t seq_len;
   ModelPattern pattern;
+  CacheSize cache;
 };
 
 Json as_json(const Evaluation& evaluation) {
-  const auto& [result, seq_len, context, cache_bytes, dense_bytes, pattern] = evaluation;
-  return Json::object(
-      {{"loss", result.loss},
-       {"perplexity", result.perplexity},
-       {"tokens", result.tokens},
-       {"complete", result.complete},
-       {"seq_len", seq_len},
-       {"pattern", to_json(pattern)},
-       {"kv_cache", Json::object({{"context", context}, {"bytes", cache_bytes}, {"dense_bytes", dense_bytes}})}});
+  const auto& [result, seq_len, pattern, cache] = evaluation;
+  return Json::object({{"loss", result.loss},
+                       {"perplexity", result.perplexity},
+                       {"tokens", result.tokens},
+                       {"complete", result.complete},
+                       {"seq_len", seq_len},
+                       {"pattern", to_json(pattern)},
+                       {"kv_cache", to_json(cache)}});
 }
 
 std::string as_text(const Evaluation& evaluation) {
-  const auto& [result, seq_len, context, cache_bytes, dense_bytes, pattern] = evaluation;
-  const double share = 100 * static_cast<double>(cache_bytes) / static_cast<double>(dense_bytes);
+  const auto& [result, seq_len, pattern, cache] = evaluation;
   return concat_text("loss        ", brief(result.loss, 17), " nats a token\nperplexity  ",
                      brief(result.perplexity, 17), "\ntokens      ", with_commas(result.tokens), " in windows of ",
-                     seq_len, "\npattern     ", pattern, "\nKV cache    ", human_bytes(cache_bytes), " for ",
-                     with_commas(context), " tokens, ", fixed(share, 1), "% of the dense ", human_bytes(dense_bytes),
-                     "\n");
+                     seq_len, "\npattern     ", pattern, "\nKV cache    ", text_of(cache), "\n");
 }
 
 }  // namespace
@@ -52,24 +51,34 @@ int run_eval(Arguments args) {
   std::string data;
   int64_t seq_len = 0, context = 4096, batch_size = 8;
   EndOfText eos;
+  TaskOptions task;
   bool json = false;
   Options options("eval",
                   "Loss and perplexity of a model over a token file, in consecutive windows of T tokens, each token\n"
-                  "predicting the next one.");
+                  "predicting the next one; or, with --task, how well it does on an evaluation task.");
   from.add_to(options);
-  options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it", Presence::required);
+  options.text("--data", "FILE.bin", data, "Token file, as ratel tokenize writes it");
   options.integer("--seq-len", "T", seq_len, "Tokens of a window; 0: as the model was trained, or 256");
   asked.add_to(options);
   eos.add_to(options);
-  options.integer("--batch-size", "N", batch_size, "Windows computed at once");
+  options.integer("--batch-size", "N", batch_size, "Windows, or texts of a task, computed at once");
   options.integer("--context", "N", context, "Tokens of context that the KV cache is stated for");
-  options.flag("--json", json, "Print one JSON object: loss, perplexity, tokens and more");
+  task.add_to(options);
+  options.flag("--json", json,
+               "Print one JSON object: loss, perplexity, tokens and more; of a task its metrics and every\n"
+               "example's score");
   options.example("ratel eval --model runs/tiny --data heldout.bin --dilation 16 --json");
   options.example("ratel eval --model runs/tiny --data heldout.bin --dilation 1,16,16,64 --window 32");
+  options.example("ratel eval --model runs/tiny --task single_1 --length 1024 --dilation 16");
+  options.example("ratel eval --model runs/tiny --task hellaswag.jsonl --limit 1000 --output hellaswag.json");
   if (options.parse(args) == Options::Parsed::help) return 0;
+  check(options.given("--data") || options.given("--task"), "--data is missing\nhint: or --task");
+  check(!options.given("--data") || !options.given("--task"), "expected one of --data and --task, found both");
   check(seq_len >= 0, "--seq-len: expected 1 or more, found ", seq_len);
   check(batch_size >= 1, "--batch-size: expected 1 or more, found ", batch_size);
   check(context >= 1, "--context: expected 1 or more, found ", context);
+  if (options.given("--task")) return run_eval_task(task, options, {from, asked, batch_size, context, json});
+  TaskOptions::check_absent(options);
   const std::optional<int64_t> asked_eos = eos.given();
 
   const OpenedModel opened = from.open();
@@ -89,11 +98,9 @@ int run_eval(Arguments args) {
   how.progress = [&line](int64_t done, int64_t total) {
     line.show(concat_text("eval: ", with_commas(done), " of ", with_commas(total), " tokens"));
   };
-  Evaluation evaluation{train::evaluate(opened.loaded.model, file, how), how.seq_len, context, 0, 0, how.pattern};
+  const Evaluation evaluation{train::evaluate(opened.loaded.model, file, how), how.seq_len, how.pattern,
+                              cache_size(opened, how.pattern, context)};
   line.finish();
-  const auto element_bytes = static_cast<int64_t>(size_of(opened.loaded.store.dtype()));
-  evaluation.cache_bytes = kv_cache_bytes(config, how.pattern, context, element_bytes);
-  evaluation.dense_bytes = kv_cache_bytes(config, ModelPattern{}, context, element_bytes);
   if (!evaluation.result.complete) note("ratel: stopped early, after ", evaluation.result.tokens, " tokens");
   if (json)
     print_json(as_json(evaluation));

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/needle_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -33,20 +34,6 @@ NeedleTask task_named(const std::string& name) {
   const std::string near = nearest(name, names);
   fail("--task: expected ", choices_of(names_of(NeedleTask{}), ", "), ", found ", io::in_quotes(name),
        near.empty() ? "" : "\nhint: the nearest is " + near);
-}
-
-/// A text that JSON can hold.
-std::string read_haystack(const std::string& path) {
-  std::string text(io::MappedFile::open(path).text());
-  for (size_t at = 0; at < text.size();) {
-    const size_t size = io::utf8_length(text, at);
-    if (size == 0)
-      io::fail_at(path, at, "invalid UTF-8; expected text, found the byte ", io::in_quotes(text.substr(at, 1)));
-    at += size;
-  }
-  if (text.find_first_not_of(" \t\r\n\f\v") == std::string::npos)
-    io::fail_at(path, 0, "expected text, found ", text.empty() ? "an empty file" : "white space alone");
-  return text;
 }
 
 Json row_of(const NeedleExample& example) {
@@ -95,12 +82,7 @@ int run_needles(Arguments args) {
   if (options.parse(args) == Options::Parsed::help) return 0;
   how.task = task_named(task);
   how.fit = exact ? LengthFit::exact : LengthFit::at_most;
-  check(examples >= 1, "--examples: expected 1 or more, found ", examples);
-  check(how.length >= 1, "--length: expected 1 or more, found ", how.length);
-  check(how.seed >= 0, "--seed: expected 0 or more, found ", how.seed);
-  check(how.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", how.max_new_tokens);
-  check(haystack.empty() || tasks::takes_haystack(how.task), "--haystack: the haystack of ", task,
-        " is made of needles and takes no text");
+  check_needles(how, examples, options.given("--haystack"));
   check_output_path(output);
   how.tokenizer = Tokenizer::named(tokenizer);
   std::vector<io::FileRole> read;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "ops/cpu/gemm_pack.h"
 #include "ops/cpu/scratch.h"
@@ -13,7 +14,8 @@ inline constexpr int64_t kFewRows = 16;
 inline constexpr int64_t kDotRows = 8;  // of which so many at a time
 
 // Products of a few rows with the rows of b (both along k): b is read once, as it lies, and bound by memory. Each
-// element is the sum of L lanes that walk k together, added in a tree at the end.
+// element is the sum of L lanes that walk k together, added in a tree at the end: whatever the number of rows, and of
+// columns at a time, by the same roundings.
 
 template <class T, int L>
 T sum_lanes(typename VectorOf<T, L>::Type v) {
@@ -43,7 +45,7 @@ void dot_group(int64_t K, T alpha, const T* a, const E* b, int64_t ldb, C* c, in
     }
   for (; k < K; ++k)
     for (int n = 0; n < Group; ++n)
-      for (int i = 0; i < M; ++i) rest[i][n] += a[i * K + k] * convert_element<T>(b[n * ldb + k]);
+      for (int i = 0; i < M; ++i) rest[i][n] = std::fma(a[i * K + k], convert_element<T>(b[n * ldb + k]), rest[i][n]);
   for (int i = 0; i < M; ++i)
     for (int n = 0; n < Group; ++n) {
       const T value = alpha * (sum_lanes<T, L>(total[i][n]) + rest[i][n]);

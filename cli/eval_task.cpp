@@ -1,0 +1,267 @@
+#include "cli/eval_task.h"
+
+#include <chrono>
+#include <optional>
+
+#include "cli/cache_size.h"
+#include "cli/needle_options.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/table.h"
+#include "core/text.h"
+#include "io/distinct_files.h"
+#include "io/file.h"
+#include "io/report.h"
+#include "models/description.h"
+#include "tasks/generation_task.h"
+#include "tasks/multiple_choice.h"
+#include "tasks/needles.h"
+
+namespace ratel::cli {
+namespace {
+
+using io::Json;
+using tasks::GenerationRow;
+using tasks::GenerationTaskOptions;
+using tasks::LastWordRow;
+using tasks::Metric;
+using tasks::MultipleChoiceRow;
+using tasks::NeedleExample;
+using tasks::NeedleOptions;
+using tasks::NeedleTask;
+using tasks::TaskKind;
+using tasks::TaskResult;
+using tasks::TaskRow;
+using tasks::TaskSetting;
+using tasks::TextMetric;
+
+constexpr std::string_view kTemplate = "{context}\n\n{input}";
+constexpr int64_t kNewTokens = 64;  // of rows that say nothing of it
+const std::vector<std::string> kOfNeedles = {"--length", "--examples", "--seed", "--haystack"};
+const std::vector<std::string> kOfFiles = {"--kind", "--limit", "--max-length"};
+const std::vector<std::string> kOfGeneration = {"--template", "--metric", "--first-line"};
+const std::vector<std::string> kOfTexts = {"--max-new-tokens", "--stop"};  // needles and generation
+
+void refuse(const Options& options, const std::vector<std::string>& names, std::string_view why) {
+  for (const std::string& name : names) check(!options.given(name), name, ": ", why);
+}
+
+/// What a task asks of a model, read before the model is.
+struct Questions {
+  std::optional<NeedleOptions> needles;  // whose examples take the model's tokenizer
+  TaskKind kind = TaskKind::generation;
+  std::vector<MultipleChoiceRow> choices;
+  std::vector<LastWordRow> words;
+  std::vector<GenerationRow> prompts;
+};
+
+void check_file(const std::string& path) {
+  if (path == "-" || io::path_exists(path)) return;
+  std::vector<std::string_view> names;
+  for (const auto& [task, name] : names_of(NeedleTask{})) names.push_back(name);
+  const std::string near = nearest(path, names);
+  fail_input(path, "no such file; expected one of JSON lines, or a task: ", choices_of(names_of(NeedleTask{}), ", "),
+             near.empty() ? "" : "\nhint: the nearest task is " + near);
+}
+
+std::optional<TaskKind> kind_named(const std::string& name) {
+  if (name.empty()) return {};
+  const auto kind = value_in(names_of(TaskKind{}), name);
+  check(kind.has_value(), "--kind: expected ", choices_of(names_of(TaskKind{}), ", "), ", found '", name, "'");
+  return kind;
+}
+
+Questions questions_of(const TaskOptions& task, const Options& options) {
+  Questions questions;
+  if (const auto named = tasks::needle_task(task.task)) {
+    refuse(options, kOfFiles, "expected a file for --task, found a task by name");
+    refuse(options, kOfGeneration, "expected a file for --task, found a task by name");
+    NeedleOptions how;
+    how.task = *named;
+    how.length = task.length;
+    how.seed = task.seed;
+    how.max_new_tokens = task.max_new_tokens;
+    check_needles(how, task.examples, options.given("--haystack"));
+    if (options.given("--haystack")) how.haystack = read_haystack(task.haystack);
+    questions.needles = std::move(how);
+    return questions;
+  }
+  refuse(options, kOfNeedles, "expected a needle task for --task, found a file");
+  check(task.limit >= 0, "--limit: expected 0 or more, found ", task.limit);
+  const auto kind = kind_named(task.kind);
+  check_file(task.task);
+  const std::vector<TaskRow> rows = tasks::read_task_rows(task.task, task.limit, stop_requested);
+  if (rows.empty()) return questions;  // interrupted
+  questions.kind = kind ? *kind : tasks::kind_of(rows[0]);
+  if (questions.kind != TaskKind::generation) {
+    const std::string why =
+        concat_text("expected a task of the kind generation, found ", name_in(names_of(TaskKind{}), questions.kind));
+    refuse(options, kOfGeneration, why);
+    refuse(options, kOfTexts, why);
+  }
+  const std::string_view prompt_template = options.given("--template") ? task.prompt_template : kTemplate;
+  for (const TaskRow& row : rows) switch (questions.kind) {
+      case TaskKind::multiple_choice: questions.choices.push_back(multiple_choice_row(row)); break;
+      case TaskKind::last_word: questions.words.push_back(last_word_row(row)); break;
+      case TaskKind::generation: questions.prompts.push_back(generation_row(row, prompt_template));
+    }
+  return questions;
+}
+
+GenerationTaskOptions generation_options(const TaskOptions& task) {
+  GenerationTaskOptions how;
+  const auto metric = value_in(names_of(TextMetric{}), task.metric);
+  check(metric.has_value(), "--metric: expected ", choices_of(names_of(TextMetric{}), ", "), ", found '", task.metric,
+        "'");
+  for (const std::string& text : task.stop_strings) check(!text.empty(), "--stop: expected at least one character");
+  check(task.max_new_tokens >= 0 && task.max_new_tokens <= tasks::kMostNewTokens, "--max-new-tokens: expected 0 to ",
+        tasks::kMostNewTokens, ", found ", task.max_new_tokens);
+  check(task.max_length >= 0, "--max-length: expected 0 or more, found ", task.max_length);
+  how.metric = *metric;
+  how.max_new_tokens = task.max_new_tokens > 0 ? task.max_new_tokens : kNewTokens;
+  how.max_length = task.max_length;
+  how.stop_strings = task.stop_strings;
+  how.scored = task.first_line ? tasks::ScoredPart::first_line : tasks::ScoredPart::all;
+  return how;
+}
+
+/// Needles as rows of a file would be. Fewer where a signal came.
+std::vector<GenerationRow> needle_rows(NeedleOptions how, const Tokenizer& tokenizer, int64_t examples) {
+  how.tokenizer = tokenizer;
+  std::vector<GenerationRow> rows;
+  for (int64_t i = 0; i < examples && !stop_requested(); ++i) {
+    NeedleExample example = needle_example(how, i);
+    GenerationRow row{concat_text(name_in(names_of(how.task), how.task), ":", i), {}, {}, {}, {}, {}, {}, {}};
+    row.prompt = std::move(example.prompt);
+    row.answers = std::move(example.answers);
+    row.completion = std::move(example.completion);
+    row.metric = TextMetric::string_match;
+    row.max_new_tokens = example.max_new_tokens;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+struct Evaluated {
+  TaskResult result;
+  double seconds;
+  ModelPattern pattern;
+  CacheSize cache;
+};
+
+Json as_json(const TaskOptions& task, const Questions& questions, const Evaluated& evaluated) {
+  Json metrics = Json::object(), errors = Json::object();
+  for (const Metric& metric : evaluated.result.metrics) {
+    metrics.set(metric.name, metric.value);
+    errors.set(metric.name, metric.standard_error);
+  }
+  Json json = Json::object({{"task", task.task}, {"kind", name_in(names_of(TaskKind{}), questions.kind)}});
+  if (questions.needles) {
+    json.set("length", task.length);
+    json.set("seed", task.seed);
+    json.set("haystack", task.haystack.empty() ? Json() : Json(task.haystack));
+  }
+  json.set("metrics", std::move(metrics));
+  json.set("standard_errors", std::move(errors));
+  json.set("examples", evaluated.result.scores.size());
+  json.set("seconds", evaluated.seconds);
+  json.set("complete", evaluated.result.complete);
+  json.set("pattern", to_json(evaluated.pattern));
+  json.set("kv_cache", to_json(evaluated.cache));
+  json.set("scores", Json::array(evaluated.result.scores));
+  return json;
+}
+
+std::string as_text(const TaskOptions& task, const Evaluated& evaluated) {
+  std::vector<std::vector<std::string>> rows = {{"metric", "value", "standard error"}};
+  for (const Metric& metric : evaluated.result.metrics)
+    rows.push_back({metric.name, fixed(metric.value, 4), fixed(metric.standard_error, 4)});
+  return concat_text("task      ", task.task, ", ",
+                     counted(static_cast<int64_t>(evaluated.result.scores.size()), "example"), " in ",
+                     human_seconds(evaluated.seconds), "\npattern   ", evaluated.pattern, "\nKV cache  ",
+                     text_of(evaluated.cache), "\n\n", table_text(rows));
+}
+
+}  // namespace
+
+void TaskOptions::add_to(Options& options) {
+  options.text("--task", "NAME|FILE", task,
+               "In place of --data: a needle task (single_1 to single_3, multikey_1 to multikey_3, multivalue,\n"
+               "multiquery), or a file of JSON lines: multiple choice, last words or prompts with answers");
+  options.text("--kind", "KIND", kind, "Of a file: multiple_choice, last_word or generation [by its first row]");
+  options.integer("--limit", "N", limit, "The first N rows of a file; 0: all");
+  options.integer("--max-length", "N", max_length,
+                  "Tokens that the model reads of a row of a file at most, the last ones; of a prompt with\n"
+                  "answers the first and the last half; 0: all");
+  options.text("--template", "TEXT", prompt_template,
+               "The prompt of rows that have none, with {context} and {input} in it [both, an empty line between]");
+  options.text("--metric", "NAME", metric,
+               "Of rows that name none: f1, rouge_l, exact_match, classification or string_match");
+  options.flag("--first-line", first_line, "Score the first line of what the model says that is not empty");
+  options.integer("--max-new-tokens", "N", max_new_tokens,
+                  "What the model may say: to rows that name no number, 0: 64; to needles, 0: as much as the answer\n"
+                  "takes");
+  options.texts("--stop", "TEXT", stop_strings, "The model's text ends before this; several, when given again");
+  options.integer("--length", "T", length, "Of needles: tokens of a prompt and what the model says after it, at most");
+  options.integer("--examples", "N", examples, "Of needles: how many");
+  options.integer("--seed", "N", seed, "Of needles: which");
+  options.text("--haystack", "FILE", haystack, "Of needles: a text whose sentences hide them [noise]");
+  options.text("--output", "FILE.json", output, "Of a task: what --json prints, every example's score with it");
+}
+
+void TaskOptions::check_absent(const Options& options) {
+  for (const auto* names : {&kOfNeedles, &kOfFiles, &kOfGeneration, &kOfTexts})
+    refuse(options, *names, "expected --task with it");
+  refuse(options, {"--output"}, "expected --task with it");
+}
+
+int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun& run) {
+  refuse(options, {"--seq-len", "--eos"}, "expected --data with it");
+  const GenerationTaskOptions how = generation_options(task);
+  if (options.given("--output")) {
+    check_output_path(task.output);
+    std::vector<io::FileRole> read = {{"the task", task.task}};
+    if (!task.haystack.empty()) read.push_back({"the haystack", task.haystack});
+    io::check_distinct(std::vector<io::FileRole>{{"the output", task.output}}, read);
+  }
+  catch_signals();
+  Questions questions = questions_of(task, options);
+  if (stop_requested()) return signal_exit_code();
+  const OpenedModel opened = run.from.open();
+  const ModelDescription& description = opened.loaded.description;
+  check(description.tokenizer.has_value(), "--task: the model has no tokenizer of its own");
+  const ModelPattern pattern = choose_pattern(run.pattern, description.adapted, description.config);
+
+  ProgressLine line;
+  TaskSetting setting{opened.loaded.model, *description.tokenizer, pattern, run.batch_size, stop_requested, {}};
+  setting.progress = [&line](int64_t done, int64_t total) {
+    line.show(concat_text("eval: ", with_commas(done), " of ", with_commas(total), " examples"));
+  };
+  const auto start = std::chrono::steady_clock::now();
+  if (questions.needles) questions.prompts = needle_rows(*questions.needles, *description.tokenizer, task.examples);
+  Evaluated evaluated{{}, 0, pattern, cache_size(opened, pattern, run.context)};
+  switch (questions.kind) {
+    case TaskKind::multiple_choice:
+      evaluated.result = evaluate_multiple_choice(setting, questions.choices, {task.max_length});
+      break;
+    case TaskKind::last_word: evaluated.result = evaluate_last_word(setting, questions.words, {task.max_length}); break;
+    case TaskKind::generation: evaluated.result = evaluate_generation(setting, questions.prompts, how);
+  }
+  evaluated.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  line.finish();
+  const bool is_whole = questions.needles ? static_cast<int64_t>(questions.prompts.size()) == task.examples : true;
+  evaluated.result.complete = evaluated.result.complete && is_whole;
+
+  if (!evaluated.result.complete)
+    note("ratel: stopped early, after ", counted(static_cast<int64_t>(evaluated.result.scores.size()), "example"));
+  const Json json = as_json(task, questions, evaluated);
+  if (!task.output.empty()) io::write_file_atomically(task.output, json.dump(2) + "\n");
+  if (run.json)
+    print_json(json);
+  else
+    print(as_text(task, evaluated));
+  return evaluated.result.complete ? 0 : signal_exit_code();
+}
+
+}  // namespace ratel::cli

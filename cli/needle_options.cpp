@@ -1,0 +1,31 @@
+#include "cli/needle_options.h"
+
+#include "core/error.h"
+#include "io/file.h"
+#include "io/report.h"
+
+namespace ratel::cli {
+
+std::string read_haystack(const std::string& path) {
+  std::string text(io::MappedFile::open(path).text());
+  for (size_t at = 0; at < text.size();) {
+    const size_t size = io::utf8_length(text, at);
+    if (size == 0)
+      io::fail_at(path, at, "invalid UTF-8; expected text, found the byte ", io::in_quotes(text.substr(at, 1)));
+    at += size;
+  }
+  if (text.find_first_not_of(" \t\r\n\f\v") == std::string::npos)
+    io::fail_at(path, 0, "expected text, found ", text.empty() ? "an empty file" : "white space alone");
+  return text;
+}
+
+void check_needles(const tasks::NeedleOptions& how, int64_t examples, bool has_haystack) {
+  check(examples >= 1, "--examples: expected 1 or more, found ", examples);
+  check(how.length >= 1, "--length: expected 1 or more, found ", how.length);
+  check(how.seed >= 0, "--seed: expected 0 or more, found ", how.seed);
+  check(how.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", how.max_new_tokens);
+  check(!has_haystack || tasks::takes_haystack(how.task), "--haystack: the haystack of ",
+        name_in(names_of(how.task), how.task), " is made of needles and takes no text");
+}
+
+}  // namespace ratel::cli

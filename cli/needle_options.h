@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "tasks/needles.h"
+
+namespace ratel::cli {
+
+/// The text of a --haystack, fit for JSON. Throws Error(input) "path:offset: ..." for what is no UTF-8 or has nothing
+/// beside white space.
+std::string read_haystack(const std::string& path);
+
+/// Throws Error(usage) where the numbers cannot work, or the task takes no haystack and there is one.
+void check_needles(const tasks::NeedleOptions& how, int64_t examples, bool has_haystack);
+
+}  // namespace ratel::cli

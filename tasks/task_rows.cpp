@@ -1,0 +1,196 @@
+#include "tasks/task_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "core/error.h"
+#include "io/byte_stream.h"
+#include "io/file.h"
+#include "io/report.h"
+#include "text/documents.h"
+#include "text/inputs.h"
+
+namespace ratel::tasks {
+namespace {
+
+using io::Json;
+using io::JsonCursor;
+
+constexpr std::pair<TaskKind, std::string_view> kKinds[] = {{TaskKind::multiple_choice, "multiple_choice"},
+                                                            {TaskKind::last_word, "last_word"},
+                                                            {TaskKind::generation, "generation"}};
+constexpr std::string_view kSpaces = " \t\n\v\f\r";
+
+bool has(const TaskRow& row, std::string_view member) {
+  const Json* value = row.object.find(member);
+  return value != nullptr && !value->is_null();
+}
+
+JsonCursor cursor_of(const TaskRow& row) { return {row.object, row.where}; }
+
+std::vector<std::string> strings(const JsonCursor& list) {
+  std::vector<std::string> result;
+  for (size_t i = 0; i < list.size(); ++i) result.push_back(list[i].as_string());
+  return result;
+}
+
+/// "_id" or "id", whatever it is.
+Json id_of(const TaskRow& row) {
+  for (const std::string_view name : {"_id", "id"})
+    if (const Json* value = row.object.find(name)) return *value;
+  return {};
+}
+
+/// The one member of several names that a row has.
+JsonCursor one_of(const TaskRow& row, std::span<const std::string_view> names) {
+  std::string found;
+  for (const std::string_view name : names) {
+    if (!has(row, name)) continue;
+    if (!found.empty()) fail_input(row.where, "expected one of \"", found, "\" and \"", name, "\", found both");
+    found = name;
+  }
+  return cursor_of(row)[found.empty() ? names.front() : std::string_view(found)];
+}
+
+int64_t characters_in(std::string_view utf8) {
+  return std::ranges::count_if(utf8, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
+}
+
+/// A space parts the two unless the context ends in one already.
+Choice choice_of(const std::string& context, const std::string& text, const std::string& where) {
+  if (text.empty()) fail_input(where, "expected at least one character, found an empty text");
+  const bool is_parted = !context.empty() && kSpaces.find(context.back()) != std::string_view::npos;
+  return {context, is_parted ? text : " " + text, characters_in(text)};
+}
+
+/// An index, or the text of exactly one choice.
+int64_t gold_of(const TaskRow& row, std::span<const std::string> names) {
+  static constexpr std::array<std::string_view, 3> kMembers{"gold", "label", "answer"};
+  const JsonCursor gold = one_of(row, kMembers);
+  const auto count = static_cast<int64_t>(names.size());
+  if (gold.value().is_string()) {
+    const std::string& text = gold.as_string();
+    if (std::ranges::count(names, text) == 1) return std::ranges::find(names, text) - names.begin();
+    fail_input(gold.where(), "expected an index or the text of one of the choices, found ", io::in_quotes(text));
+  }
+  const int64_t index = gold.as_int();
+  if (index < 0 || index >= count)
+    fail_input(gold.where(), "expected 0 to ", count - 1, " for ", count, " choices, found ", index);
+  return index;
+}
+
+std::string filled(const TaskRow& row, std::string_view prompt_template) {
+  std::string prompt;
+  for (size_t at = 0; at < prompt_template.size();) {
+    const std::string_view rest = prompt_template.substr(at);
+    std::string_view name;
+    for (const std::string_view each : {"context", "input"})
+      if (rest.starts_with('{') && rest.substr(1).starts_with(each) && rest.substr(1 + each.size()).starts_with('}'))
+        name = each;
+    if (name.empty())
+      prompt += rest.front();
+    else
+      prompt += cursor_of(row)[name].as_string();
+    at += name.empty() ? 1 : name.size() + 2;
+  }
+  return prompt;
+}
+
+/// Adds the rows of a block until there are `limit`.
+void add_rows(const Block& block, const std::string& name, int64_t limit, std::vector<TaskRow>& rows) {
+  for (const DocumentPart& part : block.parts) {
+    if (limit > 0 && static_cast<int64_t>(rows.size()) == limit) return;
+    if (!part.problem.empty()) throw Error(part.problem, ErrorKind::input);
+    std::string where = concat_text(name, ":", part.place);
+    Json object = io::parse_json(std::string_view(block.bytes).substr(part.begin, part.size), where);
+    if (!object.is_object()) fail_input(where, "expected an object, found ", object.described());
+    rows.push_back({std::move(where), std::move(object)});
+  }
+}
+
+}  // namespace
+
+EnumNames<TaskKind> names_of(TaskKind) { return kKinds; }
+
+std::vector<TaskRow> read_task_rows(const std::string& path, int64_t limit, const std::function<bool()>& stop) {
+  check(limit >= 0, "read_task_rows: expected a limit of 0 or more, found ", limit);
+  if (path != "-" && io::is_folder(path)) fail_input(path, "expected a file, found a folder");
+  const auto files = list_inputs(std::vector{path}, InputFormat{Documents::rows, io::Compression::none});
+  DocumentReader reader(files, Tokenizer::bytes(), [&](const InputFile& file) {
+    return io::decompressed(io::open_stream(file.path, stop), file.format.compression);
+  });
+  std::vector<TaskRow> rows;
+  for (Block block; (limit == 0 || static_cast<int64_t>(rows.size()) < limit) && reader.next(block);)
+    add_rows(block, files[0].name(), limit, rows);
+  if (reader.interrupted()) return {};
+  if (rows.empty()) fail_input(files[0].name(), "expected at least one row, found none");
+  return rows;
+}
+
+TaskKind kind_of(const TaskRow& row) {
+  if (has(row, "choices") || has(row, "contexts")) return TaskKind::multiple_choice;
+  if (has(row, "answers")) return TaskKind::generation;
+  if (has(row, "text")) return TaskKind::last_word;
+  fail_input(row.where, "expected a row with \"choices\", \"contexts\", \"answers\" or \"text\", found ",
+             row.object.described());
+}
+
+MultipleChoiceRow multiple_choice_row(const TaskRow& row) {
+  MultipleChoiceRow result{row.where, id_of(row), {}, 0};
+  std::vector<std::string> names;
+  if (has(row, "contexts")) {
+    if (has(row, "choices")) fail_input(row.where, R"(expected one of "contexts" and "choices", found both)");
+    names = strings(cursor_of(row)["contexts"]);
+    const JsonCursor continuation = cursor_of(row)["continuation"];
+    for (const std::string& context : names)
+      result.choices.push_back(choice_of(context, continuation.as_string(), continuation.where()));
+  } else {
+    static constexpr std::array<std::string_view, 2> kMembers{"context", "query"};
+    const std::string& context = one_of(row, kMembers).as_string();
+    const JsonCursor choices = cursor_of(row)["choices"];
+    names = strings(choices);
+    for (size_t i = 0; i < names.size(); ++i)
+      result.choices.push_back(choice_of(context, names[i], choices[i].where()));
+  }
+  if (names.size() < 2) fail_input(row.where, "expected at least 2 choices, found ", names.size());
+  result.gold = gold_of(row, names);
+  return result;
+}
+
+LastWordRow last_word_row(const TaskRow& row) {
+  const JsonCursor member = cursor_of(row)["text"];
+  std::string_view text = member.as_string();
+  text = text.substr(0, text.find_last_not_of(kSpaces) + 1);
+  const size_t space = text.find_last_of(' ');
+  if (space == std::string_view::npos || text.find_first_not_of(kSpaces) > space)
+    fail_input(member.where(), "expected at least two words with a space between the last ones, found ",
+               io::in_quotes(text));
+  return {row.where, id_of(row), std::string(text.substr(0, space)), std::string(text.substr(space))};
+}
+
+GenerationRow generation_row(const TaskRow& row, std::string_view prompt_template) {
+  const JsonCursor all = cursor_of(row);
+  GenerationRow result{row.where, id_of(row), {}, {}, {}, {}, {}, {}};
+  result.prompt = has(row, "prompt") ? all["prompt"].as_string() : filled(row, prompt_template);
+  if (result.prompt.empty()) fail_input(row.where, "expected a prompt, found an empty text");
+  const JsonCursor answers = all["answers"];
+  result.answers = answers.value().is_string() ? std::vector{answers.as_string()} : strings(answers);
+  if (result.answers.empty()) fail_input(answers.where(), "expected at least one answer, found none");
+  if (const auto classes = all.find("all_classes")) result.classes = strings(*classes);
+  if (const auto completion = all.find("completion")) result.completion = completion->as_string();
+  if (const auto metric = all.find("metric")) {
+    result.metric = value_in(names_of(TextMetric{}), metric->as_string());
+    if (!result.metric)
+      fail_input(metric->where(), "expected ", choices_of(names_of(TextMetric{}), ", "), ", found ",
+                 io::in_quotes(metric->as_string()));
+  }
+  if (const auto most = all.find("max_new_tokens")) {
+    result.max_new_tokens = most->as_int();
+    if (*result.max_new_tokens < 1 || *result.max_new_tokens > kMostNewTokens)
+      fail_input(most->where(), "expected 1 to ", kMostNewTokens, ", found ", *result.max_new_tokens);
+  }
+  return result;
+}
+
+}  // namespace ratel::tasks
