@@ -47,7 +47,8 @@ JsonCursor one_of(const TaskRow& row, std::span<const std::string_view> names) {
   std::string found;
   for (const std::string_view name : names) {
     if (!has(row, name)) continue;
-    if (!found.empty()) fail_input(row.where, "expected one of \"", found, "\" and \"", name, "\", found both");
+    if (!found.empty())
+      fail_input(row.where, "expected one of ", io::in_quotes(found), " and ", io::in_quotes(name), ", found both");
     found = name;
   }
   return cursor_of(row)[found.empty() ? names.front() : std::string_view(found)];
@@ -132,7 +133,7 @@ TaskKind kind_of(const TaskRow& row) {
   if (has(row, "choices") || has(row, "contexts")) return TaskKind::multiple_choice;
   if (has(row, "answers")) return TaskKind::generation;
   if (has(row, "text")) return TaskKind::last_word;
-  fail_input(row.where, "expected a row with \"choices\", \"contexts\", \"answers\" or \"text\", found ",
+  fail_input(row.where, R"(expected a row with "choices", "contexts", "answers" or "text", found )",
              row.object.described());
 }
 
