@@ -115,7 +115,8 @@ GenerationTaskOptions generation_options(const TaskOptions& task) {
   check(metric.has_value(), "--metric: expected ", choices_of(names_of(TextMetric{}), ", "), ", found '", task.metric,
         "'");
   for (const std::string& text : task.stop_strings) check(!text.empty(), "--stop: expected at least one character");
-  check(task.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", task.max_new_tokens);
+  check(task.max_new_tokens >= 0 && task.max_new_tokens <= tasks::kMostNewTokens, "--max-new-tokens: expected 0 to ",
+        tasks::kMostNewTokens, ", found ", task.max_new_tokens);
   check(task.max_length >= 0, "--max-length: expected 0 or more, found ", task.max_length);
   how.metric = *metric;
   how.max_new_tokens = task.max_new_tokens > 0 ? task.max_new_tokens : kNewTokens;

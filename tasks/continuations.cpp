@@ -19,7 +19,7 @@ enum class Company { others, nobody };
 struct Reading {
   int64_t max_new_tokens, chunk;
   Company company;
-  friend auto operator<=>(const Reading&, const Reading&) = default;
+  friend bool operator==(const Reading&, const Reading&) = default;
 };
 
 /// Chunks of so many tokens leave none at the end that is a few rows by itself and many beside others.
@@ -53,7 +53,8 @@ std::vector<std::optional<Continuation>> greedy_continuations(const TaskSetting&
     std::iota(order.begin(), order.end(), begin);
     begin += order.size();
     std::ranges::stable_sort(order, std::greater(), [&](size_t prompt) {
-      return std::pair(reading_of(prompts[prompt]), prompts[prompt].tokens.size());
+      const Reading reading = reading_of(prompts[prompt]);
+      return std::tuple(reading.max_new_tokens, reading.chunk, reading.company, prompts[prompt].tokens.size());
     });
     for (size_t at = 0; at < order.size();) {
       const Reading reading = reading_of(prompts[order[at]]);

@@ -22,7 +22,7 @@ struct GenerationTaskOptions {
   /// Tokens of a prompt at most: of a longer one the first and the last half of these are kept, as LongBench does; the
   /// tokens themselves, which are not decoded and encoded again. 0: all.
   int64_t max_length = 0;
-  std::vector<std::string> stop_strings;
+  std::vector<std::string> stop_strings = {};
   ScoredPart scored = ScoredPart::all;
 };
 

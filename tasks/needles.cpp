@@ -100,6 +100,7 @@ class Draft {
     choose_haystack(options.haystack);
   }
 
+  ~Draft() = default;
   Draft(const Draft&) = delete;  // the haystack's source refers to it
   Draft& operator=(const Draft&) = delete;
 

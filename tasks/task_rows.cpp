@@ -47,7 +47,8 @@ JsonCursor one_of(const TaskRow& row, std::span<const std::string_view> names) {
   std::string found;
   for (const std::string_view name : names) {
     if (!has(row, name)) continue;
-    if (!found.empty()) fail_input(row.where, "expected one of \"", found, "\" and \"", name, "\", found both");
+    if (!found.empty())
+      fail_input(row.where, "expected one of ", io::in_quotes(found), " and ", io::in_quotes(name), ", found both");
     found = name;
   }
   return cursor_of(row)[found.empty() ? names.front() : std::string_view(found)];
@@ -132,7 +133,7 @@ TaskKind kind_of(const TaskRow& row) {
   if (has(row, "choices") || has(row, "contexts")) return TaskKind::multiple_choice;
   if (has(row, "answers")) return TaskKind::generation;
   if (has(row, "text")) return TaskKind::last_word;
-  fail_input(row.where, "expected a row with \"choices\", \"contexts\", \"answers\" or \"text\", found ",
+  fail_input(row.where, R"(expected a row with "choices", "contexts", "answers" or "text", found )",
              row.object.described());
 }
 
@@ -187,7 +188,8 @@ GenerationRow generation_row(const TaskRow& row, std::string_view prompt_templat
   }
   if (const auto most = all.find("max_new_tokens")) {
     result.max_new_tokens = most->as_int();
-    if (*result.max_new_tokens < 1) fail_input(most->where(), "expected at least 1, found ", *result.max_new_tokens);
+    if (*result.max_new_tokens < 1 || *result.max_new_tokens > kMostNewTokens)
+      fail_input(most->where(), "expected 1 to ", kMostNewTokens, ", found ", *result.max_new_tokens);
   }
   return result;
 }

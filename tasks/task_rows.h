@@ -67,6 +67,8 @@ struct GenerationRow {
   std::optional<TextMetric> metric;
   std::optional<int64_t> max_new_tokens;
 };
+/// More than any model says, few enough that no size of a cache overflows.
+inline constexpr int64_t kMostNewTokens = 1'000'000;
 /// `prompt_template` makes the prompt of a row that has none: {context} and {input} in it stand for these members.
 GenerationRow generation_row(const TaskRow& row, std::string_view prompt_template);
 

@@ -48,7 +48,8 @@ class TrainData {
 
 /// Windows of length + 1 tokens that begin where `begins` says, as a batch.
 Batch windows_at(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos);
-/// Windows of length + 1 tokens, all of one length of 2 or more, as a batch.
+/// Windows of length + 1 tokens as a batch. Throws Error where there are none, they are of fewer than 2 tokens, or of
+/// different lengths.
 Batch batch_of(std::span<const std::vector<int64_t>> windows, int64_t eos);
 
 }  // namespace ratel::train

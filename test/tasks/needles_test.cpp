@@ -41,9 +41,9 @@ struct Found {
 
 /// The needles in a prompt, in the order of the text.
 std::vector<Found> needles_in(const std::string& prompt) {
-  static const std::regex kNeedle("One of the special magic (?:number|uuid)s for ([a-z0-9-]+) is: ([a-z0-9-]+)\\.");
+  static const std::regex needle("One of the special magic (?:number|uuid)s for ([a-z0-9-]+) is: ([a-z0-9-]+)\\.");
   std::vector<Found> all;
-  for (std::sregex_iterator at(prompt.begin(), prompt.end(), kNeedle), end; at != end; ++at)
+  for (std::sregex_iterator at(prompt.begin(), prompt.end(), needle), end; at != end; ++at)
     all.push_back({(*at)[1], (*at)[2], static_cast<size_t>(at->position())});
   return all;
 }
@@ -54,8 +54,8 @@ std::vector<std::string> asked_in(const std::string& prompt) {
   std::string keys = question.substr(question.find(" for ") + 5);
   keys = keys.substr(0, keys.find(" mentioned in"));
   std::vector<std::string> all;
-  static const std::regex kKey("[a-z0-9]+(?:-[a-z0-9]+)+");
-  for (std::sregex_iterator at(keys.begin(), keys.end(), kKey), end; at != end; ++at) all.push_back(at->str());
+  static const std::regex one_key("[a-z0-9]+(?:-[a-z0-9]+)+");
+  for (std::sregex_iterator at(keys.begin(), keys.end(), one_key), end; at != end; ++at) all.push_back(at->str());
   return all;
 }
 
@@ -183,6 +183,15 @@ BOOST_AUTO_TEST_CASE(bytes_fill_the_length_up_to_one_sentence) {
         if (takes_haystack(task))
           BOOST_TEST((example.prompt.find("The grass is green.") != std::string::npos) == haystack.empty());
       }
+}
+
+BOOST_AUTO_TEST_CASE(as_many_sentences_as_fit_are_there) {
+  for (const NeedleTask task : all_tasks()) {
+    const NeedleExample longest = needle_example(options_of(task, 3000), 2);
+    const auto size = static_cast<int64_t>(longest.prompt.size() + longest.completion.size());
+    BOOST_TEST(same(needle_example(options_of(task, size), 2), longest));
+    BOOST_TEST(needle_example(options_of(task, size - 1), 2).prompt.size() < longest.prompt.size());
+  }
 }
 
 BOOST_AUTO_TEST_CASE(pieces_fill_the_length_up_to_one_sentence) {

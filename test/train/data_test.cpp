@@ -8,6 +8,7 @@
 #include "test/train/tiny_run.h"
 
 using ratel::test::check_error;
+using ratel::test::check_identical;
 using ratel::test::TemporaryFolder;
 using ratel::test::write_tokens;
 using ratel::train::Batch;
@@ -118,6 +119,24 @@ BOOST_AUTO_TEST_CASE(the_label_of_an_end_of_text_input_is_ignored) {
   BOOST_TEST(row(batch.labels, 0) == (std::vector<int64_t>{9, kNone, 9, kNone, kNone, 4}),
              boost::test_tools::per_element());
   BOOST_TEST(batch.counted == 3);
+}
+
+BOOST_AUTO_TEST_CASE(windows_in_memory_become_a_batch_like_those_of_a_file) {
+  const TemporaryFolder folder;
+  const std::vector<int64_t> tokens{1, 9, 2, 9, 9, 3, 4};
+  write_tokens(folder / "data.bin", tokens);
+  const auto file = ratel::io::TokenFile::open(folder / "data.bin", 17);
+  const std::vector<int64_t> begins{0, 3};
+  const Batch expected = ratel::train::windows_at(file, begins, 3, 9);
+  const std::vector<std::vector<int64_t>> windows{{1, 9, 2, 9}, {9, 9, 3, 4}};
+  const Batch batch = ratel::train::batch_of(windows, 9);
+  check_identical(batch.tokens, expected.tokens, "tokens");
+  check_identical(batch.labels, expected.labels, "labels");
+  BOOST_TEST(batch.counted == expected.counted);
+  using Windows = std::vector<std::vector<int64_t>>;
+  check_error([] { ratel::train::batch_of(Windows{}, 9); }, "expected windows of 2 tokens or more");
+  check_error([] { ratel::train::batch_of(Windows{{1}}, 9); }, "expected windows of 2 tokens or more");
+  check_error([] { ratel::train::batch_of(Windows{{1, 2}, {1, 2, 3}}, 9); }, "windows of 2 tokens, found 3");
 }
 
 BOOST_AUTO_TEST_CASE(files_that_do_not_fit_are_named) {

@@ -1,9 +1,12 @@
 // Runs from config to checkpoint on every device and in bf16.
 
+#include <cmath>
+
 #include "io/metrics_file.h"
 #include "ops/concat.h"
 #include "test/support/devices.h"
 #include "test/train/tiny_run.h"
+#include "train/gates.h"
 
 namespace test = ratel::test;
 namespace train = ratel::train;
@@ -92,6 +95,34 @@ BOOST_FIXTURE_TEST_CASE(a_gpu_trains_like_the_cpu, Fixture) {
       const double theirs = test::relative_error(concat(plain, 0), concat(exact, 0));
       BOOST_TEST(ours <= 2 * theirs, dtype << ": " << ours << " on the GPU, " << theirs << " on the CPU");
       check_resumes(std::string("resumed_") + dtype, {on(device), std::string("train.dtype=") + dtype});
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_gpu_sees_the_gates_that_the_cpu_sees) {
+  const ratel::RatPlusConfig config{.vocab_size = test::kTinyVocab, .layers = 2, .channels = 16, .heads = 2};
+  const std::vector<std::vector<int64_t>> windows{test::tiny_tokens(71, 1), test::tiny_tokens(71, 2)};
+  const std::vector<train::Batch> batches{train::batch_of(windows, test::kTinyEos)};
+  const auto gates_on = [&](ratel::Device device) {
+    ratel::nn::ParamStore store(DType::f64, 1, ratel::nn::Start::init, device);
+    const ratel::RatPlus model(ratel::nn::Scope(store), config);
+    std::vector<ratel::nn::NamedTensor> weights;  // larger ones than at the start
+    for (const auto& [name, p] : store.parameters())
+      weights.push_back({name, test::randn(p.shape(), weights.size() + 1)});
+    store.load(weights, "random");
+    return train::measure_gates(model, batches, {.pattern = ratel::ModelPattern::uniform({4, 1, 1})});
+  };
+  const auto tensor = [](const std::vector<double>& values) { return ratel::from_vector(values, {16}); };
+  const train::Gates expected = gates_on(ratel::kCpu);
+  test::on_gpus([&](ratel::Device device) {
+    const train::Gates found = gates_on(device);
+    BOOST_TEST(std::abs(found.loss - expected.loss) <= 1e-10 * expected.loss);
+    for (size_t layer = 0; layer < 2; ++layer) {
+      const auto &ours = found.layers[layer], &theirs = expected.layers[layer];
+      test::check_close(tensor(ours.gate), tensor(theirs.gate), 1e-10, "gate");
+      test::check_close(tensor(ours.time_constant), tensor(theirs.time_constant), 1e-10, "time constant");
+      test::check_close(tensor(ours.kept), tensor(theirs.kept), 1e-8, "kept");
+      BOOST_TEST(std::abs(ours.gradient->share() - theirs.gradient->share()) <= 1e-8);
     }
   });
 }

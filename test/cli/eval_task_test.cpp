@@ -1,0 +1,219 @@
+// ratel eval --task as people and scripts use it.
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <thread>
+
+#include "test/cli/process.h"
+
+namespace ratel::test {
+namespace {
+
+using io::Json;
+
+Words keys_of(const Json& object) {
+  Words keys;
+  for (const auto& [key, value] : object.as_object()) keys.push_back(key);
+  return keys;
+}
+
+/// A trained model, and a file of every kind.
+struct Tasks : Fixture {
+  std::string run = scratch / "run", choices = scratch / "choices.jsonl", words = scratch / "words.jsonl",
+              prompts = scratch / "prompts.jsonl";
+  Tasks() {
+    BOOST_TEST_REQUIRE(run_ratel(training(run)).code == 0);
+    std::string rows;
+    for (int i = 0; i < 20; ++i)
+      rows += R"({"context": "she was )" + std::string(static_cast<size_t>(i), 'a') +
+              R"(", "choices": ["the house", "no", "a good thing of it"], "gold": )" + std::to_string(i % 3) +
+              R"(, "id": "row )" + std::to_string(i) + "\"}\n";
+    write(choices, rows);
+    write(words, "{\"text\": \"she was the house\"}\n{\"text\": \"the good thing\"}\n");
+    write(prompts,
+          R"({"input": "Who?", "context": "she was", "answers": ["she"], "all_classes": ["she", "he"], "_id": "p0"})"
+          "\n"
+          R"({"prompt": "the ", "answers": ["e"], "metric": "string_match", "max_new_tokens": 5})"
+          "\n");
+  }
+};
+
+const Tasks& tasks() {
+  static const Tasks made;
+  return made;
+}
+
+Words words_of(const std::string& task, const Words& more = {}) {
+  Words words = {"eval", "--model", tasks().run, "--task", task};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// What --json prints, without the time it took.
+Json eval(const std::string& task, const Words& more = {}) {
+  Json json = run_json(words_of(task, more));
+  json.set("seconds", 0);
+  return json;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(choices_are_evaluated_with_every_score) {
+  const Json json = eval(tasks().choices);
+  BOOST_TEST(keys_of(json) == (Words{"task", "kind", "metrics", "standard_errors", "examples", "seconds", "complete",
+                                     "pattern", "kv_cache", "scores"}));
+  BOOST_TEST(json.at("kind").as_string() == "multiple_choice");
+  BOOST_TEST(keys_of(json.at("metrics")) == (Words{"acc", "acc_norm"}));
+  BOOST_TEST(json.at("examples").as_int() == 20);
+  BOOST_TEST(json.at("complete").as_bool());
+  int64_t right = 0;
+  for (const Json& score : json.at("scores").as_array()) right += score.at("acc").as_int();
+  BOOST_TEST(json.at("metrics").at("acc").as_double() == static_cast<double>(right) / 20);
+  BOOST_TEST(json.at("scores").as_array()[3].at("id").as_string() == "row 3");
+
+  for (const char* batch_size : {"1", "3", "8"})
+    for (const Words& pattern : {Words{}, Words{"--dilation=4", "--window=2"}}) {
+      Words more = pattern;
+      more.insert(more.end(), {"--batch-size", batch_size});
+      BOOST_TEST((eval(tasks().choices, more) == eval(tasks().choices, pattern)));
+    }
+  BOOST_TEST((eval(tasks().choices, {"--threads=1"}) == json));
+  BOOST_TEST((eval(tasks().choices, {"--kind", "multiple_choice"}) == json));
+  BOOST_TEST((eval(tasks().choices, {"--dilation=4"}) != json));
+  BOOST_TEST((eval(tasks().choices, {"--max-length=20"}) != json));
+  const Json some = eval(tasks().choices, {"--limit=3"});
+  BOOST_TEST(some.at("examples").as_int() == 3);
+  for (size_t i = 0; i < 3; ++i) BOOST_TEST((some.at("scores").as_array()[i] == json.at("scores").as_array()[i]));
+}
+
+BOOST_AUTO_TEST_CASE(people_see_a_table_and_a_file_holds_the_scores) {
+  const std::string out = tasks().scratch / "out.json";
+  const Ended ended = run_ratel(words_of(tasks().choices, {"--output", out}));
+  BOOST_TEST(ended.code == 0, ended.err);
+  BOOST_TEST(ended.out.find("metric") != std::string::npos, ended.out);
+  BOOST_TEST(ended.out.find("acc_norm  0.") != std::string::npos, ended.out);
+  BOOST_TEST(ended.out.find("20 examples") != std::string::npos, ended.out);
+  BOOST_TEST(ended.out.find("KV cache") != std::string::npos, ended.out);
+  Json written = io::read_json_file(out);
+  written.set("seconds", 0);
+  BOOST_TEST((written == eval(tasks().choices)));
+  check_fails(words_of(tasks().choices, {"--output", tasks().choices}), 2, "the output");
+  check_fails(words_of(tasks().choices, {"--output", tasks().scratch / "none/x.json"}), 5, "none/x.json");
+}
+
+BOOST_AUTO_TEST_CASE(last_words_and_prompts) {
+  const Json words = eval(tasks().words);
+  BOOST_TEST(words.at("kind").as_string() == "last_word");
+  BOOST_TEST(keys_of(words.at("metrics")) == (Words{"acc", "perplexity"}));
+  const auto& scores = words.at("scores").as_array();
+  const double loss = -(scores[0].at("log_likelihood").as_double() + scores[1].at("log_likelihood").as_double()) / 2;
+  BOOST_TEST(std::abs(words.at("metrics").at("perplexity").as_double() / std::exp(loss) - 1) < 1e-12);
+
+  const Json prompts = eval(tasks().prompts, {"--metric=classification", "--max-new-tokens=7", "--stop=q"});
+  BOOST_TEST(prompts.at("kind").as_string() == "generation");
+  BOOST_TEST(keys_of(prompts.at("metrics")) == (Words{"classification", "string_match", "score"}));
+  BOOST_TEST(prompts.at("scores").as_array()[0].at("id").as_string() == "p0");
+  BOOST_TEST(prompts.at("scores").as_array()[0].at("prompt_tokens").as_int() == 13);
+  const Json& second = prompts.at("scores").as_array()[1];
+  const Json said = run_json({"generate", "--model", tasks().run, "--prompt", "the ", "--max-new-tokens=5"});
+  BOOST_TEST(second.at("prediction").as_string() == said.at("text").as_string());
+  BOOST_TEST(eval(tasks().prompts, {"--template={input}"}).at("scores").as_array()[0].at("prompt_tokens").as_int() ==
+             4);
+  const Json cut = eval(tasks().prompts, {"--max-length=6"});
+  BOOST_TEST(cut.at("scores").as_array()[0].at("prompt_tokens").as_int() == 6);
+  BOOST_TEST(cut.at("scores").as_array()[0].at("truncated").as_bool());
+  BOOST_TEST((eval(tasks().prompts, {"--batch-size=1"}) == eval(tasks().prompts)));
+}
+
+BOOST_AUTO_TEST_CASE(needles_by_name_are_those_of_a_file) {
+  const std::string file = tasks().scratch / "needles.jsonl", text = tasks().scratch / "text.txt";
+  write(text, prose(3000));
+  const Words how = {"--length=900", "--examples=3", "--seed=4"};
+  for (const auto& [task, haystack] :
+       {std::pair<std::string, Words>{"single_1", {}}, {"multikey_1", {"--haystack", text}}}) {
+    Words making = {"needles", "--task", task, "--output", file};
+    for (const Words& more : {how, haystack}) making.insert(making.end(), more.begin(), more.end());
+    BOOST_TEST_REQUIRE(run_ratel(making).code == 0);
+    Words more = how;
+    more.insert(more.end(), haystack.begin(), haystack.end());
+    const Json named = eval(task, more), read = eval(file);
+    BOOST_TEST(named.at("task").as_string() == task);
+    BOOST_TEST(named.at("length").as_int() == 900);
+    BOOST_TEST(named.at("seed").as_int() == 4);
+    BOOST_TEST(named.at("examples").as_int() == 3);
+    BOOST_TEST(keys_of(named.at("metrics")) == (Words{"string_match", "answer_loss"}));
+    BOOST_TEST(named.at("metrics").at("answer_loss").as_double() > 0);
+    BOOST_TEST((named.at("scores") == read.at("scores")));
+    BOOST_TEST((named.at("metrics") == read.at("metrics")));
+    BOOST_TEST((eval(task, more).at("scores") == named.at("scores")));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_interrupted_evaluation_prints_what_was_done) {
+  Process process(words_of("single_1", {"--length=400", "--examples=100000", "--json"}));
+  while (process.is_running() && process.said().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  process.send(SIGINT);
+  const Ended ended = process.wait();
+  BOOST_TEST(ended.code == 130, ended.err);
+  BOOST_TEST(ended.err.find("stopped early, after ") != std::string::npos, ended.err);
+  const Json json = io::parse_json(ended.out, "stdout");
+  BOOST_TEST(!json.at("complete").as_bool());
+  BOOST_TEST(json.at("examples").as_int() == static_cast<int64_t>(json.at("scores").as_array().size()));
+  BOOST_TEST(json.at("examples").as_int() < 100000);
+}
+
+BOOST_AUTO_TEST_CASE(rows_that_are_wrong_end_it) {
+  const std::string file = tasks().scratch / "wrong.jsonl";
+  const auto check_row = [&](const std::string& row, const std::string& part, const Words& more = {}) {
+    write(file, read(tasks().choices) + row);
+    check_fails(words_of(file, more), 3, file + ":21" + part);
+  };
+  check_row("{\"context\": \"c\"", ":15");
+  check_row("[]\n", ": expected an object, found an array of 0");
+  check_row("{\"text\": \"two words\"}\n", ": ");  // of another kind than the first row
+  check_row(R"({"context": "c", "choices": ["a", "b"], "gold": 2})", ": gold: expected 0 to 1");
+  write(file, "{\"prompt\": \"p\", \"answers\": [3]}");
+  check_fails(words_of(file), 3, file + ":1: answers.0: expected a string, found 3");
+  check_fails(words_of(tasks().words, {"--kind=generation"}), 3, tasks().words + ":1: ");
+  check_fails(words_of(tasks().prompts, {"--kind=last_word"}), 3, "text");
+  write(file, "{\"prompt\": \"p\", \"answers\": [\"a\"]}");
+  check_fails(words_of(file, {"--metric=classification"}), 3, file + ":1: expected \"all_classes\"");
+  write(file, "");
+  check_fails(words_of(file), 3, file + ": expected at least one row, found none");
+  check_fails(words_of(tasks().scratch / "singel_1"), 3, "no such file");
+  check_fails(words_of("singel_1"), 3, "hint: the nearest task is single_1");
+  const std::string whole = read(tasks().prompts);
+  for (size_t size = 1; size + 1 < whole.size(); size += 23) {
+    write(file, whole.substr(0, size));
+    if (const Ended ended = run_ratel(words_of(file)); ended.code != 0) check_failure(ended, 3, file + ":");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(options_that_do_not_go_together) {
+  const std::string& t = tasks().choices;
+  check_fails({"eval", "--model", tasks().run}, 2, "--data is missing");
+  check_fails(words_of(t, {"--data", tasks().data}), 2, "expected one of --data and --task, found both");
+  check_fails(words_of(t, {"--seq-len=8"}), 2, "--seq-len: expected --data with it");
+  check_fails(words_of(t, {"--eos=3"}), 2, "--eos: expected --data with it");
+  check_fails({"eval", "--model", tasks().run, "--data", tasks().data, "--limit=3"}, 2,
+              "--limit: expected --task with it");
+  check_fails({"eval", "--model", tasks().run, "--data", tasks().data, "--output=x"}, 2, "--output: expected --task");
+  check_fails(words_of(t, {"--length=300"}), 2, "--length: expected a needle task");
+  check_fails(words_of("single_1", {"--limit=3"}), 2, "--limit: expected a file");
+  check_fails(words_of("single_1", {"--metric=f1"}), 2, "--metric: expected a file");
+  check_fails(words_of("single_1", {"--length=3"}), 2, "single_1: needs at least");
+  check_fails(words_of("multikey_2", {"--haystack", t}), 2, "--haystack: the haystack of multikey_2");
+  check_fails(words_of(t, {"--metric=f1"}), 2,
+              "--metric: expected a task of the kind generation, found multiple_choice");
+  check_fails(words_of(t, {"--stop=a"}), 2, "--stop: expected a task of the kind generation");
+  check_fails(words_of(t, {"--kind=essay"}), 2, "--kind: expected \"multiple_choice\", \"last_word\", \"generation\"");
+  check_fails(words_of(t, {"--metric=bleu"}), 2, "--metric: expected \"f1\"");
+  check_fails(words_of(t, {"--limit=-1"}), 2, "--limit");
+  check_fails(words_of(t, {"--max-length=-1"}), 2, "--max-length");
+  check_fails(words_of(t, {"--max-new-tokens=-1"}), 2, "--max-new-tokens");
+  check_fails(words_of(t, {"--batch-size=0"}), 2, "--batch-size");
+  check_fails(words_of(t, {"--max-length=2"}), 3, t + ":1: expected texts of at most 2 tokens to choose from");
+}
+
+}  // namespace ratel::test
