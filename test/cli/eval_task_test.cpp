@@ -169,15 +169,15 @@ BOOST_AUTO_TEST_CASE(rows_that_are_wrong_end_it) {
     write(file, read(tasks().choices) + row);
     check_fails(words_of(file, more), 3, file + ":21" + part);
   };
-  check_row("{\"context\": \"c\"", ":15");
+  check_row(R"({"context": "c")", ":15");
   check_row("[]\n", ": expected an object, found an array of 0");
   check_row("{\"text\": \"two words\"}\n", ": ");  // of another kind than the first row
   check_row(R"({"context": "c", "choices": ["a", "b"], "gold": 2})", ": gold: expected 0 to 1");
-  write(file, "{\"prompt\": \"p\", \"answers\": [3]}");
+  write(file, R"({"prompt": "p", "answers": [3]})");
   check_fails(words_of(file), 3, file + ":1: answers.0: expected a string, found 3");
   check_fails(words_of(tasks().words, {"--kind=generation"}), 3, tasks().words + ":1: ");
   check_fails(words_of(tasks().prompts, {"--kind=last_word"}), 3, "text");
-  write(file, "{\"prompt\": \"p\", \"answers\": [\"a\"]}");
+  write(file, R"({"prompt": "p", "answers": ["a"]})");
   check_fails(words_of(file, {"--metric=classification"}), 3, file + ":1: expected \"all_classes\"");
   write(file, "");
   check_fails(words_of(file), 3, file + ": expected at least one row, found none");
@@ -207,7 +207,7 @@ BOOST_AUTO_TEST_CASE(options_that_do_not_go_together) {
   check_fails(words_of(t, {"--metric=f1"}), 2,
               "--metric: expected a task of the kind generation, found multiple_choice");
   check_fails(words_of(t, {"--stop=a"}), 2, "--stop: expected a task of the kind generation");
-  check_fails(words_of(t, {"--kind=essay"}), 2, "--kind: expected \"multiple_choice\", \"last_word\", \"generation\"");
+  check_fails(words_of(t, {"--kind=essay"}), 2, R"(--kind: expected "multiple_choice", "last_word", "generation")");
   check_fails(words_of(t, {"--metric=bleu"}), 2, "--metric: expected \"f1\"");
   check_fails(words_of(t, {"--limit=-1"}), 2, "--limit");
   check_fails(words_of(t, {"--max-length=-1"}), 2, "--max-length");

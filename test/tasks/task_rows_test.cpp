@@ -126,12 +126,12 @@ BOOST_AUTO_TEST_CASE(prompts_are_given_or_made) {
 }
 
 BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
-  check_refused("{}", "expected a row with \"choices\", \"contexts\", \"answers\" or \"text\", found an object of 0");
+  check_refused("{}", R"(expected a row with "choices", "contexts", "answers" or "text", found an object of 0)");
   check_refused(R"({"choices": null})", "expected a row with");
   check_refused(R"({"choices": ["a", "b"], "gold": 0})", "context");
   check_refused(R"({"context": 3, "choices": ["a", "b"], "gold": 0})", "context: expected a string, found 3");
   check_refused(R"({"context": "c", "query": "q", "choices": ["a", "b"], "gold": 0})",
-                "expected one of \"context\" and \"query\", found both");
+                R"(expected one of "context" and "query", found both)");
   check_refused(R"({"context": "c", "choices": "ab", "gold": 0})", "choices: expected an array");
   check_refused(R"({"context": "c", "choices": ["a", 4], "gold": 0})", "choices.1: expected a string, found 4");
   check_refused(R"({"context": "c", "choices": ["a", ""], "gold": 0})", "choices.1: expected at least one character");
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
   check_refused(R"({"context": "c", "choices": ["a", "b"], "gold": 0.5})", "gold: expected an integer");
   check_refused(R"({"context": "c", "choices": ["a", "b"], "gold": [0]})", "gold: expected an integer");
   check_refused(R"({"context": "c", "choices": ["a", "b"], "gold": 0, "label": 0})",
-                "expected one of \"gold\" and \"label\", found both");
+                R"(expected one of "gold" and "label", found both)");
   check_refused(R"({"context": "c", "choices": ["a", "b"], "answer": "0"})", "answer: expected an index or the text");
   check_refused(R"({"context": "c", "choices": ["a", "a"], "answer": "a"})", "answer: expected an index or the text");
   check_refused(R"({"contexts": ["a", "b"], "choices": ["a", "b"], "continuation": "c", "gold": 0})", "found both");
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
   check_refused(R"({"answers": {"a": 1}, "prompt": "p"})", "answers: expected an array");
   check_refused(R"({"answers": ["a", null], "prompt": "p"})", "answers.1: expected a string, found null");
   check_refused(R"({"answers": ["a"], "prompt": "p", "all_classes": "x"})", "all_classes: expected an array");
-  check_refused(R"({"answers": ["a"], "prompt": "p", "metric": "bleu"})", "metric: expected \"f1\", \"rouge_l\"");
+  check_refused(R"({"answers": ["a"], "prompt": "p", "metric": "bleu"})", R"(metric: expected "f1", "rouge_l")");
   check_refused(R"({"answers": ["a"], "prompt": "p", "max_new_tokens": 0})", "max_new_tokens: expected 1 to");
   check_refused(R"({"answers": ["a"], "prompt": "p", "max_new_tokens": 99999999999})", "max_new_tokens: expected 1 to");
   check_refused(R"({"answers": ["a"], "prompt": "p", "completion": 1})", "completion: expected a string");
