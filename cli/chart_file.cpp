@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 #include <span>
 #include <string_view>
@@ -96,8 +95,7 @@ Chart read_chart(const std::string& path) {
   for (size_t i = 0; i < series.size(); ++i) chart.series.push_back(series_in(series[i], i));
   const auto has_point = [&](const Series& one) {
     for (size_t i = 0; i < one.x.size(); ++i)
-      if (std::isfinite(one.y[i]) && std::isfinite(one.x[i]) && (chart.x_scale == Scale::linear || one.x[i] > 0))
-        return true;
+      if (can_be_drawn(one.x[i], one.y[i], chart.x_scale)) return true;
     return false;
   };
   if (std::ranges::none_of(chart.series, has_point))

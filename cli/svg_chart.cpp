@@ -76,8 +76,7 @@ Line prepared(const Series& series, const Chart& chart) {
   const bool is_log = chart.x_scale == Scale::log;
   std::vector<double> x, y;
   for (size_t i = 0; i < series.x.size(); ++i)
-    // No NaN passes this.
-    if (std::abs(series.x[i]) <= kLargest && std::abs(series.y[i]) <= kLargest && (!is_log || series.x[i] > 0)) {
+    if (can_be_drawn(series.x[i], series.y[i], chart.x_scale)) {
       x.push_back(series.x[i]);
       y.push_back(series.y[i]);
     }
@@ -193,9 +192,13 @@ std::string style_of(const Series& series, double width) {
                      kDashes[static_cast<size_t>(series.stroke)]);
 }
 
+/// Hollow on a broken line, so that what lies below it is seen.
 std::string mark_at(double x, double y, const Series& series) {
-  return concat_text("<circle cx=\"", fixed(x, 1), "\" cy=\"", fixed(y, 1), R"(" r="3.2" fill=")", color_of(series),
-                     "\"/>\n");
+  const bool is_hollow = series.stroke != Stroke::solid;
+  const std::string look =
+      is_hollow ? concat_text("white\" stroke-width=\"1.5\" stroke=\"", color_of(series)) : color_of(series);
+  return concat_text("<circle cx=\"", fixed(x, 1), "\" cy=\"", fixed(y, 1), "\" r=\"", is_hollow ? 2.6 : 3.2,
+                     "\" fill=\"", look, "\"/>\n");
 }
 
 std::string marks_of(const Frame& frame, const Line& line) {
@@ -261,6 +264,11 @@ std::string drawn(const Legend& legend, const std::vector<Line>& lines) {
 }
 
 }  // namespace
+
+bool can_be_drawn(double x, double y, Scale x_scale) {
+  // No NaN passes this.
+  return std::abs(x) <= kLargest && std::abs(y) <= kLargest && (x_scale == Scale::linear || x > 0);
+}
 
 std::vector<double> round_ticks(double low, double high, int count) {
   const double raw = (high - low) / std::max(1, count);

@@ -11,8 +11,7 @@ namespace ratel::cli {
 enum class Stroke { solid, dashed, dotted };
 enum class Scale { linear, log };
 
-/// One line of a chart. Points with an x or y that is not finite are left out, on a logarithmic axis also those not
-/// above 0.
+/// One line of a chart. Points that cannot be drawn are left out.
 struct Series {
   std::string name;
   std::vector<double> x, y;
@@ -25,9 +24,12 @@ struct Chart {
   std::string title, x_label, y_label;
   std::vector<Series> series;
   Scale x_scale = Scale::linear;
-  std::vector<double> x_ticks = {};  ///< those of them within the axis; empty: round numbers
+  std::vector<double> x_ticks = {};      ///< those of them within the axis; empty: round numbers
   std::optional<size_t> smoothing = {};  ///< points to either side of a running mean; 0: none; else a sixtieth of all
 };
+
+/// Whether a point has a place: both numbers finite and within single precision, and x above 0 on a logarithmic axis.
+bool can_be_drawn(double x, double y, Scale x_scale);
 
 /// A line chart as an SVG document, 830 wide: axes with round ticks, every point pale and its running mean strong, and
 /// below the axes a legend in as many columns as fit, with the last value of each line; the document grows with it, and

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes RESULTS.md and its figure from results/*.json, and the README's part from results/cpu.json.
 
     report.py            writes them
@@ -13,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 
-from claims import Judge
+from claims import TEXT_BETWEEN, TEXT_WITHIN, Judge
 from results import Results, mean_and_spread
-from sizes import HERE, MAIN, MODELS, ROOT, SIZES, View
+from sizes import HERE, MAIN, MODELS, ROOT, View
 
 FIGURE = "results/loss_by_dilation_{}.svg"
 BEGIN, END = "<!-- dilation:begin -->", "<!-- dilation:end -->"
@@ -43,7 +44,7 @@ def loss_table(results, models, views, when_title):
 
 
 def figure_of(results):
-    """What `ratel plot --chart` draws: a colour a model, solid before adaptation and dashed after it."""
+    """What `ratel plot --chart` draws: a colour a model; dashed, with hollow marks, after adaptation."""
     size, series = results.size, []
     for color, model in enumerate(MAIN):
         for when, stroke in (("before", "solid"), ("after", "dashed")):
@@ -69,26 +70,28 @@ def draw(results, folder, ratel):
                        stdout=subprocess.DEVNULL)
 
 
+TEXTS = {"austen": "five of Jane Austen's novels; the beginning of the sixth, *Persuasion*, is held out",
+         "medium": "28 MB of prose and documentation; of every source whole documents are held out"}
+
+
 def setting(results):
-    data, size = results.data, results.size
-    model, train = data["config"]["model"], data["config"]["train"]
-    sizes = f"the preset `{model['preset']}`" if "preset" in model and "layers" not in model else \
-        f"{model['layers']} layers x {model['channels']} channels, {model['heads']} heads"
-    batch = data["config"]["data"]
-    tokens = train["steps"] * batch["batch_size"] * batch["seq_len"]
-    trained = results.piece(f"seed{results.seeds[0]}", RAT_PLUS.name, "pretrain") if results.seeds else None
-    text = {"austen": "five of Jane Austen's novels, and the beginning of the sixth, *Persuasion*, is held out",
-            "medium": "28 MB of prose and documentation, and of its last tenth the beginning is held out"}
-    return (f"{data['machine']}, {data['cores']} cores, device {data['device']}, {data['dtype']}; commit "
-            f"{', '.join(data['commits'])}; {data['date'][:10]}; seeds {', '.join(map(str, results.seeds))}. Every model "
-            f"is {sizes}"
-            + (f" ({trained['parameters']:,} parameters with the recurrence)" if trained and "parameters" in trained else "")
-            + f", trained on {train['steps']} batches of {batch['batch_size']} x {batch['seq_len']} bytes "
-            f"({tokens:,} in all) of {text.get(size.text, 'a text, and its last tenth is held out')}, at a peak rate of "
-            f"{data['config']['optimizer']['peak_rate']:g}; adapted for {size.adapt_steps} batches at "
-            f"{size.adapt_rate:g} of that rate. Losses are over {size.heldout_bytes:,} held-out bytes. "
-            f"{data['seconds'] / 60:.0f} minutes of commands, {size.jobs} at a time. Made by `{data['command']}`; every "
-            f"number, with its command, is in [results/{size.name}.json](results/{size.name}.json).")
+    size, config = results.size, results.config
+    model, data, steps = config["model"], config["data"], config["train"]["steps"]
+    sizes = f"{model['layers']} layers x {model['channels']} channels, {model['heads']} heads" if "layers" in model else \
+        f"the preset `{model['preset']}`"
+    dates = results.distinct("date")
+    load = max((record["load"] for name, record in results.pieces.items() if "/decode/" in name), default=None)
+    return (f"{', '.join(results.distinct('machine'))}; commit {', '.join(results.distinct('commit'))}; "
+            f"{dates[-1][:10] if dates else '-'}; seeds {', '.join(map(str, results.seeds)) or '-'}. Every model is "
+            f"{sizes}, trained on {steps} batches of {data['batch_size']} x {data['seq_len']} bytes "
+            f"({steps * data['batch_size'] * data['seq_len']:,} in all) of "
+            f"{TEXTS.get(size.text, 'a text; its last tenth is held out')}. The peak rate is "
+            f"{config['optimizer']['peak_rate']:g}; adaptation takes {size.adapt_steps} batches at {size.adapt_rate:g} of "
+            f"it. Losses are over at most {size.heldout_bytes:,} held-out bytes. {results.seconds() / 60:.0f} minutes of "
+            f"commands, {size.jobs} at a time"
+            + (f"; at the timings of decoding the load was at most {load:.1f}" if load is not None else "")
+            + f". Made by `{results.command}`; every number, with its command, is in "
+            f"[results/{size.name}.json](results/{size.name}.json).")
 
 
 def costs_table(results):
@@ -102,7 +105,7 @@ def costs_table(results):
             if bench is None:
                 row += ["-", "-"] if model is RAT_PLUS else ["-"]
                 continue
-            line = bench["rows"][0]
+            line = bench[-1]["rows"][0]
             speed = f"{line['tokens_per_second']:,.0f}"
             row += [f"{line['kv_bytes']:,}", speed] if model is RAT_PLUS else [speed]
         for when in ("before", "after"):
@@ -112,21 +115,30 @@ def costs_table(results):
                   "after"], rows)
 
 
+def pattern_table(pattern):
+    """Dilations by layer and head, of what `ratel search` found."""
+    heads = max(map(len, pattern))
+    rows = [[str(index), *(str((layer * heads)[head]["dilation"]) for head in range(heads))]
+            for index, layer in enumerate(pattern)]
+    return table(["layer"] + [f"head {head}" for head in range(heads)], rows)
+
+
 def hybrid(results):
-    at = f"seed{results.size.seeds[0]}"
-    found = results.piece(at, RAT_PLUS.name, "hybrid", "search")
-    if found is None:
+    done = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "hybrid")
+    if done is None:
         return ["Not measured."]
-    search, seed = found["search"], results.size.seeds[0]
-    uniform = results.loss(RAT_PLUS, View(16), "before", seed)
-    beside = "" if uniform is None else f", and uniform D=16, which has as many bytes, {uniform:.4f}"
+    search, heldout = done
+    found, uniform = search["found"], search["best_uniform"]
+    dilation = uniform["pattern"][0][0]["dilation"]
+    beside = results.loss(RAT_PLUS, View(dilation), "before", results.size.seeds[0])
+    beside = f"; uniform D={dilation} gives {beside:.4f} there" if beside is not None else ""
     verdict = {"better": "better than", "tie": "a tie with", "worse": "worse than"}[search["verdict"]]
-    return [f"`ratel search --kv-budget 1/16 --heads`, run on the training text, found a pattern by head that it calls "
-            f"{verdict} the best uniform one: {search['found']['loss']:.5f} against "
-            f"{search['best_uniform']['loss']:.5f} nats there, a difference of {search['difference']:.5f} with a standard "
-            f"error of {search['standard_error']:.5f}. On the held-out text what it wrote (the {search['written']} one) "
-            f"gives {found['before']['loss']:.4f} before adaptation{beside}.", "", "```toml",
-            found["pattern"].strip(), "```"]
+    lines = [f"`ratel search --kv-budget 1/16 --heads`, on the text of training, found a pattern by head that it calls "
+             f"{verdict} the best uniform one, D={dilation}: {found['loss']:.5f} against {uniform['loss']:.5f} nats, "
+             f"{found['kv_bytes']:,} against {uniform['kv_bytes']:,} bytes, a difference of {search['difference']:+.5f} "
+             f"with a standard error of {search['standard_error']:.5f}. The {search['written']} one is what it wrote: "
+             f"{heldout['loss']:.4f} on the held-out text before adaptation{beside}. What it found, as dilations:", ""]
+    return lines + pattern_table(found["pattern"])
 
 
 def needle_table(results):
@@ -146,9 +158,10 @@ def needle_table(results):
 
 
 def gates_table(results):
-    gates = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
-    if gates is None:
+    done = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
+    if done is None:
         return ["Not measured."]
+    gates = done[-1]
     rows = []
     for layer in gates["layers"]:
         constant, carrying = layer["time_constant"], f"{layer['carrying']} of {layer['channels']}"
@@ -158,38 +171,42 @@ def gates_table(results):
                   "gates' share of the gradient"], rows)
 
 
-def missing(results):
-    size = results.size
-    expected = {name for seed in size.seeds for name in results.losses_of(seed)}
-    expected |= {f"seed{seed}/{model.name}/needle/D{dilation}" for seed in size.seeds for model in MODELS
-                 for dilation in size.needle_dilations if size.asks_for_needles(model, seed)}
-    return sorted(expected - set(results.pieces))
+def over(results):
+    """Of what a cell is the mean."""
+    if not results.whole:
+        return "Unfinished: each cell is the mean over the seeds that have it."
+    if len(results.seeds) == 1:
+        return "One seed."
+    return f"Mean ± standard deviation over {len(results.seeds)} seeds."
 
 
 def section(results):
-    size = results.size
-    judge = Judge(results)
+    size, length = results.size, results.config["data"]["seq_len"]
+    absent = [name for name in results.expected() if name not in results.pieces]
+    states = (("before", "before"), ("after", "after"))
     lines = [f"## Size `{size.name}`", "", setting(results), "", "### Loss by dilation", "",
-             f"Held-out loss in nats a byte, mean ± standard deviation over {len(results.seeds)} seeds, before and after "
-             "a short adaptation to the very pattern.", ""]
-    lines += loss_table(results, MAIN, size.views(), (("before", "before"), ("after", "after")))
+             f"Held-out loss in nats a byte, before and after a short adaptation to the very pattern. {over(results)}", ""]
+    lines += loss_table(results, MAIN, size.views(), states)
     lines += ["", f"![Held-out loss by dilation]({FIGURE.format(size.name)})", "",
-              "Joint training makes two updates a batch. At as many updates, the others on twice the batches:", ""]
-    lines += loss_table(results, MODELS[4:], size.views(MODELS[4]), (("before", "before"), ("after", "after")))
+              "The legend's numbers are the losses at the largest D. Joint training makes two updates a batch. At as many "
+              "updates the others have seen twice as much text, which favours them:", ""]
+    lines += loss_table(results, MODELS[4:], size.views(MODELS[4]), states)
     lines += ["", "### What agrees with the paper, what does not, and what was too small to say", ""]
-    lines += table(["the paper", "seen here", "verdict"],
-                   [[claim.paper, claim.seen, claim.verdict] for claim in judge.claims()], left=3)
-    lines += ["", "Differences are taken seed by seed. They count where all seeds agree, their mean is two standard errors "
-              "from 0, and it is at least 0.002 nats.", "", "### Top-k blocks", "",
+    lines += table(["claim", "whose", "seen here, in nats above dense unless it says otherwise", "verdict"],
+                   [[claim.text, claim.whose, claim.seen, claim.verdict] for claim in Judge(results).claims()], left=4)
+    lines += ["", "Numbers are taken seed by seed. They count where all seeds agree, their mean is outside of Student's 95% "
+              "interval over seeds, and it is two standard errors of the held-out text away from the limit: "
+              f"{TEXT_BETWEEN} nats between models, {TEXT_WITHIN} between patterns of one model. After adaptation, "
+              "\"above dense\" is above the same model adapted as long to D=1. The paper's own models have 1.5 to 7.6 "
+              "billion parameters.", "", "### Top-k blocks", "",
               f"Held-out loss where a query sees {size.top_blocks} blocks of {size.block_size} keys: the first, its own, "
               "and those that score best. Not adapted to: the choice of blocks has no gradient.", ""]
     lines += loss_table(results, MODELS, size.block_views(), (("before", "before"),))
     lines += ["", "### What a dilation saves", "",
-              f"KV cache and decoding at {size.bench_length} tokens, batch 1, seed {size.seeds[0]}, beside the loss of RAT+.",
-              ""]
+              f"KV cache and decoding at {size.bench_length} tokens, batch 1, seed {size.seeds[0]}, beside the loss of RAT+ "
+              f"in windows of {length}.", ""]
     lines += costs_table(results)
     lines += ["", "### The hybrid for a sixteenth of the cache", ""] + hybrid(results)
-    length = results.data["config"]["data"]["seq_len"]
     lines += ["", f"### A needle in {length} tokens", "",
               f"RULER's single_1, made by `ratel needles`: each model is fine-tuned through the pattern on "
               f"{size.needle_steps} batches of such texts, then asked {size.needle_examples} others. Share of the numbers "
@@ -199,10 +216,10 @@ def section(results):
     lines += ["", "### The gates of RAT+", "", "`ratel inspect --gates` on the held-out text, dense: time constants in "
               "tokens, over the channels of a layer.", ""]
     lines += gates_table(results)
-    absent = missing(results)
     if absent:
-        lines += ["", "### Missing", "", f"{len(absent)} pieces were not run: " + ", ".join(
-            f"`{name}`" for name in absent[:12]) + (", ..." if len(absent) > 12 else "") + "."]
+        one = "1 piece was" if len(absent) == 1 else f"{len(absent)} pieces were"
+        lines += ["", "### Missing", "", f"{one} not run: " + ", ".join(f"`{name}`" for name in absent[:12])
+                  + (", ..." if len(absent) > 12 else "") + "."]
     return lines
 
 
@@ -225,9 +242,8 @@ def readme_part(results):
     size = results.size
     views = [View(dilation) for dilation in (1, 4, 16, 64) if dilation in size.dilations]
     lines = [BEGIN, f"![Held-out loss by dilation](experiments/dilation/{FIGURE.format(size.name)})", "",
-             f"{results.data['machine']}, {results.data['cores']} cores, commit {', '.join(results.data['commits'])}, "
-             f"{results.data['date'][:10]}; mean ± standard deviation over {len(results.seeds)} seeds, nats a byte. Made by "
-             f"`{results.data['command']}`.", ""]
+             f"{', '.join(results.distinct('machine'))}; commit {', '.join(results.distinct('commit'))}; "
+             f"{results.distinct('date')[-1][:10]}; held-out nats a byte. {over(results)} Made by `{results.command}`.", ""]
     lines += loss_table(results, MAIN, views, (("before", "before"), ("after", "adapted")))
     return "\n".join(lines + [END])
 
@@ -241,7 +257,7 @@ def texts(folder):
     """(what should be in each file that is written, the results)."""
     found = {path.stem: Results(path) for path in sorted((folder / "results").glob("*.json"))}
     wanted = {folder / "RESULTS.md": document(found)}
-    if folder == HERE and "cpu" in found:
+    if folder == HERE and "cpu" in found and found["cpu"].whole:
         readme = ROOT / "README.md"
         wanted[readme] = with_part(readme.read_text(), readme_part(found["cpu"]))
     return wanted, found

@@ -67,7 +67,7 @@ SCORES = ("last", "mean", "minmax")
 class Size:
     name: str
     config: pathlib.Path  # of every model; what tells them apart comes from Model and the seed
-    text: str  # austen, medium, or the path of a file whose last tenth is held out
+    text: str  # austen, medium (texts.py), or a file of this tree whose last tenth is held out
     heldout_bytes: int  # of held-out text that losses are measured on
     seeds: tuple
     jobs: int  # models trained at once, each on its share of the cores
@@ -101,10 +101,9 @@ class Size:
 
 SIZES = {size.name: size for size in (
     Size("cpu", HERE / "cpu.toml", "austen", heldout_bytes=98304, seeds=(0, 1, 2), jobs=2),
-    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75, needle_steps=600,
-         bench_length=16384),
+    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75,          bench_length=16384),
     # Everything once and next to nothing of it, to see that it runs.
-    Size("smoke", HERE / "smoke.toml", str(ROOT / "README.md"), heldout_bytes=2048, seeds=(0,), jobs=2,
+    Size("smoke", HERE / "smoke.toml", "README.md", heldout_bytes=2048, seeds=(0,), jobs=2,
          dilations=(1, 4), compared_dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3, adapt_steps=2, needle_steps=2,
          needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01, search_tokens=512),
 )}

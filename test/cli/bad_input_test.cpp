@@ -132,6 +132,9 @@ BOOST_AUTO_TEST_CASE(charts_that_are_wrong) {
   refused(R"({"series": [{"x": [1], "y": [1], "color": -1}]})", "expected 0 to 999, found -1");
   refused(R"({"series": [{"x": [1], "y": [1]}], "x_scale": "log10"})", "expected linear or log");
   refused(R"({"series": [{"x": [1], "y": [null]}]})", "expected a series with a point, found none");
+  refused(R"({"series": [{"x": [1, 2], "y": [1e308, -1e308]}]})", "expected a series with a point, found none");
+  const std::string whole = R"({"title": "t", "x_ticks": [1], "series": [{"name": "n", "x": [1, 2], "y": [3, 4]}]})";
+  for (size_t length = 0; length < whole.size(); length += 7) refused(whole.substr(0, length), path + ":");
   write(path, R"({"series": [{"x": [1], "y": [1]}]})");
   check_fails({"plot", "--output", output}, 2, "found neither");
   check_fails({"plot", t.run, "--chart", path, "--output", output}, 2, "found both");
