@@ -46,7 +46,7 @@ def loss_table(results, models, views, when_title):
 def figure_of(results):
     """What `ratel plot --chart` draws: a colour a model; dashed, with hollow marks, after adaptation."""
     size, series = results.size, []
-    for color, model in enumerate(MAIN):
+    for color, model in zip((0, 1, 2, 5), MAIN):
         for when, stroke in (("before", "solid"), ("after", "dashed")):
             points = [(dilation, losses(results, model, View(dilation), when)) for dilation in size.dilations]
             points = [(dilation, statistics.mean(values)) for dilation, values in points if values]
