@@ -104,9 +104,10 @@ std::string_view name_in_braces(std::string_view text) {
   const auto is_part = [](char c) {
     return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
   };
-  const auto end = std::ranges::find_if_not(text.substr(1), is_part);
-  const auto name = text.substr(1, static_cast<size_t>(end - text.begin()) - 1);
-  return text.substr(1 + name.size()).starts_with('}') ? name : std::string_view();
+  const std::string_view rest = text.substr(1);
+  const auto size = std::ranges::find_if_not(rest, is_part) - rest.begin();
+  const std::string_view name = rest.substr(0, static_cast<size_t>(size));
+  return rest.substr(name.size()).starts_with('}') ? name : std::string_view();
 }
 
 /// Calls on_text(a part) and on_member(a name in braces) for what a template consists of.
