@@ -72,6 +72,58 @@ std::optional<TaskKind> kind_named(const std::string& name) {
   return kind;
 }
 
+void add_row(Questions& questions, const TaskRow& row, std::string_view prompt_template) {
+  switch (questions.kind) {
+    case TaskKind::multiple_choice: questions.choices.push_back(multiple_choice_row(row)); break;
+    case TaskKind::last_word: questions.words.push_back(last_word_row(row)); break;
+    case TaskKind::generation: questions.prompts.push_back(generation_row(row, prompt_template));
+  }
+}
+
+/// The same of a row after the first, which has decided the kind: an error says so where that is what is wrong.
+void add_further_row(Questions& questions, const TaskRow& row, std::string_view prompt_template) {
+  try {
+    add_row(questions, row, prompt_template);
+  } catch (const Error& error) {
+    std::optional<TaskKind> own;
+    try {
+      own = tasks::kind_of(row);
+    } catch (const Error&) {  // of none: what is missing says enough
+    }
+    if (!own || *own == questions.kind) throw;
+    throw Error(concat_text(error.what(), "\nhint: the first row makes all of the kind ",
+                            name_in(names_of(TaskKind{}), questions.kind), ", and this one looks like ",
+                            name_in(names_of(TaskKind{}), *own), "; see --kind"),
+                error.kind());
+  }
+}
+
+/// Reads the rows of a file one by one.
+void read_rows(const TaskOptions& task, const Options& options, Questions& questions) {
+  const auto kind = kind_named(task.kind);
+  if (options.given("--template")) tasks::check_template(task.prompt_template, "--template");
+  const std::string_view prompt_template = options.given("--template") ? task.prompt_template : kTemplate;
+  bool is_first = true, is_template_used = false;
+  const auto take = [&](const TaskRow& row) {
+    is_template_used = is_template_used || takes_template(row);
+    if (!is_first && !kind) return add_further_row(questions, row, prompt_template);
+    if (is_first) {
+      questions.kind = kind ? *kind : tasks::kind_of(row);
+      if (questions.kind != TaskKind::generation) {
+        const std::string why = concat_text("expected a task of the kind generation, found ",
+                                            name_in(names_of(TaskKind{}), questions.kind));
+        refuse(options, kOfGeneration, why);
+        refuse(options, kOfTexts, why);
+      }
+    }
+    is_first = false;
+    add_row(questions, row, prompt_template);
+  };
+  tasks::for_each_task_row(task.task, task.limit, stop_requested, take);
+  if (options.given("--template") && !is_template_used)
+    note("ratel: --template: no row takes it, since each has a \"prompt\" of its own");
+}
+
 Questions questions_of(const TaskOptions& task, const Options& options) {
   Questions questions;
   if (const auto named = tasks::needle_task(task.task)) {
@@ -84,28 +136,14 @@ Questions questions_of(const TaskOptions& task, const Options& options) {
     how.max_new_tokens = task.max_new_tokens;
     check_needles(how, task.examples, options.given("--haystack"));
     if (options.given("--haystack")) how.haystack = read_haystack(task.haystack);
+    note_noise(how);
     questions.needles = std::move(how);
     return questions;
   }
   refuse(options, kOfNeedles, "expected a needle task for --task, found a file");
   check(task.limit >= 0, "--limit: expected 0 or more, found ", task.limit);
-  const auto kind = kind_named(task.kind);
   check_file(task.task);
-  const std::vector<TaskRow> rows = tasks::read_task_rows(task.task, task.limit, stop_requested);
-  if (rows.empty()) return questions;  // interrupted
-  questions.kind = kind ? *kind : tasks::kind_of(rows[0]);
-  if (questions.kind != TaskKind::generation) {
-    const std::string why =
-        concat_text("expected a task of the kind generation, found ", name_in(names_of(TaskKind{}), questions.kind));
-    refuse(options, kOfGeneration, why);
-    refuse(options, kOfTexts, why);
-  }
-  const std::string_view prompt_template = options.given("--template") ? task.prompt_template : kTemplate;
-  for (const TaskRow& row : rows) switch (questions.kind) {
-      case TaskKind::multiple_choice: questions.choices.push_back(multiple_choice_row(row)); break;
-      case TaskKind::last_word: questions.words.push_back(last_word_row(row)); break;
-      case TaskKind::generation: questions.prompts.push_back(generation_row(row, prompt_template));
-    }
+  read_rows(task, options, questions);
   return questions;
 }
 
@@ -129,9 +167,11 @@ GenerationTaskOptions generation_options(const TaskOptions& task) {
 /// Needles as rows of a file would be. Fewer where a signal came.
 std::vector<GenerationRow> needle_rows(NeedleOptions how, const Tokenizer& tokenizer, int64_t examples) {
   how.tokenizer = tokenizer;
+  how.stop = stop_requested;
   std::vector<GenerationRow> rows;
-  for (int64_t i = 0; i < examples && !stop_requested(); ++i) {
+  for (int64_t i = 0; i < examples; ++i) {
     NeedleExample example = needle_example(how, i);
+    if (stop_requested()) break;
     GenerationRow row{concat_text(name_in(names_of(how.task), how.task), ":", i), {}, {}, {}, {}, {}, {}, {}};
     row.prompt = std::move(example.prompt);
     row.answers = std::move(example.answers);
@@ -186,16 +226,19 @@ std::string as_text(const TaskOptions& task, const Evaluated& evaluated) {
 }  // namespace
 
 void TaskOptions::add_to(Options& options) {
-  options.text("--task", "NAME|FILE", task,
-               "In place of --data: a needle task (single_1 to single_3, multikey_1 to multikey_3, multivalue,\n"
-               "multiquery), or a file of JSON lines: multiple choice, last words or prompts with answers");
+  options.text(
+      "--task", "NAME|FILE", task,
+      "In place of --data: a needle task (single_1 to single_3, multikey_1 to multikey_3, multivalue,\n"
+      "multiquery), or a file of JSON lines: multiple choice, last words or prompts with answers. A file of a\n"
+      "task's name is ./single_1");
   options.text("--kind", "KIND", kind, "Of a file: multiple_choice, last_word or generation [by its first row]");
   options.integer("--limit", "N", limit, "The first N rows of a file; 0: all");
   options.integer("--max-length", "N", max_length,
                   "Tokens that the model reads of a row of a file at most, the last ones; of a prompt with\n"
                   "answers the first and the last half; 0: all");
   options.text("--template", "TEXT", prompt_template,
-               "The prompt of rows that have none, with {context} and {input} in it [both, an empty line between]");
+               "The prompt of rows that have none, with {context} and {input} in it [both, an empty line between];\n"
+               "a line break in it is $'\\n' in bash: $'{context}\\nQ: {input}'");
   options.text("--metric", "NAME", metric,
                "Of rows that name none: f1, rouge_l, exact_match, classification or string_match");
   options.flag("--first-line", first_line, "Score the first line of what the model says that is not empty");
@@ -206,8 +249,10 @@ void TaskOptions::add_to(Options& options) {
   options.integer("--length", "T", length, "Of needles: tokens of a prompt and what the model says after it, at most");
   options.integer("--examples", "N", examples, "Of needles: how many");
   options.integer("--seed", "N", seed, "Of needles: which");
-  options.text("--haystack", "FILE", haystack, "Of needles: a text whose sentences hide them [noise]");
-  options.text("--output", "FILE.json", output, "Of a task: what --json prints, every example's score with it");
+  options.text("--haystack", "FILE", haystack,
+               "Of needles: a text whose sentences hide them [noise: RULER does so in single_1 alone]");
+  options.text("--output", "FILE.json", output,
+               "Of a task: what --json prints, every example's score with it; not written of one that stopped early");
 }
 
 void TaskOptions::check_absent(const Options& options) {
@@ -221,7 +266,8 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
   const GenerationTaskOptions how = generation_options(task);
   if (options.given("--output")) {
     check_output_path(task.output);
-    std::vector<io::FileRole> read = {{"the task", task.task}};
+    std::vector<io::FileRole> read;
+    if (!tasks::needle_task(task.task)) read.push_back({"the task", task.task});
     if (!task.haystack.empty()) read.push_back({"the haystack", task.haystack});
     io::check_distinct(std::vector<io::FileRole>{{"the output", task.output}}, read);
   }
@@ -253,15 +299,18 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
   const bool is_whole = questions.needles ? static_cast<int64_t>(questions.prompts.size()) == task.examples : true;
   evaluated.result.complete = evaluated.result.complete && is_whole;
 
-  if (!evaluated.result.complete)
-    note("ratel: stopped early, after ", counted(static_cast<int64_t>(evaluated.result.scores.size()), "example"));
+  const TaskResult& result = evaluated.result;
+  if (!result.complete)
+    note("ratel: stopped early, after ", counted(static_cast<int64_t>(result.scores.size()), "example"),
+         task.output.empty() ? "" : concat_text("; ", task.output, " was not written"));
   const Json json = as_json(task, questions, evaluated);
-  if (!task.output.empty()) io::write_file_atomically(task.output, json.dump(2) + "\n");
+  if (result.complete && !task.output.empty()) io::write_file_atomically(task.output, json.dump(2) + "\n");
   if (run.json)
     print_json(json);
   else
     print(as_text(task, evaluated));
-  return evaluated.result.complete ? 0 : signal_exit_code();
+  if (result.error) throw Error(*result.error);
+  return result.complete ? 0 : signal_exit_code();
 }
 
 }  // namespace ratel::cli

@@ -24,7 +24,7 @@ constexpr std::array<Command, 12> kCommands = {{
     {"tokenize", run_tokenize, "turn text files into a file of token ids"},
     {"train", run_train, "pretrain a model, or resume"},
     {"adapt", run_adapt, "adapt a pretrained model to one sparse pattern"},
-    {"eval", run_eval, "loss and perplexity over a token file, at any dilation"},
+    {"eval", run_eval, "loss over a token file, or the score of an evaluation task, at any dilation"},
     {"generate", run_generate, "continue a prompt"},
     {"needles", run_needles, "make examples of RULER's needle tasks"},
     {"search", run_search, "find the dilation of every layer or head within a KV budget"},

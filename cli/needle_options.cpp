@@ -1,5 +1,6 @@
 #include "cli/needle_options.h"
 
+#include "cli/output.h"
 #include "core/error.h"
 #include "io/file.h"
 #include "io/report.h"
@@ -21,11 +22,18 @@ std::string read_haystack(const std::string& path) {
 
 void check_needles(const tasks::NeedleOptions& how, int64_t examples, bool has_haystack) {
   check(examples >= 1, "--examples: expected 1 or more, found ", examples);
-  check(how.length >= 1, "--length: expected 1 or more, found ", how.length);
+  check(how.length >= 1 && how.length <= tasks::kLongestNeedles, "--length: expected 1 to ", tasks::kLongestNeedles,
+        ", found ", how.length);
   check(how.seed >= 0, "--seed: expected 0 or more, found ", how.seed);
   check(how.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", how.max_new_tokens);
   check(!has_haystack || tasks::takes_haystack(how.task), "--haystack: the haystack of ",
         name_in(names_of(how.task), how.task), " is made of needles and takes no text");
+}
+
+void note_noise(const tasks::NeedleOptions& how) {
+  if (how.task == tasks::NeedleTask::single_1 || !tasks::takes_haystack(how.task) || !how.haystack.empty()) return;
+  note("ratel: ", name_in(names_of(how.task), how.task),
+       " without --haystack hides its needles in noise; RULER's own hides them in essays");
 }
 
 }  // namespace ratel::cli

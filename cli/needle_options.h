@@ -13,4 +13,7 @@ std::string read_haystack(const std::string& path);
 /// Throws Error(usage) where the numbers cannot work, or the task takes no haystack and there is one.
 void check_needles(const tasks::NeedleOptions& how, int64_t examples, bool has_haystack);
 
+/// Says on stderr where needles are hidden in noise that RULER hides in a text.
+void note_noise(const tasks::NeedleOptions& how);
+
 }  // namespace ratel::cli

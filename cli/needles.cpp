@@ -66,7 +66,8 @@ int run_needles(Arguments args) {
                   "Which: an example is a function of seed, task and number. Another for\n"
                   "training than for evaluation");
   options.text("--haystack", "FILE", haystack,
-               "A text whose sentences hide the needles [five short sentences again and again]");
+               "A text whose sentences hide the needles [five short sentences again and again: RULER does so in\n"
+               "single_1 alone]");
   options.text("--tokenizer", "NAME", tokenizer, "What counts the tokens: bytes, or a SentencePiece FILE.model");
   options.integer("--max-new-tokens", "N", how.max_new_tokens,
                   "What the model may say; 0: as much as the answer takes. RULER: 128");
@@ -93,18 +94,21 @@ int run_needles(Arguments args) {
   if (how.tokenizer.kind() == TokenizerKind::sentencepiece) read.push_back({"the tokenizer", tokenizer});
   io::check_distinct(std::vector<io::FileRole>{{"the output", output}}, read);
 
+  note_noise(how);
   catch_signals();
   const auto start = Clock::now();
   ProgressLine line;
   io::AtomicFile file(output);
   int64_t bytes = 0;
+  how.stop = stop_requested;
   for (int64_t i = 0; i < examples; ++i) {
+    const NeedleExample example = needle_example(how, i);
     if (stop_requested()) {
       line.finish();
       note("ratel: stopped; ", output, " was not written");
       return signal_exit_code();
     }
-    const std::string row = row_of(needle_example(how, i)).dump() + "\n";
+    const std::string row = row_of(example).dump() + "\n";
     file.write(row);
     bytes += static_cast<int64_t>(row.size());
     if (Clock::now() - start > kQuiet && line.is_due())

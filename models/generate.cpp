@@ -28,7 +28,7 @@ class Sequence {
   Sequence(const std::vector<int64_t>& prompt, const GenerationOptions& options, size_t index)
       : options_(&options),
         index_(index),
-        stream_(index % static_cast<size_t>(options.samples)),
+        stream_(static_cast<size_t>(options.first_sample) + index % static_cast<size_t>(options.samples)),
         prompt_(prompt.size()),
         text_(prompt),
         token_text_(options.token_text ? options.token_text(prompt) : TokenText()),
@@ -200,6 +200,7 @@ void check_arguments(const RatPlus& model, const Prompts& prompts, const ModelPa
         "generate: expected max_new_tokens from 0 to ", kMostTokens, ", found ", options.max_new_tokens);
   check(options.samples >= 1 && options.samples <= kMostTokens, "generate: expected at least 1 sample, found ",
         options.samples);
+  check(options.first_sample >= 0, "generate: expected first_sample 0 or more, found ", options.first_sample);
   check(options.prefill_chunk >= 1, "generate: expected prefill_chunk 1 or more, found ", options.prefill_chunk);
   check(options.stop_strings.empty() || options.token_text, "generate: stop strings need token_text");
   options.sampling.validate();

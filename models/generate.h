@@ -41,6 +41,8 @@ struct GenerationOptions {
   std::optional<int64_t> eos;  ///< a token that ends a text
   SamplingOptions sampling;
   int64_t samples = 1;  ///< texts a prompt; each draws from a stream of its own
+  /// The number of the first sample: those of a prompt that are made by several calls are as those of one.
+  int64_t first_sample = 0;
 
   /// Begins a text after its prompt; texts_of() makes one. Without it texts are empty, and there are no stop strings.
   std::function<TokenText(const std::vector<int64_t>& prompt)> token_text;

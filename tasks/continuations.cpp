@@ -10,6 +10,8 @@ namespace ratel::tasks {
 namespace {
 
 constexpr int64_t kChunk = 512, kChunkStep = 32;
+/// Channels beyond a multiple of it are summed in another order for one row than for a few.
+constexpr int64_t kVector = 16;
 /// Batches that are sorted by length together. Not all of them, so that what a signal leaves is not the shortest texts.
 constexpr size_t kSortedBatches = 16;
 
@@ -31,11 +33,18 @@ Reading reading_of(const Prompt& prompt) {
   return {prompt.max_new_tokens, kChunk, Company::nobody};
 }
 
+size_t most_at_once(const TaskSetting& setting) {
+  if (setting.model.device().is_cuda()) return static_cast<size_t>(setting.batch_size);
+  if (setting.model.config.channels % kVector != 0) return 1;
+  return static_cast<size_t>(std::min(setting.batch_size, kFewFusedRows));
+}
+
 }  // namespace
 
 std::vector<std::optional<Continuation>> greedy_continuations(const TaskSetting& setting,
                                                               std::span<const Prompt> prompts,
-                                                              const std::vector<std::string>& stop_strings) {
+                                                              const std::vector<std::string>& stop_strings,
+                                                              const AfterBatch& after_batch) {
   check(setting.batch_size >= 1, "greedy_continuations: expected a batch_size of at least 1, found ",
         setting.batch_size);
   std::vector<std::optional<Continuation>> results(prompts.size());
@@ -45,8 +54,7 @@ std::vector<std::optional<Continuation>> greedy_continuations(const TaskSetting&
   how.stop_strings = stop_strings;
   how.stop = setting.stop;
   how.logprobs = LogProbs::chosen;
-  const bool is_on_cpu = !setting.model.device().is_cuda();
-  const auto most = static_cast<size_t>(is_on_cpu ? std::min(setting.batch_size, kFewFusedRows) : setting.batch_size);
+  const size_t most = most_at_once(setting);
   int64_t done = 0;
   for (size_t begin = 0; begin < prompts.size();) {
     std::vector<size_t> order(std::min(kSortedBatches * most, prompts.size() - begin));
@@ -66,12 +74,16 @@ std::vector<std::optional<Continuation>> greedy_continuations(const TaskSetting&
                reading_of(prompts[order[at]]) == reading);
       how.max_new_tokens = reading.max_new_tokens;
       how.prefill_chunk = reading.chunk;
-      Generation generation = generate(setting.model, texts, setting.pattern, how);
+      const auto batch = std::span<const size_t>(order).subspan(first, texts.size());
+      Generation generation = computed(batch, [&] { return generate(setting.model, texts, setting.pattern, how); });
+      std::vector<size_t> ended;
       for (size_t i = 0; i < texts.size(); ++i)
         if (Continuation& text = generation.sequences[i]; text.finish != FinishReason::stopped) {
-          results[order[first + i]] = std::move(text);
-          ++done;
+          results[batch[i]] = std::move(text);
+          ended.push_back(batch[i]);
         }
+      if (after_batch && !ended.empty()) after_batch(ended, results);
+      done += static_cast<int64_t>(ended.size());
       if (setting.stop && setting.stop()) return results;
       if (setting.progress) setting.progress(done, static_cast<int64_t>(prompts.size()));
     }

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "io/report.h"
+#include "models/kv_cache.h"
 #include "tasks/log_likelihood.h"
 #include "tasks/token_pairs.h"
 
@@ -16,14 +17,13 @@ std::string first_line(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
 }
 
-/// Rows computed together: a signal keeps those before.
+/// Rows that are encoded together; texts of others are not in memory.
 constexpr size_t kRowsAtOnce = 64;
 
 struct Example {
   TextMetric metric = TextMetric::f1;
   Prompt prompt;
   bool is_truncated = false;
-  std::optional<TokenPair> completion;  // after the prompt
 };
 
 Example encoded(Encoder& encoder, const GenerationRow& row, const GenerationTaskOptions& options) {
@@ -38,10 +38,45 @@ Example encoded(Encoder& encoder, const GenerationRow& row, const GenerationTask
   example.prompt = {middle_truncated(std::move(tokens), options.max_length),
                     row.max_new_tokens.value_or(options.max_new_tokens)};
   example.is_truncated = example.prompt.tokens.size() < length;
-  if (row.completion.empty()) return example;
-  example.completion = token_pair(encoder, row.prompt, row.completion, row.where);
-  example.completion->context = middle_truncated(std::move(example.completion->context), options.max_length);
   return example;
+}
+
+TokenPair completion_of(Encoder& encoder, const GenerationRow& row, const GenerationTaskOptions& options) {
+  TokenPair pair = completion_pair(encoder, row.prompt, row.completion, row.where);
+  pair.context = middle_truncated(std::move(pair.context), options.max_length);
+  return pair;
+}
+
+/// Throws Error(memory) where there is no room for the longest cache that one row alone takes.
+void check_cache(const TaskSetting& setting, const GenerationRow& row, int64_t tokens) {
+  try {
+    const KvCache longest(setting.model, setting.pattern, 1, tokens);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::memory) throw;
+    throw Error(concat_text(row.where, ": no memory for a cache of ", tokens, " tokens, prompt and max_new_tokens",
+                            "\nhint: a sparser pattern, a lower max_new_tokens or --max-length need less"),
+                ErrorKind::memory);
+  }
+}
+
+/// Encodes every row once, so that one that cannot work is found before the model has computed for hours. False where
+/// it was stopped.
+bool check_rows(const TaskSetting& setting, Encoder& encoder, std::span<const GenerationRow> rows,
+                const GenerationTaskOptions& options) {
+  size_t longest = 0;
+  int64_t most = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (setting.stop && setting.stop()) return false;
+    const Prompt prompt = encoded(encoder, rows[i], options).prompt;
+    if (!rows[i].completion.empty()) completion_of(encoder, rows[i], options);
+    const int64_t tokens = static_cast<int64_t>(prompt.tokens.size()) + prompt.max_new_tokens - 1;
+    if (tokens > most) {
+      longest = i;
+      most = tokens;
+    }
+  }
+  if (most > 0) check_cache(setting, rows[longest], most);
+  return true;
 }
 
 struct Answer {
@@ -50,31 +85,45 @@ struct Answer {
   bool is_complete = false;
 };
 
-/// What the model makes of the examples from number `first` of `total` on.
-std::vector<Answer> answers_of(const TaskSetting& setting, std::span<const Example> examples, size_t first,
-                               size_t total, const GenerationTaskOptions& options) {
-  TaskSetting told = setting;
-  told.progress = [&](int64_t done, int64_t) {
-    if (setting.progress) setting.progress(static_cast<int64_t>(first) + done, static_cast<int64_t>(total));
-  };
-  std::vector<Prompt> prompts;
-  std::vector<TokenPair> pairs;
-  for (const Example& example : examples) {
-    prompts.push_back(example.prompt);
-    if (example.completion) pairs.push_back(*example.completion);
+/// What the model makes of some rows.
+class Answers {
+ public:
+  Answers(const TaskSetting& setting, Encoder& encoder, std::span<const GenerationRow> rows,
+          const GenerationTaskOptions& options)
+      : setting_(setting), encoder_(encoder), rows_(rows), options_(options), answers_(rows.size()) {}
+
+  /// Adds what a batch of the rows said, and how probable their completions are: right after it was said, so that a
+  /// signal or an error keeps the batches before.
+  void add(std::span<const size_t> batch, std::span<const std::optional<Continuation>> texts) {
+    std::vector<TokenPair> pairs;
+    std::vector<size_t> owners;
+    for (const size_t i : batch) {
+      answers_[i].text = *texts[i];
+      answers_[i].is_complete = rows_[i].completion.empty();
+      if (answers_[i].is_complete) continue;
+      pairs.push_back(completion_of(encoder_, rows_[i], options_));
+      owners.push_back(i);
+    }
+    const auto take = [&](size_t pair, const LogLikelihood& result) {
+      answers_[owners[pair]].completion = result;
+      answers_[owners[pair]].is_complete = true;
+    };
+    try {
+      log_likelihoods(setting_.model, pairs, {setting_.pattern, setting_.batch_size, 0, setting_.stop, take});
+    } catch (const TextsError& error) {
+      throw error.of(owners);
+    }
   }
-  auto texts = greedy_continuations(told, prompts, options.stop_strings);
-  const auto completions =
-      log_likelihoods(setting.model, pairs, {setting.pattern, setting.batch_size, 0, setting.stop});
-  std::vector<Answer> answers(examples.size());
-  size_t pair = 0;
-  for (size_t i = 0; i < examples.size(); ++i) {
-    if (texts[i]) answers[i].text = std::move(*texts[i]);
-    if (examples[i].completion) answers[i].completion = completions[pair++];
-    answers[i].is_complete = texts[i] && examples[i].completion.has_value() == answers[i].completion.has_value();
-  }
-  return answers;
-}
+
+  const Answer& operator[](size_t i) const { return answers_[i]; }
+
+ private:
+  const TaskSetting& setting_;
+  Encoder& encoder_;
+  std::span<const GenerationRow> rows_;
+  const GenerationTaskOptions& options_;
+  std::vector<Answer> answers_;
+};
 
 /// What has been scored so far.
 class Scores {
@@ -123,6 +172,8 @@ TextMetric metric_of(const GenerationRow& row, const GenerationTaskOptions& opti
   const TextMetric metric = row.metric.value_or(options.metric);
   if (metric == TextMetric::classification && row.classes.empty())
     fail_input(row.where, R"(expected "all_classes" for the metric "classification", found none)");
+  if (metric == TextMetric::string_match && std::ranges::find(row.answers, "") != row.answers.end())
+    fail_input(row.where, R"(expected answers of at least one character for the metric "string_match", found "")");
   return metric;
 }
 
@@ -140,20 +191,35 @@ TaskResult evaluate_generation(const TaskSetting& setting, std::span<const Gener
         "evaluate_generation: expected a max_length of at least 0 and max_new_tokens of at least 1, found ",
         options.max_length, " and ", options.max_new_tokens);
   Encoder encoder(setting.tokenizer);
-  std::vector<Example> examples;
-  for (const GenerationRow& row : rows) examples.push_back(encoded(encoder, row, options));
-
   TaskResult result;
+  result.complete = check_rows(setting, encoder, rows, options);
   Scores scores;
   const size_t at_once = std::max(kRowsAtOnce, static_cast<size_t>(setting.batch_size));
   for (size_t begin = 0; begin < rows.size() && result.complete; begin += at_once) {
-    const auto part = std::span(examples).subspan(begin, std::min(at_once, rows.size() - begin));
-    const std::vector<Answer> answers = answers_of(setting, part, begin, rows.size(), options);
+    const auto part = rows.subspan(begin, std::min(at_once, rows.size() - begin));
+    std::vector<Example> examples;
+    std::vector<Prompt> prompts;
+    for (const GenerationRow& row : part) {
+      examples.push_back(encoded(encoder, row, options));
+      prompts.push_back(examples.back().prompt);
+    }
+    TaskSetting told = setting;
+    told.progress = [&](int64_t done, int64_t) {
+      if (setting.progress) setting.progress(static_cast<int64_t>(begin) + done, static_cast<int64_t>(rows.size()));
+    };
+    Answers answers(setting, encoder, part, options);
+    try {
+      greedy_continuations(told, prompts, options.stop_strings,
+                           [&](const auto& batch, const auto& texts) { answers.add(batch, texts); });
+    } catch (const TextsError& error) {
+      result.error = error_in_rows(error, part);
+    }
     for (size_t i = 0; i < part.size(); ++i)
       if (answers[i].is_complete)
-        result.scores.push_back(scores.add(begin + i, rows[begin + i], part[i], answers[i], options));
+        result.scores.push_back(scores.add(begin + i, part[i], examples[i], answers[i], options));
       else
         result.complete = false;
+    result.complete = result.complete && !result.error;
   }
   result.metrics = scores.metrics();
   return result;

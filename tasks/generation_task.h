@@ -26,7 +26,8 @@ struct GenerationTaskOptions {
   ScoredPart scored = ScoredPart::all;
 };
 
-/// The metric of a row. Throws Error(input) for classification without "all_classes".
+/// The metric of a row. Throws Error(input) for classification without "all_classes", and for string_match with an
+/// empty answer, which would occur in every text.
 TextMetric metric_of(const GenerationRow& row, const GenerationTaskOptions& options);
 
 /// The first and the last half of max_length tokens, the last being the longer where it is odd; all for 0 and where
@@ -40,7 +41,9 @@ std::vector<int64_t> middle_truncated(std::vector<int64_t> tokens, int64_t max_l
 ///
 /// An example's scores: {"index", "id", "prompt_tokens", "truncated", "prediction", "finish_reason", "log_likelihood"
 /// (ln p of all tokens that were said), "metric", "score", "answer_loss" where there is one}.
-/// Throws as generate() does, and Error(input) as metric_of() does and for a prompt or completion that has no token.
+/// All rows are encoded before the model computes: throws Error(input) as metric_of() does and for a prompt or
+/// completion that has no token, Error(memory) for a row whose cache alone does not fit. What goes wrong later is the
+/// result's `error`, and the batches before it count.
 TaskResult evaluate_generation(const TaskSetting& setting, std::span<const GenerationRow> rows,
                                const GenerationTaskOptions& options);
 

@@ -50,7 +50,7 @@ class Batch {
  public:
   Batch(const RatPlus& model, std::span<const TokenPair> pairs, std::span<const size_t> chosen, int64_t T,
         const LogLikelihoodOptions& options)
-      : model_(model), T_(T), results_(chosen.size()) {
+      : model_(model), chosen_(chosen), T_(T), results_(chosen.size()) {
     std::vector<int64_t> tokens(chosen.size() * static_cast<size_t>(T), 0);
     for (size_t row = 0; row < chosen.size(); ++row) {
       const auto& [context, continuation] = pairs[chosen[row]];
@@ -95,10 +95,12 @@ class Batch {
     const auto V = static_cast<std::ptrdiff_t>(model_.config.vocab_size);
     for (int64_t i = 0; i < end - begin; ++i) {
       const double loss = losses[static_cast<size_t>(i)];
+      const size_t pair = rows_[static_cast<size_t>(begin + i)];
       if (!std::isfinite(loss))
-        throw Error(concat_text("log_likelihoods: the model's probability of a token is not finite: ", loss),
-                    ErrorKind::numerical);
-      LogLikelihood& result = results_[rows_[static_cast<size_t>(begin + i)]];
+        throw TextsError(Error(concat_text("log_likelihoods: the model's probability of a token is not finite: ", loss),
+                               ErrorKind::numerical),
+                         {chosen_[pair]});
+      LogLikelihood& result = results_[pair];
       result.sum -= loss;
       const auto row = all.begin() + i * V;
       result.is_greedy = result.is_greedy && std::max_element(row, row + V) - row == labels[static_cast<size_t>(i)];
@@ -106,6 +108,7 @@ class Batch {
   }
 
   const RatPlus& model_;
+  std::span<const size_t> chosen_;
   int64_t T_;
   std::vector<LogLikelihood> results_;
   std::vector<int64_t> places_, labels_;  // of every token of a continuation: the row of hidden_ that predicts it
@@ -130,11 +133,15 @@ std::vector<std::optional<LogLikelihood>> log_likelihoods(const RatPlus& model, 
     for (size_t done = 0; done < order.size();) {
       if (options.stop && options.stop()) return results;
       const int64_t T = padded(order[done]);
+      const size_t most = std::min(batch_size, static_cast<size_t>(std::max<int64_t>(1, kMostTokensAtOnce / T)));
       size_t count = 1;
-      while (count < batch_size && done + count < order.size() && padded(order[done + count]) == T) ++count;
-      const auto chosen = std::span(order).subspan(done, count);
-      const auto found = Batch(model, pairs, chosen, T, options).results();
-      for (size_t i = 0; i < count; ++i) results[chosen[i]] = found[i];
+      while (count < most && done + count < order.size() && padded(order[done + count]) == T) ++count;
+      const auto chosen = std::span<const size_t>(order).subspan(done, count);
+      const auto found = computed(chosen, [&] { return Batch(model, pairs, chosen, T, options).results(); });
+      for (size_t i = 0; i < count; ++i) {
+        results[chosen[i]] = found[i];
+        if (options.on_result) options.on_result(chosen[i], found[i]);
+      }
       done += count;
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "models/rat_plus.h"
+#include "tasks/texts_error.h"
 
 namespace ratel::tasks {
 
@@ -28,8 +30,13 @@ struct LogLikelihoodOptions {
   /// Tokens that the model reads at most: of a longer pair the beginning of the context is left out, as
   /// lm-evaluation-harness does. 0: it reads all.
   int64_t max_length = 0;
-  std::function<bool()> stop = {};  ///< polled between batches
+  std::function<bool()> stop = {};                                               ///< polled between batches
+  std::function<void(size_t pair, const LogLikelihood& result)> on_result = {};  ///< called after each batch
 };
+
+/// Tokens that the model reads at once at most, padding counted, where not one pair alone has more: what is in memory
+/// grows with them.
+inline constexpr int64_t kMostTokensAtOnce = 16384;
 
 /// How probable the model holds each continuation after its context. One forward a batch of pairs that are alike in
 /// length, with padding at their right, which no token sees; in the order of the pairs, whatever order they are
@@ -39,8 +46,8 @@ struct LogLikelihoodOptions {
 /// a length that follows from its own, and the products of the model over at least kLengthStep rows, and of its head
 /// over as many, compute each row alike whatever the number of rows. A GPU's product may add in another order for
 /// another number of rows: there the sums agree up to rounding. Throws Error for an empty context or continuation, a
-/// token that the model does not know, a continuation that is longer than max_length, options that do not fit, and
-/// Error (numerical) where the model's answer is not finite.
+/// token that the model does not know, a continuation that is longer than max_length and options that do not fit;
+/// TextsError where memory does not suffice, and (numerical) where the model's answer is not finite.
 std::vector<std::optional<LogLikelihood>> log_likelihoods(const RatPlus& model, std::span<const TokenPair> pairs,
                                                           const LogLikelihoodOptions& options);
 

@@ -11,39 +11,61 @@ namespace {
 using io::Json;
 using Found = std::span<const std::optional<LogLikelihood>>;
 
-/// Rows computed together: progress is told between them, and a signal keeps those before.
-constexpr size_t kRowsAtOnce = 64;
+/// Rows computed together: progress is told between them, and a signal keeps those before. Fewer where they have more
+/// tokens than this, so that the tokens of a file are never all in memory.
+constexpr size_t kRowsAtOnce = 64, kTokensOfRows = size_t{1} << 22;
 
-/// Encodes all rows by `pairs_of(encoder, row, pairs)`, so that a row that does not fit is found before the model has
-/// computed for hours, and calls conclude(index, results of its pairs) for each row of which all are there, in order.
-/// False where it was stopped.
-template <class Row, class Pairs, class Conclude>
-bool for_each_row(const TaskSetting& setting, std::span<const Row> rows, ContextLimit limit, Pairs&& pairs_of,
-                  Conclude&& conclude) {
-  Encoder encoder(setting.tokenizer);
+/// The pairs of rows computed together.
+struct Pairs {
   std::vector<TokenPair> pairs;
-  std::vector<size_t> first{0};  // of each row, and the end
+  std::vector<size_t> owners;  // of each pair: the number of its row
+  size_t tokens = 0;
+
+  void add(TokenPair pair, size_t owner) {
+    tokens += pair.context.size() + pair.continuation.size();
+    pairs.push_back(std::move(pair));
+    owners.push_back(owner);
+  }
+};
+
+/// Computes the pairs that pairs_of(encoder, row, take) passes to take(pair), and calls conclude(index, results of its
+/// pairs) for each row of which all are there, in order. Before, all rows are encoded once, so that one that does not
+/// fit is found before the model has computed for hours.
+template <class Row, class PairsOf, class Conclude>
+void for_each_row(const TaskSetting& setting, std::span<const Row> rows, ContextLimit limit, PairsOf&& pairs_of,
+                  Conclude&& conclude, TaskResult& task) {
+  Encoder encoder(setting.tokenizer);
   for (const Row& row : rows) {
-    pairs_of(encoder, row, pairs);
-    first.push_back(pairs.size());
-  }
-  const LogLikelihoodOptions options{setting.pattern, setting.batch_size, limit.max_length, setting.stop};
-  const size_t at_once = std::max(kRowsAtOnce, static_cast<size_t>(setting.batch_size));
-  for (size_t begin = 0; begin < rows.size(); begin += at_once) {
-    const size_t end = std::min(rows.size(), begin + at_once);
-    const auto part = std::span(pairs).subspan(first[begin], first[end] - first[begin]);
-    const auto found = log_likelihoods(setting.model, part, options);
-    bool is_whole = true;
-    for (size_t i = begin; i < end; ++i) {
-      const Found own = Found(found).subspan(first[i] - first[begin], first[i + 1] - first[i]);
-      const bool is_done = std::ranges::all_of(own, [](const auto& result) { return result.has_value(); });
-      if (is_done) conclude(i, own);
-      is_whole = is_whole && is_done;
+    if (setting.stop && setting.stop()) {
+      task.complete = false;
+      return;
     }
-    if (!is_whole) return false;
-    if (setting.progress) setting.progress(static_cast<int64_t>(end), static_cast<int64_t>(rows.size()));
+    pairs_of(encoder, row, [](TokenPair&&) {});
   }
-  return true;
+  const size_t at_once = std::max(kRowsAtOnce, static_cast<size_t>(setting.batch_size));
+  for (size_t begin = 0, end = 0; begin < rows.size() && task.complete; begin = end) {
+    Pairs part;
+    for (; end < rows.size() && end - begin < at_once && part.tokens < kTokensOfRows; ++end)
+      pairs_of(encoder, rows[end], [&](TokenPair&& pair) { part.add(std::move(pair), end); });
+    std::vector<std::optional<LogLikelihood>> found(part.pairs.size());
+    const auto take = [&](size_t pair, const LogLikelihood& result) { found[pair] = result; };
+    try {
+      log_likelihoods(setting.model, part.pairs,
+                      {setting.pattern, setting.batch_size, limit.max_length, setting.stop, take});
+    } catch (const TextsError& error) {
+      task.error = error_in_rows(error.of(part.owners), rows);
+    }
+    for (size_t first = 0, last = 0; first < found.size(); first = last) {
+      while (last < found.size() && part.owners[last] == part.owners[first]) ++last;
+      const Found own = Found(found).subspan(first, last - first);
+      if (std::ranges::all_of(own, [](const auto& result) { return result.has_value(); }))
+        conclude(part.owners[first], own);
+      else
+        task.complete = false;
+    }
+    if (task.complete && setting.progress)
+      setting.progress(static_cast<int64_t>(end), static_cast<int64_t>(rows.size()));
+  }
 }
 
 /// The first of the largest.
@@ -73,7 +95,7 @@ TaskResult evaluate_multiple_choice(const TaskSetting& setting, std::span<const 
     Json greedy = Json::array();
     for (size_t i = 0; i < found.size(); ++i) {
       sums.push_back(found[i]->sum);
-      normed.push_back(found[i]->sum / static_cast<double>(row.choices[i].length));
+      normed.push_back(found[i]->sum / static_cast<double>(std::max<int64_t>(1, row.choices[i].length)));
       greedy.push_back(found[i]->is_greedy);
     }
     const size_t choice = largest(sums), choice_norm = largest(normed), gold = static_cast<size_t>(row.gold);
@@ -89,11 +111,11 @@ TaskResult evaluate_multiple_choice(const TaskSetting& setting, std::span<const 
     score.set("acc_norm", choice_norm == gold ? 1 : 0);
     result.scores.push_back(std::move(score));
   };
-  const auto pairs_of = [&](Encoder& encoder, const MultipleChoiceRow& row, std::vector<TokenPair>& pairs) {
+  const auto pairs_of = [&](Encoder& encoder, const MultipleChoiceRow& row, const auto& take) {
     for (const Choice& choice : row.choices)
-      pairs.push_back(pair_within(encoder, choice.context, choice.continuation, row.where, limit));
+      take(pair_within(encoder, row.contexts[choice.context], choice.continuation, row.where, limit));
   };
-  result.complete = for_each_row(setting, rows, limit, pairs_of, conclude);
+  for_each_row(setting, rows, limit, pairs_of, conclude, result);
   result.metrics = {mean_metric("acc", right), mean_metric("acc_norm", right_norm)};
   return result;
 }
@@ -111,10 +133,10 @@ TaskResult evaluate_last_word(const TaskSetting& setting, std::span<const LastWo
     score.set("acc", is_greedy ? 1 : 0);
     result.scores.push_back(std::move(score));
   };
-  const auto pairs_of = [&](Encoder& encoder, const LastWordRow& row, std::vector<TokenPair>& pairs) {
-    pairs.push_back(pair_within(encoder, row.context, row.continuation, row.where, limit));
+  const auto pairs_of = [&](Encoder& encoder, const LastWordRow& row, const auto& take) {
+    take(pair_within(encoder, row.context, row.continuation, row.where, limit));
   };
-  result.complete = for_each_row(setting, rows, limit, pairs_of, conclude);
+  for_each_row(setting, rows, limit, pairs_of, conclude, result);
   result.metrics = {mean_metric("acc", right), perplexity_metric("perplexity", losses)};
   return result;
 }

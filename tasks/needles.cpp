@@ -226,6 +226,8 @@ class TokenCount {
 
 void check_options(const NeedleOptions& options, int64_t index) {
   check(options.seed >= 0, "needles: expected a seed of 0 or more, found ", options.seed);
+  check(options.length <= kLongestNeedles, "needles: expected a length of at most ", kLongestNeedles, ", found ",
+        options.length);
   check(index >= 0, "needles: expected an index of 0 or more, found ", index);
   check(options.max_new_tokens >= 0, "needles: expected max_new_tokens of 0 or more, found ", options.max_new_tokens);
   if (options.fit == LengthFit::at_most) return;
@@ -276,11 +278,12 @@ NeedleExample needle_example(const NeedleOptions& options, int64_t index) {
   check(least <= options.length, name_in(names_of(options.task), options.task), ": needs at least ", least,
         " tokens for example ", index, ", found ", options.length);
   int64_t fits = 0, beyond = 1;  // sentences; one has a token at least
-  while (beyond <= options.length && length(beyond) <= options.length) {
+  const auto goes_on = [&] { return !options.stop || !options.stop(); };
+  while (goes_on() && beyond <= options.length && length(beyond) <= options.length) {
     fits = beyond;
     beyond *= 2;
   }
-  while (beyond - fits > 1) {
+  while (goes_on() && beyond - fits > 1) {
     const int64_t middle = fits + (beyond - fits) / 2;
     (length(middle) <= options.length ? fits : beyond) = middle;
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,7 +50,10 @@ struct NeedleOptions {
   LengthFit fit = LengthFit::at_most;
   /// Tokens that the model may say, and at least as many as the completion has. RULER: 128. They fit into `length` too.
   int64_t max_new_tokens = 0;
+  std::function<bool()> stop = {};  ///< polled while a haystack grows: true ends it, and the example is not to be used
 };
+/// Tokens of an example at most: a text of as many bytes is in memory several times while it is made.
+inline constexpr int64_t kLongestNeedles = int64_t{1} << 30;
 
 struct NeedleExample {
   std::string prompt;  ///< instruction, haystack, question and the beginning of the answer
@@ -64,7 +68,8 @@ struct NeedleExample {
 /// needle_keys() needles the keys nobody asks for come again. `exact` cuts the beginning of the haystack's first
 /// sentence; bytes of a character that would be cut in two become spaces.
 /// Throws Error(usage) where `length` is too small, saying what this example needs at least; where `exact` is asked for
-/// with other tokens than bytes or with max_new_tokens; for a haystack of white space alone, and for negative numbers.
+/// with other tokens than bytes or with max_new_tokens; for more than kLongestNeedles tokens, for a haystack of white
+/// space alone, and for negative numbers.
 NeedleExample needle_example(const NeedleOptions& options, int64_t index);
 
 }  // namespace ratel::tasks

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "io/json.h"
 #include "models/rat_plus.h"
 #include "text/tokenizer.h"
@@ -34,8 +36,9 @@ Metric perplexity_metric(std::string name, std::span<const double> losses);
 
 struct TaskResult {
   std::vector<Metric> metrics;
-  std::vector<io::Json> scores;  ///< an object an example, in the order of the examples, with its "index"
-  bool complete = true;          ///< false where `stop` ended it early: the rest is over what was done
+  std::vector<io::Json> scores;     ///< an object an example, in the order of the examples, with its "index"
+  bool complete = true;             ///< false where `stop` or an error ended it early: the rest is over what was done
+  std::optional<Error> error = {};  ///< which one, with the rows that were computed then: "path:line: what"
 };
 
 /// {"index": i}, and "id" unless it is null.

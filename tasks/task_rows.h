@@ -27,23 +27,31 @@ struct TaskRow {
   io::Json object;
 };
 
-/// The rows of a file of JSON lines, .gz and .zst read too: `limit` of them at most, or all for 0. Empty lines are no
-/// rows. Throws Error(input) "path:line: ..." for a line that is no JSON object, and for a file without a row. None
-/// where `stop` interrupted it.
-std::vector<TaskRow> read_task_rows(const std::string& path, int64_t limit = 0, const std::function<bool()>& stop = {});
+/// Passes the rows of a file of JSON lines to `take`, one after the other, .gz and .zst read too: `limit` of them at
+/// most, or all for 0. Empty lines are no rows. False where `stop` interrupted it. Throws Error(input) "path:line: ..."
+/// for a line that is no JSON object, and for a file without a row.
+bool for_each_task_row(const std::string& path, int64_t limit, const std::function<bool()>& stop,
+                       const std::function<void(const TaskRow&)>& take);
+/// All of them.
+std::vector<TaskRow> read_task_rows(const std::string& path, int64_t limit = 0);
 
 /// By the members a row has. Throws Error(input) where they are those of no kind.
 TaskKind kind_of(const TaskRow& row);
 
 /// A text and how it may go on.
 struct Choice {
-  std::string context, continuation;
-  int64_t length = 0;  ///< characters (code points) of what was to be chosen, without the delimiter
+  size_t context = 0;        ///< the number of a text of the row's
+  std::string continuation;  ///< with the delimiter before it
+  int64_t length = 0;        ///< characters (code points) of what was to be chosen, without the delimiter
 };
+
+/// Bytes of the texts that a row makes of its choices at most, each with its context before it.
+inline constexpr size_t kMostChoiceBytes = size_t{1} << 25;
 
 struct MultipleChoiceRow {
   std::string where;
-  io::Json id;  ///< null where there is none
+  io::Json id;                        ///< null where there is none
+  std::vector<std::string> contexts;  ///< one of all choices, or one of each
   std::vector<Choice> choices;
   int64_t gold = 0;  ///< the right one
 };
@@ -69,7 +77,12 @@ struct GenerationRow {
 };
 /// More than any model says, few enough that no size of a cache overflows.
 inline constexpr int64_t kMostNewTokens = 1'000'000;
-/// `prompt_template` makes the prompt of a row that has none: {context} and {input} in it stand for these members.
+/// Throws Error(usage) "name: ..." for a template with another {name} in it than {context} and {input}, and with none
+/// of these.
+void check_template(std::string_view prompt_template, std::string_view name);
+/// Whether the prompt of a row is made of a template: it has none of its own.
+bool takes_template(const TaskRow& row);
+/// `prompt_template` makes the prompt of such a row: {context} and {input} in it stand for these members.
 GenerationRow generation_row(const TaskRow& row, std::string_view prompt_template);
 
 }  // namespace ratel::tasks

@@ -1,6 +1,8 @@
 #include "tasks/token_pairs.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "io/report.h"
@@ -23,6 +25,23 @@ TokenPair token_pair(Encoder& encoder, std::string_view context, std::string_vie
   const auto eos = encoder.tokenizer().eos();
   if (!eos) fail_input(where, "expected a context, since the tokenizer has no end-of-text; found an empty one");
   pair.context.push_back(*eos);
+  return pair;
+}
+
+TokenPair completion_pair(Encoder& encoder, std::string_view prompt, std::string_view completion,
+                          std::string_view where) {
+  TokenPair pair;
+  std::vector<int64_t> whole;
+  encoder.encode(prompt, pair.context);
+  encoder.encode(std::string(prompt).append(completion), whole);
+  const auto [left, rest] = std::ranges::mismatch(pair.context, whole);
+  if (left == pair.context.end())
+    pair.continuation.assign(rest, whole.end());
+  else
+    encoder.encode(completion, pair.continuation, Part::rest);
+  for (const auto& [tokens, text] : {std::pair(&pair.context, prompt), std::pair(&pair.continuation, completion)})
+    if (tokens->empty())
+      fail_input(where, "the tokenizer ", encoder.tokenizer().name(), " makes no token of ", io::in_quotes(text));
   return pair;
 }
 

@@ -14,4 +14,11 @@ namespace ratel::tasks {
 /// continuation adds no token.
 TokenPair token_pair(Encoder& encoder, std::string_view context, std::string_view continuation, std::string_view where);
 
+/// A prompt and a text after it: the prompt in the tokens that it has alone, white space at its end too, which are what
+/// a model goes on from. The completion is what the tokens of the whole have after these, or where they are no
+/// beginning of the whole, since a token reaches across, its own tokens as the rest of a text.
+/// Throws Error(input) "where: ..." where either has no token.
+TokenPair completion_pair(Encoder& encoder, std::string_view prompt, std::string_view completion,
+                          std::string_view where);
+
 }  // namespace ratel::tasks

@@ -156,28 +156,26 @@ std::vector<Batch> sampled_batches(const RatPlus& model, const SampleOptions& op
         model.config.vocab_size, ", found ", options.eos);
   GenerationOptions how;
   how.max_new_tokens = T;
-  how.samples = options.windows;
   how.sampling.temperature = 1;
   how.sampling.seed = options.seed;
   how.stop = options.stop;
   int64_t done = 0;
-  const Generation said = generate(model, {{options.eos}}, options.pattern, how, [&](const NewToken&) {
+  const auto on_token = [&](const NewToken&) {
     if (options.progress) options.progress(++done, options.windows * T);
     return options.stop && options.stop() ? Next::stop_all : Next::go_on;
-  });
-
-  std::vector<std::vector<int64_t>> texts;
-  for (const Continuation& each : said.sequences) {
-    auto& text = texts.emplace_back(1, options.eos);
-    text.insert(text.end(), each.tokens.begin(), each.tokens.end());
-    text.resize(static_cast<size_t>(T) + 1, options.eos);  // of one that was stopped
-  }
+  };
   std::vector<Batch> batches;
-  const auto at_once = static_cast<size_t>(options.batch_size);
-  for (std::span<const std::vector<int64_t>> left = texts; !left.empty();) {
-    const size_t count = std::min(at_once, left.size());
-    batches.push_back(batch_of(left.first(count), options.eos));
-    left = left.subspan(count);
+  for (int64_t first = 0; first < options.windows; first += options.batch_size) {
+    how.first_sample = first;
+    how.samples = std::min(options.batch_size, options.windows - first);
+    std::vector<std::vector<int64_t>> texts;
+    for (const Continuation& each : generate(model, {{options.eos}}, options.pattern, how, on_token).sequences) {
+      auto& text = texts.emplace_back(1, options.eos);
+      text.insert(text.end(), each.tokens.begin(), each.tokens.end());
+      text.resize(static_cast<size_t>(T) + 1, options.eos);  // of one that was stopped
+    }
+    batches.push_back(batch_of(texts, options.eos));
+    if (options.stop && options.stop()) break;
   }
   return batches;
 }

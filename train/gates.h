@@ -72,7 +72,8 @@ struct SampleOptions {
   std::function<void(int64_t done, int64_t total)> progress = {};  ///< in tokens
 };
 /// Windows of text that the model says by itself at temperature 1, each from `eos` on and past further ones. As in
-/// training, what follows an `eos` is no label that counts. On the CPU's side, whatever the model's device.
+/// training, what follows an `eos` is no label that counts. A batch is said at once; a window does not depend on it. On
+/// the CPU's side, whatever the model's device.
 std::vector<Batch> sampled_batches(const RatPlus& model, const SampleOptions& options);
 
 /// The value below which the part q in [0, 1] of the values lies, between neighbours in proportion. Throws Error for no

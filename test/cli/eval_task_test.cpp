@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 #include <thread>
 
 #include "test/cli/process.h"
@@ -151,16 +152,62 @@ BOOST_AUTO_TEST_CASE(needles_by_name_are_those_of_a_file) {
 }
 
 BOOST_AUTO_TEST_CASE(an_interrupted_evaluation_prints_what_was_done) {
-  Process process(words_of("single_1", {"--length=400", "--examples=100000", "--json"}));
+  const std::string out = tasks().scratch / "interrupted.json";
+  write(out, "{\"complete\": true}");
+  Process process(words_of("single_1", {"--length=400", "--examples=20000", "--json", "--output", out}));
   while (process.is_running() && process.said().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   process.send(SIGINT);
   const Ended ended = process.wait();
   BOOST_TEST(ended.code == 130, ended.err);
   BOOST_TEST(ended.err.find("stopped early, after ") != std::string::npos, ended.err);
+  BOOST_TEST(ended.err.find("; " + out + " was not written") != std::string::npos, ended.err);
+  BOOST_TEST(read(out) == "{\"complete\": true}");  // what was there counts more
   const Json json = io::parse_json(ended.out, "stdout");
   BOOST_TEST(!json.at("complete").as_bool());
   BOOST_TEST(json.at("examples").as_int() == static_cast<int64_t>(json.at("scores").as_array().size()));
-  BOOST_TEST(json.at("examples").as_int() < 100000);
+  BOOST_TEST(json.at("examples").as_int() > 0);
+  BOOST_TEST(json.at("examples").as_int() < 20000);
+  BOOST_TEST(json.at("metrics").at("answer_loss").as_double() > 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_on_the_way_prints_what_was_done) {
+  const std::string file = tasks().scratch / "long.jsonl", out = tasks().scratch / "long.json";
+  std::string rows = read(tasks().choices);
+  for (int i = 0; i < 2; ++i) rows += rows;  // more than are computed together
+  write(file, rows + R"({"text": "", "context": ")" + std::string(12'000'000, 'c') +
+                  R"(", "choices": ["a", "b"], "gold": 0})");
+  std::string command = "ulimit -v 2000000; $RATEL";
+  for (const std::string& word : words_of(file, {"--json", "--threads=1", "--output", out}))
+    command += " '" + word + "'";
+  const Ended ended = shell(command);
+  BOOST_TEST(ended.code == 4, ended.err);
+  BOOST_TEST(ended.err.find("ratel: " + file + ":81") != std::string::npos, ended.err);
+  BOOST_TEST(ended.err.find("stopped early, after ") != std::string::npos, ended.err);
+  BOOST_TEST(!std::filesystem::exists(out));
+  const Json json = io::parse_json(ended.out, "stdout");
+  BOOST_TEST(!json.at("complete").as_bool());
+  BOOST_TEST(json.at("examples").as_int() >= 64);
+}
+
+BOOST_AUTO_TEST_CASE(what_may_be_meant_otherwise_is_said) {
+  const std::string file = tasks().scratch / "said.jsonl";
+  const Ended noise = run_ratel(words_of("single_2", {"--length=400", "--examples=1"}));
+  BOOST_TEST(noise.code == 0);
+  BOOST_TEST(noise.err.find("ratel: single_2 without --haystack hides its needles in noise") != std::string::npos,
+             noise.err);
+  BOOST_TEST(run_ratel(words_of("single_1", {"--length=400", "--examples=1"})).err.find("noise") == std::string::npos);
+  write(file, R"({"prompt": "p", "answers": ["a"]})");
+  const Ended unused = run_ratel(words_of(file, {"--template={input}"}));
+  BOOST_TEST(unused.code == 0);
+  BOOST_TEST(unused.err.find("--template: no row takes it") != std::string::npos, unused.err);
+  BOOST_TEST(run_ratel(words_of(tasks().prompts, {"--template={input}"})).err.find("no row") == std::string::npos);
+  // A task by name is no file, whatever it is called.
+  const std::string named = tasks().scratch / "single_1";
+  BOOST_TEST(shell("cd " + tasks().scratch / "" + " && $RATEL eval --model run --task single_1 --length 400 " +
+                   "--examples 1 --output single_1")
+                 .code == 0);
+  BOOST_TEST(io::read_json_file(named).at("examples").as_int() == 1);
+  check_fails(words_of(named), 3, named + ":1");
 }
 
 BOOST_AUTO_TEST_CASE(rows_that_are_wrong_end_it) {
@@ -171,8 +218,16 @@ BOOST_AUTO_TEST_CASE(rows_that_are_wrong_end_it) {
   };
   check_row(R"({"context": "c")", ":15");
   check_row("[]\n", ": expected an object, found an array of 0");
-  check_row("{\"text\": \"two words\"}\n", ": ");  // of another kind than the first row
+  check_row("{\"text\": \"two words\"}\n",
+            ": expected a member \"context\", found text");  // of another kind than the first row, which is said
+  check_row("{\"text\": \"two words\"}\n",
+            ": expected a member \"context\", found text\nhint: the first row makes all of the kind multiple_choice, "
+            "and this one");
   check_row(R"({"context": "c", "choices": ["a", "b"], "gold": 2})", ": gold: expected 0 to 1");
+  write(file, R"({"prompt": "p"})");
+  check_fails(words_of(file), 3, file + ":1: expected a member \"answers\", found prompt");
+  write(file, R"({"prompt": "p", "answers": ["a", ""], "metric": "string_match"})");
+  check_fails(words_of(file), 3, file + ":1: expected answers of at least one character");
   write(file, R"({"prompt": "p", "answers": [3]})");
   check_fails(words_of(file), 3, file + ":1: answers.0: expected a string, found 3");
   check_fails(words_of(tasks().words, {"--kind=generation"}), 3, tasks().words + ":1: ");
@@ -203,6 +258,9 @@ BOOST_AUTO_TEST_CASE(options_that_do_not_go_together) {
   check_fails(words_of("single_1", {"--limit=3"}), 2, "--limit: expected a file");
   check_fails(words_of("single_1", {"--metric=f1"}), 2, "--metric: expected a file");
   check_fails(words_of("single_1", {"--length=3"}), 2, "single_1: needs at least");
+  check_fails(words_of("single_1", {"--length=1073741825"}), 2, "--length: expected 1 to 1073741824");
+  check_fails(words_of(tasks().prompts, {"--template={contex}"}), 2, "--template: expected {context} and {input}");
+  check_fails(words_of(tasks().prompts, {"--template=Who?"}), 2, "--template: expected {context} or {input} in it");
   check_fails(words_of("multikey_2", {"--haystack", t}), 2, "--haystack: the haystack of multikey_2");
   check_fails(words_of(t, {"--metric=f1"}), 2,
               "--metric: expected a task of the kind generation, found multiple_choice");

@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_made_leaves_what_was_there) {
   };
   fails({"--task", "multikey2"}, 2, "the nearest is multikey_2");
   fails({"--length", "100"}, 2, "single_1: needs at least ");
-  fails({"--length", "0"}, 2, "--length: expected 1 or more, found 0");
+  fails({"--length", "0"}, 2, "--length: expected 1 to 1073741824, found 0");
   fails({"--examples", "0"}, 2, "--examples: expected 1 or more, found 0");
   fails({"--seed", "-1"}, 2, "--seed: expected 0 or more, found -1");
   fails({"--max-new-tokens", "-1"}, 2, "--max-new-tokens: expected 0 or more, found -1");

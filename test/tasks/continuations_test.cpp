@@ -1,6 +1,7 @@
 // What the model says to a prompt, whatever the prompts beside it.
 #include "tasks/continuations.h"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 
 #include "test/support/devices.h"
@@ -77,6 +78,38 @@ BOOST_AUTO_TEST_CASE(on_the_cpu_other_prompts_change_no_bit) {
       }
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(nor_where_channels_end_inside_a_vector) {
+  std::vector<Prompt> prompts = some_prompts();
+  prompts.resize(12);
+  for (const int64_t heads : {3, 5}) {
+    const test::SmallModel m(DType::f32, ratel::kCpu,
+                             {.vocab_size = 257, .layers = 2, .channels = 12 * heads, .heads = heads});
+    const auto alone = greedy_continuations({m.model, Tokenizer::bytes(), {}, 1}, prompts),
+               found = greedy_continuations({m.model, Tokenizer::bytes(), {}, 8}, prompts);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      BOOST_TEST(found[i]->tokens == alone[i]->tokens);
+      BOOST_TEST(found[i]->logprobs == alone[i]->logprobs);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(batches_are_told_of_as_they_come) {
+  const test::SmallModel m(DType::f32, ratel::kCpu, kConfig);
+  const std::vector<Prompt> prompts = some_prompts();
+  std::vector<size_t> told;
+  int64_t done = 0;
+  TaskSetting setting{m.model, Tokenizer::bytes(), {}, 4, {}, [&](int64_t now, int64_t) { done = now; }};
+  const auto after = [&](std::span<const size_t> batch, std::span<const std::optional<Continuation>> results) {
+    BOOST_TEST(static_cast<size_t>(done) == told.size());  // progress comes later
+    for (const size_t i : batch) BOOST_TEST(results[i].has_value());
+    told.insert(told.end(), batch.begin(), batch.end());
+  };
+  greedy_continuations(setting, prompts, {}, after);
+  std::ranges::sort(told);
+  BOOST_TEST_REQUIRE(told.size() == prompts.size());
+  for (size_t i = 0; i < told.size(); ++i) BOOST_TEST(told[i] == i);
 }
 
 BOOST_AUTO_TEST_CASE(they_end_where_they_are_told) {

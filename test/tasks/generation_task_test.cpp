@@ -144,14 +144,69 @@ BOOST_AUTO_TEST_CASE(a_stop_keeps_what_was_done) {
   const TaskResult all = evaluate_generation(setting, rows, how);
   BOOST_TEST(all.complete);
   BOOST_TEST(told == 70);
-  setting.stop = [&] { return told >= 66; };
-  told = 0;
+  for (const int64_t enough : {8, 30, 66}) {  // in the first rows that are computed together too
+    setting.stop = [&] { return told >= enough; };
+    told = 0;
+    const TaskResult part = evaluate_generation(setting, rows, how);
+    BOOST_TEST(!part.complete);
+    BOOST_TEST(!part.error);
+    BOOST_TEST(part.scores.size() >= static_cast<size_t>(enough));
+    BOOST_TEST(part.scores.size() < 70u);
+    int64_t with_completion = 0;
+    for (const auto& score : part.scores) {
+      BOOST_TEST((score == all.scores[static_cast<size_t>(score.at("index").as_int())]));
+      with_completion += score.find("answer_loss") != nullptr ? 1 : 0;
+    }
+    BOOST_TEST(with_completion > 0);
+  }
+  int asked = 0;
+  setting.stop = [&] { return ++asked > 3; };
+  BOOST_TEST(evaluate_generation(setting, rows, how).scores.empty());
+  BOOST_TEST(asked == 4);  // while the rows are encoded
+}
+
+BOOST_AUTO_TEST_CASE(an_error_keeps_what_was_done) {
+  const SmallModel m(DType::f32, ratel::kCpu, kConfig);
+  std::vector<GenerationRow> rows = some_rows();
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].where = "x:" + std::to_string(i + 1);
+  const GenerationTaskOptions how{.max_new_tokens = 4};
+  TaskSetting setting{m.model, Tokenizer::bytes(), {}, 8};
+  const TaskResult all = evaluate_generation(setting, rows, how);
+  setting.progress = [&](int64_t done, int64_t) {
+    if (done >= 20) ratel::test::spoil(m.model);
+  };
   const TaskResult part = evaluate_generation(setting, rows, how);
   BOOST_TEST(!part.complete);
-  BOOST_TEST(part.scores.size() >= 64u);
-  BOOST_TEST(part.scores.size() < 70u);
+  BOOST_TEST(part.scores.size() >= 20u);
+  BOOST_TEST(part.scores.size() < 30u);
   for (const auto& score : part.scores)
     BOOST_TEST((score == all.scores[static_cast<size_t>(score.at("index").as_int())]));
+  BOOST_TEST_REQUIRE(part.error.has_value());
+  BOOST_TEST((part.error->kind() == ratel::ErrorKind::numerical));
+  const std::string what = part.error->what();
+  BOOST_TEST(what.starts_with("x:"), what);
+  BOOST_TEST(what.find(" computed with it: ") != std::string::npos, what);
+}
+
+BOOST_AUTO_TEST_CASE(a_row_without_room_is_found_before_anything_is_computed) {
+  const SmallModel m(DType::f32, ratel::kCpu, kConfig);
+  std::vector<GenerationRow> rows = some_rows();
+  rows[65].where = "x:66";
+  rows[65].max_new_tokens = int64_t{1} << 38;
+  BOOST_CHECK_EXCEPTION(evaluate_generation({m.model, Tokenizer::bytes()}, rows, {}), Error, [](const Error& error) {
+    BOOST_TEST(std::string(error.what()).starts_with("x:66: no memory for a cache of 2748779"), error.what());
+    return error.kind() == ratel::ErrorKind::memory;
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_completion_follows_white_space_that_the_model_has_read) {
+  const SmallModel m(DType::f64, ratel::kCpu, kConfig);
+  const TaskSetting setting{m.model, Tokenizer::bytes()};
+  std::vector<GenerationRow> rows = {row_of("The cat: ", {"x"})};
+  rows[0].completion = "sat";
+  const ratel::tasks::TokenPair pair{ids("The cat: "), ids("sat")};
+  const double sum = log_likelihoods(m.model, std::vector{pair}, {})[0]->sum;
+  BOOST_TEST(evaluate_generation(setting, rows, {.max_new_tokens = 1}).metrics.back().value == -sum / 3);
 }
 
 BOOST_AUTO_TEST_CASE(rows_that_cannot_be_scored_are_refused) {
@@ -160,6 +215,13 @@ BOOST_AUTO_TEST_CASE(rows_that_cannot_be_scored_are_refused) {
   rows[0].metric = TextMetric::classification;
   BOOST_CHECK_EXCEPTION(evaluate_generation({m.model, Tokenizer::bytes()}, rows, {}), Error, [](const Error& error) {
     BOOST_TEST(std::string(error.what()).starts_with("x:1: expected \"all_classes\""));
+    return error.kind() == ratel::ErrorKind::input;
+  });
+  rows = {row_of("abc", {"x", ""})};
+  BOOST_TEST(evaluate_generation({m.model, Tokenizer::bytes()}, rows, {.max_new_tokens = 1}).complete);  // of f1
+  rows[0].metric = TextMetric::string_match;
+  BOOST_CHECK_EXCEPTION(evaluate_generation({m.model, Tokenizer::bytes()}, rows, {}), Error, [](const Error& error) {
+    BOOST_TEST(std::string(error.what()).starts_with("x:1: expected answers of at least one character"));
     return error.kind() == ratel::ErrorKind::input;
   });
   BOOST_CHECK_THROW(evaluate_generation({m.model, Tokenizer::bytes()}, rows, {.max_new_tokens = 0}), Error);

@@ -20,6 +20,7 @@ using ratel::RatPlusConfig;
 using ratel::tasks::log_likelihoods;
 using ratel::tasks::LogLikelihood;
 using ratel::tasks::LogLikelihoodOptions;
+using ratel::tasks::TextsError;
 using ratel::tasks::TokenPair;
 namespace test = ratel::test;
 
@@ -168,8 +169,28 @@ BOOST_AUTO_TEST_CASE(wrong_arguments_are_refused) {
   check_refused({{1}, {1}}, {.pattern = {{{{1, 0, 0}}, {{1, 0, 0}}, {{1, 0, 0}}}}}, "layer");
   BOOST_TEST(log_likelihoods(m.model, {}, {}).empty());
 
-  copy_into(detach(m.model.norm.weight),
-            ratel::full({kConfig.channels}, std::numeric_limits<double>::quiet_NaN(), DType::f32));
-  BOOST_CHECK_EXCEPTION(log_likelihoods(m.model, std::vector{TokenPair{{1}, {1}}}, {}), Error,
-                        [](const Error& error) { return error.kind() == ratel::ErrorKind::numerical; });
+  test::spoil(m.model);
+  ratel::Rng rng(1);
+  const std::vector<TokenPair> pairs = {{{1}, {1}}, {test::random_tokens(rng, 70), {1}}};
+  BOOST_CHECK_EXCEPTION(log_likelihoods(m.model, pairs, {}), TextsError, [](const TextsError& error) {
+    BOOST_TEST(error.texts() == std::vector<size_t>{1});  // the longest comes first
+    return error.kind() == ratel::ErrorKind::numerical;
+  });
+}
+
+BOOST_AUTO_TEST_CASE(long_pairs_are_read_a_few_at_once) {
+  const Model m(DType::f32);
+  ratel::Rng rng(7);
+  std::vector<TokenPair> pairs;
+  for (int i = 0; i < 5; ++i) pairs.push_back({test::random_tokens(rng, 6000 + i), {1}});
+  pairs.push_back({test::random_tokens(rng, 17000), {1}});
+  const ModelPattern pattern = ModelPattern::uniform({.dilation = 64});
+  const auto alone = results(m.model, pairs, {.pattern = pattern, .batch_size = 1});
+  int batches = 0;
+  const auto found = results(m.model, pairs, {.pattern = pattern, .batch_size = 8, .stop = [&] {
+                                                ++batches;
+                                                return false;
+                                              }});
+  BOOST_TEST(batches == 4);  // 17000 alone, then 6000 by two
+  for (size_t i = 0; i < pairs.size(); ++i) BOOST_TEST(found[i].sum == alone[i].sum);
 }

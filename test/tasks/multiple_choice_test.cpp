@@ -12,6 +12,7 @@ using ratel::DType;
 using ratel::Encoder;
 using ratel::Error;
 using ratel::Tokenizer;
+using ratel::tasks::completion_pair;
 using ratel::tasks::evaluate_last_word;
 using ratel::tasks::evaluate_multiple_choice;
 using ratel::tasks::LastWordRow;
@@ -34,11 +35,11 @@ std::vector<MultipleChoiceRow> some_rows() {
   std::vector<MultipleChoiceRow> rows;
   for (int64_t i = 0; i < 150; ++i) {
     const std::string context = "question " + std::to_string(i * i);
-    MultipleChoiceRow row{"x:" + std::to_string(i), {}, {}, i % 3};
+    MultipleChoiceRow row{"x:" + std::to_string(i), {}, {context}, {}, i % 3};
     if (i == 4) row.id = "four";
     for (int64_t choice = 0; choice < 3; ++choice)
       row.choices.push_back(
-          {context, " " + std::string(static_cast<size_t>(1 + (i + 2 * choice) % 5), 'a'), 1 + (i + 2 * choice) % 5});
+          {0, " " + std::string(static_cast<size_t>(1 + (i + 2 * choice) % 5), 'a'), 1 + (i + 2 * choice) % 5});
     rows.push_back(row);
   }
   return rows;
@@ -72,6 +73,27 @@ BOOST_AUTO_TEST_CASE(pairs_are_encoded_as_one_text) {
   BOOST_TEST(whole == pieces.tokenizer().encode(context + continuation));
 }
 
+BOOST_AUTO_TEST_CASE(completions_follow_the_prompt_as_it_is) {
+  Encoder bytes(Tokenizer::bytes());
+  TokenPair pair = completion_pair(bytes, "Q: \n", "yes", "x:1");
+  BOOST_TEST(pair.context == ids("Q: \n"));  // white space stays
+  BOOST_TEST(pair.continuation == ids("yes"));
+  BOOST_CHECK_EXCEPTION(completion_pair(bytes, "c", "", "x:1"), Error, [](const Error& error) {
+    return std::string(error.what()).starts_with("x:1: the tokenizer bytes makes no token of \"\"");
+  });
+
+  const Tokenizer tokenizer = Tokenizer::open(std::string(RATEL_SOURCE_DIR) + "/test/golden/tokenizers/llama.model");
+  Encoder pieces(tokenizer);
+  for (const auto& [prompt, completion] : std::vector<std::pair<std::string, std::string>>{
+           {"it is a truth", " universally"}, {"it is a ", "truth universally"}, {"it is a\n", "truth"}}) {
+    pair = completion_pair(pieces, prompt, completion, "x:1");
+    BOOST_TEST(pair.context == tokenizer.encode(prompt));
+    std::vector<int64_t> whole = pair.context;
+    whole.insert(whole.end(), pair.continuation.begin(), pair.continuation.end());
+    BOOST_TEST(tokenizer.decode(whole) == prompt + completion);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_likeliest_choice_counts_and_the_likeliest_by_character) {
   const SmallModel m(DType::f64, ratel::kCpu, small_config(257));
   const TaskSetting setting{m.model, Tokenizer::bytes(), ratel::test::some_patterns()[2]};
@@ -86,7 +108,7 @@ BOOST_AUTO_TEST_CASE(the_likeliest_choice_counts_and_the_likeliest_by_character)
     int64_t best = 0, best_norm = 0;
     std::vector<double> sums;
     for (const auto& choice : rows[i].choices) {
-      sums.push_back(log_likelihood(setting, choice.context, choice.continuation));
+      sums.push_back(log_likelihood(setting, rows[i].contexts[0], choice.continuation));
       const auto at = static_cast<int64_t>(sums.size()) - 1;
       const auto length = [&](int64_t c) {
         return static_cast<double>(rows[i].choices[static_cast<size_t>(c)].length);
@@ -123,7 +145,7 @@ BOOST_AUTO_TEST_CASE(every_score_is_the_same_for_any_batch_size) {
   const auto rows = some_rows();
   std::vector<LastWordRow> words;
   for (size_t i = 0; i < rows.size(); ++i)
-    words.push_back({"x", {}, rows[i].choices[0].context, rows[i].choices[i % 3].continuation});
+    words.push_back({"x", {}, rows[i].contexts[0], rows[i].choices[i % 3].continuation});
   for (const auto& pattern : {ratel::test::some_patterns()[0], ratel::test::some_patterns()[6]}) {
     TaskSetting setting{m.model, Tokenizer::bytes(), pattern, 1};
     const TaskResult choices = evaluate_multiple_choice(setting, rows), last = evaluate_last_word(setting, words);
@@ -164,7 +186,7 @@ BOOST_AUTO_TEST_CASE(a_stop_keeps_what_was_done) {
   const auto rows = some_rows();
   int asked = 0;
   int64_t told = 0;
-  TaskSetting setting{m.model, Tokenizer::bytes(), {}, 8, [&] { return ++asked > 30; }, {}};
+  TaskSetting setting{m.model, Tokenizer::bytes(), {}, 8, [&] { return ++asked > 150 + 30; }, {}};
   setting.progress = [&](int64_t done, int64_t total) {
     told = done;
     BOOST_TEST(total == 150);
@@ -183,6 +205,50 @@ BOOST_AUTO_TEST_CASE(a_stop_keeps_what_was_done) {
   const TaskResult none = evaluate_multiple_choice(setting, rows);
   BOOST_TEST(none.scores.empty());
   BOOST_TEST(std::isnan(none.metrics[0].value));
+}
+
+BOOST_AUTO_TEST_CASE(an_error_keeps_what_was_done) {
+  const SmallModel m(DType::f32, ratel::kCpu, small_config(257));
+  const auto rows = some_rows();
+  TaskSetting setting{m.model, Tokenizer::bytes(), {}, 1};
+  const TaskResult all = evaluate_multiple_choice(setting, rows);
+  BOOST_TEST(!all.error);
+  setting.progress = [&](int64_t, int64_t) { ratel::test::spoil(m.model); };  // after 64 rows
+  const TaskResult part = evaluate_multiple_choice(setting, rows);
+  BOOST_TEST(!part.complete);
+  BOOST_TEST(part.scores.size() == 64u);
+  for (size_t i = 0; i < part.scores.size(); ++i) BOOST_TEST((part.scores[i] == all.scores[i]));
+  BOOST_TEST_REQUIRE(part.error.has_value());
+  BOOST_TEST((part.error->kind() == ratel::ErrorKind::numerical));
+  const std::string what = part.error->what();
+  const auto number = std::stoll(what.substr(2));
+  BOOST_TEST((number >= 64 && number < 128), what);
+  BOOST_TEST(what == "x:" + std::to_string(number) +
+                         ": log_likelihoods: the model's probability of a token is not finite: nan");
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_ends_the_reading_of_rows) {
+  const SmallModel m(DType::f32, ratel::kCpu, small_config(257));
+  const auto rows = some_rows();
+  int asked = 0;
+  const TaskResult none =
+      evaluate_multiple_choice({m.model, Tokenizer::bytes(), {}, 8, [&] { return ++asked > 3; }, {}}, rows);
+  BOOST_TEST(asked == 4);
+  BOOST_TEST(!none.complete);
+  BOOST_TEST(none.scores.empty());
+}
+
+BOOST_AUTO_TEST_CASE(contexts_have_lengths_of_their_own) {
+  const SmallModel m(DType::f64, ratel::kCpu, small_config(257));
+  const TaskSetting setting{m.model, Tokenizer::bytes()};
+  // By its sum the first is likelier, by character the second, or the other way round: some lengths tell.
+  int differ = 0;
+  for (const auto& [first, second] : {std::pair<int64_t, int64_t>{1, 40}, {40, 1}}) {
+    const MultipleChoiceRow row{"x:1", {}, {"a", "b"}, {{0, " c", first}, {1, " c", second}}, 0};
+    const auto score = evaluate_multiple_choice(setting, std::vector{row}).scores[0];
+    differ += score.at("prediction").as_int() != score.at("prediction_norm").as_int();
+  }
+  BOOST_TEST(differ == 1);
 }
 
 BOOST_AUTO_TEST_CASE(a_choice_that_does_not_fit_is_the_rows_fault) {

@@ -308,4 +308,15 @@ BOOST_AUTO_TEST_CASE(keys_are_different_words) {
 }
 
 }  // namespace
+BOOST_AUTO_TEST_CASE(a_stop_ends_a_haystack) {
+  NeedleOptions how;
+  how.length = kLongestNeedles;
+  int asked = 0;
+  how.stop = [&] { return ++asked > 4; };
+  BOOST_TEST(needle_example(how, 0).prompt.size() < 10'000u);
+  how.stop = {};
+  ++how.length;
+  BOOST_CHECK_THROW(needle_example(how, 0), Error);
+}
+
 }  // namespace ratel::tasks

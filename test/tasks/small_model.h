@@ -1,5 +1,7 @@
 #pragma once
 
+#include <limits>
+
 #include "core/rng.h"
 #include "models/rat_plus.h"
 #include "nn/param_store.h"
@@ -24,6 +26,12 @@ struct SmallModel {
   nn::ParamStore store;
   RatPlus model;
 };
+
+/// From here on nothing it computes is finite.
+inline void spoil(const RatPlus& model) {
+  const Tensor& weight = model.norm.weight;
+  copy_into(detach(weight), full(weight.shape(), std::numeric_limits<double>::quiet_NaN(), weight.dtype()));
+}
 
 inline std::vector<int64_t> random_tokens(Rng& rng, int64_t count, int64_t vocab_size = 43) {
   return to_vector<int64_t>(random_integers({count}, rng, vocab_size));

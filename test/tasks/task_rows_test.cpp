@@ -10,6 +10,8 @@
 
 using ratel::Error;
 using ratel::ErrorKind;
+using ratel::tasks::check_template;
+using ratel::tasks::for_each_task_row;
 using ratel::tasks::generation_row;
 using ratel::tasks::GenerationRow;
 using ratel::tasks::kind_of;
@@ -68,7 +70,8 @@ BOOST_AUTO_TEST_CASE(choices_after_one_context) {
   const MultipleChoiceRow row = multiple_choice_row(
       row_of(R"({"context": "Café au", "choices": ["lait é", "x"], "gold": 1, "id": "q-1", "more": [1]})"));
   BOOST_TEST(row.choices.size() == 2u);
-  BOOST_TEST(row.choices[0].context == "Café au");
+  BOOST_TEST(row.contexts == std::vector<std::string>{"Café au"});  // once, however many choices there are
+  BOOST_TEST(row.choices[1].context == 0u);
   BOOST_TEST(row.choices[0].continuation == " lait é");
   BOOST_TEST(row.choices[0].length == 6);  // characters, not bytes, without the space
   BOOST_TEST(row.gold == 1);
@@ -82,17 +85,33 @@ BOOST_AUTO_TEST_CASE(choices_after_one_context) {
       multiple_choice_row(row_of(R"({"query": "", "choices": ["a", "b"], "label": 0})")).choices[1].continuation ==
       " b");
   BOOST_TEST(multiple_choice_row(row_of(R"({"query": "q", "choices": ["a", "b"], "answer": "b"})")).gold == 1);
+  // An index may be a text, unless a choice is that text.
+  BOOST_TEST(multiple_choice_row(row_of(R"({"query": "q", "choices": ["a", "b"], "label": "1"})")).gold == 1);
+  BOOST_TEST(multiple_choice_row(row_of(R"({"query": "q", "choices": ["1", "b"], "label": "1"})")).gold == 0);
+}
+
+BOOST_AUTO_TEST_CASE(choices_that_would_fill_the_memory_are_refused) {
+  std::string choices = R"("a")";
+  for (int i = 1; i < 2000; ++i) choices += R"(, "a")";
+  const auto row_with = [&](size_t bytes) {
+    return R"({"context": ")" + std::string(bytes, 'c') + R"(", "choices": [)" + choices + R"(], "gold": 3})";
+  };
+  const size_t most = ratel::tasks::kMostChoiceBytes / 2000 - 2;
+  BOOST_TEST(multiple_choice_row(row_of(row_with(most))).choices.size() == 2000u);
+  check_refused(row_with(most + 1),
+                "expected choices of at most 33554432 bytes, each with its context before it, found 2000 of");
 }
 
 BOOST_AUTO_TEST_CASE(contexts_before_one_continuation) {
   const MultipleChoiceRow row =
       multiple_choice_row(row_of(R"({"contexts": ["He", "She "], "continuation": "left.", "answer": 1})"));
-  BOOST_TEST(row.choices[0].context == "He");
+  BOOST_TEST(row.contexts == (std::vector<std::string>{"He", "She "}));
+  BOOST_TEST(row.choices[0].context == 0u);
   BOOST_TEST(row.choices[0].continuation == " left.");
-  BOOST_TEST(row.choices[1].context == "She ");
+  BOOST_TEST(row.choices[1].context == 1u);
   BOOST_TEST(row.choices[1].continuation == "left.");
-  BOOST_TEST(row.choices[0].length == 5);
-  BOOST_TEST(row.choices[1].length == 5);
+  BOOST_TEST(row.choices[0].length == 2);  // of the contexts: they are what is chosen
+  BOOST_TEST(row.choices[1].length == 4);
 }
 
 BOOST_AUTO_TEST_CASE(the_last_word_is_what_follows_the_last_space) {
@@ -106,8 +125,8 @@ BOOST_AUTO_TEST_CASE(prompts_are_given_or_made) {
   GenerationRow row = generation_row(
       row_of(
           R"({"input": "Who {context}?", "context": "Emma.", "answers": ["E"], "all_classes": ["a", "b"], "_id": "i"})"),
-      "{context}: {input} {x} {input");
-  BOOST_TEST(row.prompt == "Emma.: Who {context}? {x} {input");
+      "{context}: {input} {{ {} {a b} {input");
+  BOOST_TEST(row.prompt == "Emma.: Who {context}? {{ {} {a b} {input");
   BOOST_TEST(row.answers == std::vector<std::string>{"E"});
   BOOST_TEST(row.classes == (std::vector<std::string>{"a", "b"}));
   BOOST_TEST(!row.metric);
@@ -123,6 +142,21 @@ BOOST_AUTO_TEST_CASE(prompts_are_given_or_made) {
   BOOST_TEST(row.max_new_tokens.value() == 3);
   BOOST_TEST(row.completion == " yes");
   BOOST_TEST(generation_row(row_of(R"({"input": "alone", "answers": ["x"]})"), "{input}").prompt == "alone");
+}
+
+BOOST_AUTO_TEST_CASE(templates_have_members_that_there_are) {
+  check_template("{{context}}, {} and {a b}", "--template");
+  check_template("{input}", "--template");
+  const auto check_wrong = [](const char* prompt_template, const std::string& expected) {
+    BOOST_CHECK_EXCEPTION(check_template(prompt_template, "--template"), Error, [&](const Error& error) {
+      BOOST_TEST(error.what() == expected);
+      return error.kind() == ErrorKind::usage;
+    });
+  };
+  check_wrong("{contxt}: {input}",
+              "--template: expected {context} and {input} in braces, found {contxt}\nhint: the nearest is {context}");
+  check_wrong("{input} {question_2}", "--template: expected {context} and {input} in braces, found {question_2}");
+  check_wrong("Say yes", R"(--template: expected {context} or {input} in it, found "Say yes")");
 }
 
 BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
@@ -144,8 +178,14 @@ BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
   check_refused(R"({"context": "c", "choices": ["a", "b"], "gold": [0]})", "gold: expected an integer");
   check_refused(R"({"context": "c", "choices": ["a", "b"], "gold": 0, "label": 0})",
                 R"(expected one of "gold" and "label", found both)");
-  check_refused(R"({"context": "c", "choices": ["a", "b"], "answer": "0"})", "answer: expected an index or the text");
-  check_refused(R"({"context": "c", "choices": ["a", "a"], "answer": "a"})", "answer: expected an index or the text");
+  check_refused(R"({"context": "c", "choices": ["a", "b"], "answer": "2"})",
+                "answer: expected an index from 0 to 1 or the text");
+  check_refused(R"({"context": "c", "choices": ["a", "b"], "answer": "-1"})", "answer: expected an index from 0 to 1");
+  check_refused(R"({"context": "c", "choices": ["a", "b"], "answer": "1 "})", "answer: expected an index from 0 to 1");
+  check_refused(R"({"context": "c", "choices": ["a", "a"], "answer": "a"})",
+                "answer: expected an index from 0 to 1 or the text");
+  check_refused(R"({"context": "c", "choices": ["0", "0"], "answer": "0"})", "answer: expected an index from 0 to 1");
+  check_refused(R"({"prompt": "p"})", "answers");
   check_refused(R"({"contexts": ["a", "b"], "choices": ["a", "b"], "continuation": "c", "gold": 0})", "found both");
   check_refused(R"({"contexts": ["a", "b"], "gold": 0})", "continuation");
   check_refused(R"({"contexts": ["a", "b"], "continuation": "", "gold": 0})", "continuation: expected at least one");
@@ -178,7 +218,11 @@ BOOST_AUTO_TEST_CASE(files_are_read_by_lines) {
   BOOST_TEST((kind_of(rows[2]) == TaskKind::last_word));
   BOOST_TEST((kind_of(rows[4]) == TaskKind::generation));
   BOOST_TEST(read_task_rows(path, 2).size() == 2u);
-  BOOST_TEST(read_task_rows(path, 0, [] { return false; }).size() == 5u);
+  const auto nothing = [](const TaskRow&) {};
+  BOOST_TEST(for_each_task_row(
+      path, 0, [] { return false; }, nothing));
+  BOOST_TEST(!for_each_task_row(
+      path, 0, [] { return true; }, nothing));
 
   const auto check_file = [&](const std::string& bytes, const std::string& part) {
     write(path, bytes);

@@ -328,6 +328,13 @@ BOOST_AUTO_TEST_CASE(sampled_text_is_what_the_model_says) {
     differ |= tokens[at] != tokens[at % 12];
   }
   BOOST_TEST(differ);  // each window is a sample of its own
+  // A batch is said at a time: a stop after the first leaves the others unsaid.
+  int64_t said = 0;
+  options.progress = [&](int64_t done, int64_t) { said = done; };
+  options.stop = [&] { return said >= 24; };
+  BOOST_TEST(train::sampled_batches(m.model, options).size() == 1U);
+  BOOST_TEST(said == 24);
+  options.stop = {};
   options.batch_size = 5;
   options.progress = {};
   const auto together = train::sampled_batches(m.model, options);
