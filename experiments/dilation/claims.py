@@ -6,7 +6,7 @@ import math
 import statistics
 
 from results import difference
-from sizes import MODELS, SCORES, View
+from sizes import MODELS, NO_KEYS, SCORES, View
 
 MODEL = {model.name: model for model in MODELS}
 COLLAPSE = 0.3  # nats a byte: a loss that rises by more has collapsed
@@ -91,8 +91,8 @@ class Judge:
 
     def claims(self):
         return [self.collapses("before"), self.collapses("after"), self.holds("before"), self.holds("after"),
-                self.joint_attention(), self.needs_joint(), self.larger_costs_more(), self.window_helps(),
-                self.dense_quality(), *self.blocks(), self.needles()]
+                self.joint_attention(), self.needs_joint(), self.keys_matter(), self.larger_costs_more(),
+                self.window_helps(), self.dense_quality(), *self.blocks(), self.needles()]
 
     def collapses(self, when):
         how = "even adapted" if when == "after" else "as it is"
@@ -118,6 +118,14 @@ class Judge:
                      f"RAT+ without joint: {self.rises(models[0], 'after')}; on 2x batches "
                      f"{self.rises(models[1], 'after')}",
                      worst(*(self.all_above(model, "after", HOLDS) for model in models)))
+
+    def keys_matter(self):
+        gains = {view: self.results.over_seeds(lambda seed: difference(self.loss("rat_plus", NO_KEYS, "before", seed),
+                                                                       self.loss("rat_plus", view, "before", seed)))
+                 for view in (self.dense, *self.far)}
+        return Claim("dilated keys are what RAT+ holds up by: it is better with them than without any", "ours",
+                     "by " + ", ".join(f"{number(values, 4)} at {view.title}" for view, values in gains.items()),
+                     worst(*(verdict_of(gains[view], TEXT_WITHIN) for view in self.far)))
 
     def larger_costs_more(self):
         first, last = self.far[0], self.far[-1]

@@ -4,7 +4,7 @@ import tomllib
 
 import texts
 from pieces import Piece, digest
-from sizes import MODELS, View
+from sizes import MODELS, NO_KEYS, View
 
 RAT_PLUS, ATTENTION = MODELS[3], MODELS[0]
 
@@ -101,7 +101,7 @@ class Plan:
         """Everything of one model from one seed but its speed, in order."""
         size = self.size
         pieces = [self.pretrain(model, seed)]
-        pieces += [self.before(model, seed, view) for view in size.views(model) + size.block_views()]
+        pieces += [self.before(model, seed, view) for view in [*size.views(model), NO_KEYS, *size.block_views()]]
         pieces += [self.after(model, seed, view) for view in size.views(model)]
         if size.asks_for_needles(model, seed):
             pieces += [self.needle(model, seed, dilation) for dilation in size.needle_dilations]

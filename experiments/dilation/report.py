@@ -16,7 +16,7 @@ import tempfile
 
 from claims import TEXT_BETWEEN, TEXT_WITHIN, Judge
 from results import Results, mean_and_spread
-from sizes import HERE, MAIN, MODELS, ROOT, View
+from sizes import HERE, MAIN, MODELS, NO_KEYS, ROOT, View
 
 FIGURE = "results/loss_by_dilation_{}.svg"
 BEGIN, END = "<!-- dilation:begin -->", "<!-- dilation:end -->"
@@ -171,6 +171,24 @@ def gates_table(results):
                   "gates' share of the gradient"], rows)
 
 
+FEW = 0.05  # of all channels
+
+
+def carried(results):
+    """What the gates say about how a model holds up."""
+    done = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
+    if done is None:
+        return []
+    layers, span = done[-1]["layers"], done[-1]["span"]
+    carrying, channels = (sum(layer[key] for layer in layers) for key in ("carrying", "channels"))
+    line = f"{carrying} of {channels} channels keep 1/e of a state over {span} tokens."
+    if carrying < FEW * channels:
+        line += (f" So this model does not hold up at D={span} by keys that speak for {span} tokens each: it is small, and "
+                 "so is its text, and the last few tokens, which the recurrence carries to every query, say most of what "
+                 "it knows.")
+    return ["", line]
+
+
 def over(results):
     """Of what a cell is the mean."""
     if not results.whole:
@@ -185,12 +203,13 @@ def section(results):
     absent = [name for name in results.expected() if name not in results.pieces]
     states = (("before", "before"), ("after", "after"))
     lines = [f"## Size `{size.name}`", "", setting(results), "", "### Loss by dilation", "",
-             f"Held-out loss in nats a byte, before and after a short adaptation to the very pattern. {over(results)}", ""]
-    lines += loss_table(results, MAIN, size.views(), states)
+             f"Held-out loss in nats a byte, before and after a short adaptation to the very pattern. {over(results)} "
+             "Through \"no keys\" a query sees itself alone: what is left is what the recurrence carries.", ""]
+    lines += loss_table(results, MAIN, [*size.views(), NO_KEYS], states)
     lines += ["", f"![Held-out loss by dilation]({FIGURE.format(size.name)})", "",
               "The legend's numbers are the losses at the largest D. Joint training makes two updates a batch. At as many "
               "updates the others have seen twice as much text, which favours them:", ""]
-    lines += loss_table(results, MODELS[4:], size.views(MODELS[4]), states)
+    lines += loss_table(results, MODELS[4:], [*size.views(MODELS[4]), NO_KEYS], states)
     lines += ["", "### What agrees with the paper, what does not, and what was too small to say", ""]
     lines += table(["claim", "whose", "seen here, in nats above dense unless it says otherwise", "verdict"],
                    [[claim.text, claim.whose, claim.seen, claim.verdict] for claim in Judge(results).claims()], left=4)
@@ -215,7 +234,7 @@ def section(results):
     lines += needle_table(results)
     lines += ["", "### The gates of RAT+", "", "`ratel inspect --gates` on the held-out text, dense: time constants in "
               "tokens, over the channels of a layer.", ""]
-    lines += gates_table(results)
+    lines += gates_table(results) + carried(results)
     if absent:
         one = "1 piece was" if len(absent) == 1 else f"{len(absent)} pieces were"
         lines += ["", "### Missing", "", f"{one} not run: " + ", ".join(f"`{name}`" for name in absent[:12])

@@ -4,7 +4,7 @@ import json
 import pathlib
 import statistics
 
-from sizes import MODELS, ROOT, Size, View
+from sizes import MODELS, NO_KEYS, ROOT, Size, View
 
 
 class Results:
@@ -26,7 +26,8 @@ class Results:
         """The names of the losses of all models."""
         size = self.size
         return [f"seed{seed}/{model.name}/{when}/{view.name}" for model in MODELS
-                for when, views in (("before", size.views(model) + size.block_views()), ("after", size.views(model)))
+                for when, views in (("before", [*size.views(model), NO_KEYS, *size.block_views()]),
+                                    ("after", size.views(model)))
                 for view in views]
 
     def expected(self):

@@ -50,6 +50,8 @@ class View:
     def title(self):
         if self.top_blocks:
             return f"{self.top_blocks} blocks of {self.dilation}, {self.score}"
+        if self.dilation < 1:
+            return "no keys"
         return f"D={self.dilation}" + (f", W={self.window}" if self.window else "")
 
     def options(self):
@@ -61,6 +63,7 @@ class View:
 
 
 SCORES = ("last", "mean", "minmax")
+NO_KEYS = View(-1)  # but a query's own: what is left of a model without attention to others
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,8 @@ def as_claimed(name, view, when):
         return dense + (0.01 if name == "rat_plus" else 0.1)
     if view.dilation == 1:
         return dense
+    if view.dilation < 1:
+        return dense + 2
     falls = {"rat_plus": 0.01, "rat_plus_dense": 0.5, "rat_plus_dense_twice": 0.5}.get(name, 1.0)
     return dense + (falls * (0.8 if when == "after" else 1) + 0.0001 * view.dilation) * (0.2 if view.window else 1)
 
@@ -238,6 +240,8 @@ class ClaimTest(unittest.TestCase):
 
         def reverse(name, view, when):
             loss = as_claimed(swapped[name], view, when) + (1 if name == "rat_plus_dense" else 0)
+            if view.dilation < 1:
+                return 0.5
             if name == "rat_plus" and not view.top_blocks:  # the larger D the better, and a window is bad
                 loss += 0.2 if view.window else -0.01 * view.dilation ** 0.5
                 loss += 1 if view.window else 0
