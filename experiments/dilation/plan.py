@@ -115,9 +115,10 @@ class Plan:
     def decode(self, model, view):
         start, size = self.pretrain(model, self.size.seeds[0]), self.size
         window = ("--window", view.window) if view.window else ()
-        return Piece(f"seed{size.seeds[0]}/{model.name}/decode/{view.name}", (
-            ("bench", "decode", "--model", start.makes, "--dilations", view.dilation, *window, "--length",
-             size.bench_length, "--seconds", size.bench_seconds, *self.place),), self.follows(start), alone=True)
+        bench = ("bench", "decode", "--model", start.makes, "--dilations", view.dilation, *window, "--length",
+                 size.bench_length, "--seconds", size.bench_seconds, *self.place)
+        return Piece(f"seed{size.seeds[0]}/{model.name}/decode/{view.name}", (bench,) * size.bench_repeats,
+                     self.follows(start), alone=True)
 
     def hybrid(self):
         """Found on the text of training, so that nothing of the choice follows from the text that judges it."""

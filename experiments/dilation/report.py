@@ -105,9 +105,9 @@ def costs_table(results):
             if bench is None:
                 row += ["-", "-"] if model is RAT_PLUS else ["-"]
                 continue
-            line = bench[-1]["rows"][0]
-            speed = f"{line['tokens_per_second']:,.0f}"
-            row += [f"{line['kv_bytes']:,}", speed] if model is RAT_PLUS else [speed]
+            lines = [one["rows"][0] for one in bench]
+            speed = f"{statistics.median(line['tokens_per_second'] for line in lines):,.0f}"
+            row += [f"{lines[0]['kv_bytes']:,}", speed] if model is RAT_PLUS else [speed]
         for when in ("before", "after"):
             row.append(mean_and_spread(losses(results, RAT_PLUS, view, when)))
         rows.append(row)
@@ -222,8 +222,8 @@ def section(results):
               "and those that score best. Not adapted to: the choice of blocks has no gradient.", ""]
     lines += loss_table(results, MODELS, size.block_views(), (("before", "before"),))
     lines += ["", "### What a dilation saves", "",
-              f"KV cache and decoding at {size.bench_length} tokens, batch 1, seed {size.seeds[0]}, beside the loss of RAT+ "
-              f"in windows of {length}.", ""]
+              f"KV cache and decoding at {size.bench_length} tokens, batch 1, seed {size.seeds[0]}, the median of "
+              f"{size.bench_repeats} measurements, beside the loss of RAT+ in windows of {length}.", ""]
     lines += costs_table(results)
     lines += ["", "### The hybrid for a sixteenth of the cache", ""] + hybrid(results)
     lines += ["", f"### A needle in {length} tokens", "",

@@ -88,6 +88,7 @@ class Size:
     needle_seeds: int = 1  # of the seeds, the first
     bench_length: int = 4096
     bench_seconds: float = 1.0
+    bench_repeats: int = 5  # of which the median counts
     search_tokens: int = 65536
 
     def asks_for_needles(self, model, seed):
@@ -108,5 +109,5 @@ SIZES = {size.name: size for size in (
     # Everything once and next to nothing of it, to see that it runs.
     Size("smoke", HERE / "smoke.toml", "README.md", heldout_bytes=2048, seeds=(0,), jobs=2,
          dilations=(1, 4), compared_dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3, adapt_steps=2, needle_steps=2,
-         needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01, search_tokens=512),
+         needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01, bench_repeats=2, search_tokens=512),
 )}
