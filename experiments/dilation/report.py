@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from claims import TEXT_BETWEEN, TEXT_WITHIN, Judge
+from claims import AGREES, TEXT_BETWEEN, TEXT_WITHIN, Judge
 from results import Results, mean_and_spread
 from sizes import HERE, MAIN, MODELS, NO_KEYS, ROOT, View
 
@@ -264,6 +264,11 @@ def readme_part(results):
              f"{', '.join(results.distinct('machine'))}; commit {', '.join(results.distinct('commit'))}; "
              f"{results.distinct('date')[-1][:10]}; held-out nats a byte. {over(results)} Made by `{results.command}`.", ""]
     lines += loss_table(results, MAIN, views, (("before", "before"), ("after", "adapted")))
+    keys = Judge(results).keys_matter()
+    if keys.verdict != AGREES:
+        lines += ["", f"This model and its text are small: what dilated keys add to RAT+ is {keys.verdict} (against no keys "
+                  f"at all but a query's own it is better {keys.seen}). It holds up by what its recurrence carries over the "
+                  "last few tokens."]
     return "\n".join(lines + [END])
 
 
