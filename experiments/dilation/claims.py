@@ -51,8 +51,8 @@ def worst(*verdicts):
     return min(verdicts, key=[DISAGREES, ABSENT, SMALL, AGREES].index)
 
 
-def number(values, digits=3, sign="+"):
-    return f"{statistics.mean(values):{sign}.{digits}f}" if values else "-"
+def number(values, digits=3):
+    return f"{statistics.mean(values):+.{digits}f}" if values else "-"
 
 
 class Judge:
@@ -65,20 +65,23 @@ class Judge:
     def loss(self, name, view, when, seed):
         return self.results.loss(MODEL[name], view, when, seed)
 
+    def costs(self, name, view, other, when):
+        """By seed, the loss of a model through one view above that through another."""
+        return self.results.over_seeds(
+            lambda seed: difference(self.loss(name, view, when, seed), self.loss(name, other, when, seed)))
+
     def rise(self, name, view, when):
         """By seed, the loss through a view above the dense one: of the same weights before adaptation, and after it of
         those that were adapted as long to D = 1."""
-        return self.results.over_seeds(
-            lambda seed: difference(self.loss(name, view, when, seed), self.loss(name, self.dense, when, seed)))
+        return self.costs(name, view, self.dense, when)
 
     def above(self, name, other, view, when):
         """By seed, the loss of `name` above that of `other`."""
         return self.results.over_seeds(
             lambda seed: difference(self.loss(name, view, when, seed), self.loss(other, view, when, seed)))
 
-    def rises(self, name, when, views=None):
-        views = views or self.far
-        return ", ".join(f"{number(self.rise(name, view, when))} at {view.title}" for view in views)
+    def rises(self, name, when):
+        return ", ".join(f"{number(self.rise(name, view, when))} at {view.title}" for view in self.far)
 
     def all_above(self, name, when, limit):
         """Whether every rise is above the limit."""
@@ -120,18 +123,14 @@ class Judge:
                      worst(*(self.all_above(model, "after", HOLDS) for model in models)))
 
     def keys_matter(self):
-        gains = {view: self.results.over_seeds(lambda seed: difference(self.loss("rat_plus", NO_KEYS, "before", seed),
-                                                                       self.loss("rat_plus", view, "before", seed)))
-                 for view in (self.dense, *self.far)}
+        gains = {view: self.costs("rat_plus", NO_KEYS, view, "before") for view in (self.dense, *self.far)}
         return Claim("dilated keys are what RAT+ holds up by: it is better with them than without any", "ours",
                      "by " + ", ".join(f"{number(values, 4)} at {view.title}" for view, values in gains.items()),
                      worst(*(verdict_of(gains[view], TEXT_WITHIN) for view in self.far)))
 
     def larger_costs_more(self):
         first, last = self.far[0], self.far[-1]
-        cost = {when: self.results.over_seeds(lambda seed: difference(self.loss("rat_plus", last, when, seed),
-                                                                      self.loss("rat_plus", first, when, seed)))
-                for when in ("before", "after")}
+        cost = {when: self.costs("rat_plus", last, first, when) for when in ("before", "after")}
         return Claim(f"{last.title} costs RAT+ more than {first.title}", "paper",
                      f"{number(cost['before'], 4)} nats; adapted {number(cost['after'], 4)}",
                      verdict_of(cost["after"], TEXT_WITHIN))
@@ -139,9 +138,7 @@ class Judge:
     def window_helps(self):
         window = self.results.size.window_view
         plain = View(window.dilation)
-        gain = {when: self.results.over_seeds(lambda seed: difference(self.loss("rat_plus", plain, when, seed),
-                                                                      self.loss("rat_plus", window, when, seed)))
-                for when in ("before", "after")}
+        gain = {when: self.costs("rat_plus", plain, window, when) for when in ("before", "after")}
         return Claim(f"a window helps RAT+: {window.title} is better than {plain.title}, adapted", "paper",
                      f"by {number(gain['after'], 4)} nats; before adaptation by {number(gain['before'], 4)}",
                      verdict_of(gain["after"], TEXT_WITHIN))

@@ -4,9 +4,7 @@ import tomllib
 
 import texts
 from pieces import Piece, digest
-from sizes import MODELS, NO_KEYS, View
-
-RAT_PLUS, ATTENTION = MODELS[3], MODELS[0]
+from sizes import ATTENTION, MODELS, NO_KEYS, RAT_PLUS, View
 
 
 class Plan:

@@ -16,11 +16,10 @@ import tempfile
 
 from claims import AGREES, TEXT_BETWEEN, TEXT_WITHIN, Judge
 from results import Results, mean_and_spread
-from sizes import HERE, MAIN, MODELS, NO_KEYS, ROOT, View
+from sizes import ATTENTION, HERE, MAIN, MODELS, NO_KEYS, RAT_PLUS, ROOT, View
 
 FIGURE = "results/loss_by_dilation_{}.svg"
 BEGIN, END = "<!-- dilation:begin -->", "<!-- dilation:end -->"
-RAT_PLUS, ATTENTION = MODELS[3], MODELS[0]
 GUESS = (math.log(9) + 6 * math.log(10)) / 9  # nats a byte of " 1234567." with digits alike, the first not 0
 
 
@@ -157,36 +156,28 @@ def needle_table(results):
     return table(header, rows)
 
 
-def gates_table(results):
-    done = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
-    if done is None:
-        return ["Not measured."]
-    gates = done[-1]
-    rows = []
-    for layer in gates["layers"]:
-        constant, carrying = layer["time_constant"], f"{layer['carrying']} of {layer['channels']}"
-        rows.append([str(layer["layer"]), f"{layer['gate']['mean']:.3f}", f"{constant['median']:.1f}",
-                     f"{constant['p90']:.1f}", carrying, f"{100 * layer['gradient']['share']:.0f}%"])
-    return table(["layer", "mean gate", "time constant, median", "90% below", f"channels that carry {gates['span']} tokens",
-                  "gates' share of the gradient"], rows)
-
-
 FEW = 0.05  # of all channels
 
 
-def carried(results):
-    """What the gates say about how a model holds up."""
+def gates_part(results):
+    """The gates layer by layer, and what they say about how the model holds up."""
     done = results.piece(f"seed{results.size.seeds[0]}", RAT_PLUS.name, "gates")
     if done is None:
-        return []
+        return ["Not measured."]
     layers, span = done[-1]["layers"], done[-1]["span"]
+    rows = []
+    for layer in layers:
+        constant, carrying = layer["time_constant"], f"{layer['carrying']} of {layer['channels']}"
+        rows.append([str(layer["layer"]), f"{layer['gate']['mean']:.3f}", f"{constant['median']:.1f}",
+                     f"{constant['p90']:.1f}", carrying, f"{100 * layer['gradient']['share']:.0f}%"])
     carrying, channels = (sum(layer[key] for layer in layers) for key in ("carrying", "channels"))
     line = f"{carrying} of {channels} channels keep 1/e of a state over {span} tokens."
     if carrying < FEW * channels:
         line += (f" So this model does not hold up at D={span} by keys that speak for {span} tokens each: it is small, and "
                  "so is its text, and the last few tokens, which the recurrence carries to every query, say most of what "
                  "it knows.")
-    return ["", line]
+    return table(["layer", "mean gate", "time constant, median", "90% below", f"channels that carry {span} tokens",
+                  "gates' share of the gradient"], rows) + ["", line]
 
 
 def over(results):
@@ -234,7 +225,7 @@ def section(results):
     lines += needle_table(results)
     lines += ["", "### The gates of RAT+", "", "`ratel inspect --gates` on the held-out text, dense: time constants in "
               "tokens, over the channels of a layer.", ""]
-    lines += gates_table(results) + carried(results)
+    lines += gates_part(results)
     if absent:
         one = "1 piece was" if len(absent) == 1 else f"{len(absent)} pieces were"
         lines += ["", "### Missing", "", f"{one} not run: " + ", ".join(f"`{name}`" for name in absent[:12])

@@ -1,7 +1,6 @@
 """The numbers of one run of the experiment, by what they are of."""
 
 import json
-import pathlib
 import statistics
 
 from sizes import MODELS, NO_KEYS, ROOT, Size, View

@@ -30,6 +30,7 @@ MODELS = (
     Model("rat_plus_dense_twice", "RAT+ without joint, 2x batches", "gated", "off", 2),
 )
 MAIN = MODELS[:4]
+ATTENTION, RAT_PLUS = MODELS[0], MODELS[3]
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ class Size:
 
 SIZES = {size.name: size for size in (
     Size("cpu", HERE / "cpu.toml", "austen", heldout_bytes=98304, seeds=(0, 1, 2), jobs=2),
-    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75,          bench_length=16384),
+    Size("gpu", HERE / "gpu.toml", "medium", heldout_bytes=1_000_000, seeds=(0,), jobs=1, adapt_steps=75,
+         bench_length=16384),
     # Everything once and next to nothing of it, to see that it runs.
     Size("smoke", HERE / "smoke.toml", "README.md", heldout_bytes=2048, seeds=(0,), jobs=2,
-         dilations=(1, 4), compared_dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3, adapt_steps=2, needle_steps=2,
-         needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01, bench_repeats=2, search_tokens=512),
+         dilations=(1, 4), compared_dilations=(1, 4), window_view=View(4, 8), block_size=4, top_blocks=3,
+         adapt_steps=2, needle_steps=2, needle_examples=4, needle_dilations=(1, 4), bench_length=64, bench_seconds=0.01,
+         bench_repeats=2, search_tokens=512),
 )}
