@@ -18,8 +18,9 @@ using io::JsonCursor;
 
 constexpr std::array<std::string_view, 6> kChartKeys{"title", "x_label", "y_label", "x_scale", "x_ticks", "series"};
 constexpr std::array<std::string_view, 5> kSeriesKeys{"name", "x", "y", "stroke", "color"};
-constexpr std::array<std::string_view, 2> kScales{"linear", "log"};
-constexpr std::array<std::string_view, 3> kStrokes{"solid", "dashed", "dotted"};
+constexpr std::pair<Scale, std::string_view> kScales[]{{Scale::linear, "linear"}, {Scale::log, "log"}};
+constexpr std::pair<Stroke, std::string_view> kStrokes[]{
+    {Stroke::solid, "solid"}, {Stroke::dashed, "dashed"}, {Stroke::dotted, "dotted"}};
 constexpr int64_t kMostColors = 1000;
 
 void check_keys(const JsonCursor& object, std::span<const std::string_view> known) {
@@ -36,17 +37,15 @@ std::string text_in(const JsonCursor& object, std::string_view key) {
   return found ? found->as_string() : std::string();
 }
 
-/// Which of `names` the member is; the first where there is none.
-size_t choice_in(const JsonCursor& object, std::string_view key, std::span<const std::string_view> names) {
+/// The choice of the member; the first where there is none.
+template <class E>
+E choice_in(const JsonCursor& object, std::string_view key, EnumNames<E> names) {
   const auto found = object.find(key);
-  if (!found) return 0;
-  const auto at = std::ranges::find(names, found->as_string());
-  if (at == names.end()) {
-    std::string all;
-    for (const std::string_view name : names) all += concat_text(all.empty() ? "" : " or ", name);
-    fail_input(found->where(), "expected ", all, ", found ", io::in_quotes(found->as_string()));
-  }
-  return static_cast<size_t>(at - names.begin());
+  if (!found) return names.front().first;
+  const auto value = value_in(names, found->as_string());
+  if (!value)
+    fail_input(found->where(), "expected ", choices_of(names, " or "), ", found ", io::in_quotes(found->as_string()));
+  return *value;
 }
 
 std::vector<double> numbers_in(const JsonCursor& list) {
@@ -66,7 +65,7 @@ Series series_in(const JsonCursor& object, size_t index) {
   series.y = numbers_in(object["y"]);
   if (series.x.size() != series.y.size())
     fail_input(object.where(), "expected as many y as x, found ", series.x.size(), " x and ", series.y.size(), " y");
-  series.stroke = static_cast<Stroke>(choice_in(object, "stroke", kStrokes));
+  series.stroke = choice_in<Stroke>(object, "stroke", kStrokes);
   series.color = index;
   if (const auto color = object.find("color")) {
     const int64_t value = color->as_int();
@@ -88,7 +87,7 @@ Chart read_chart(const std::string& path) {
   chart.title = text_in(root, "title");
   chart.x_label = text_in(root, "x_label");
   chart.y_label = text_in(root, "y_label");
-  chart.x_scale = static_cast<Scale>(choice_in(root, "x_scale", kScales));
+  chart.x_scale = choice_in<Scale>(root, "x_scale", kScales);
   if (const auto ticks = root.find("x_ticks")) chart.x_ticks = numbers_in(*ticks);
   chart.smoothing = 0;
   const JsonCursor series = root["series"];

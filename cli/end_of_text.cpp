@@ -3,6 +3,7 @@
 #include "core/text.h"
 #include "io/file.h"
 #include "io/token_sidecar.h"
+#include "text/token_origin.h"
 #include "train/checkpoint.h"
 
 namespace ratel::cli {
@@ -20,12 +21,18 @@ std::optional<int64_t> EndOfText::given() const {
   return id;
 }
 
-int64_t end_of_text(const OpenedModel& model, const std::string& data) {
+int64_t end_of_text(std::optional<int64_t> given, const OpenedModel& model, const std::string& data) {
+  if (given) return *given;
   if (io::path_exists(model.folder + "/state.json")) return train::read_checkpoint_state(model.folder).config.data.eos;
   if (const auto& tokenizer = model.loaded.description.tokenizer) return tokenizer->eos().value_or(-1);
   if (data.empty()) return -1;
   const auto sidecar = io::read_token_sidecar(data);
   return sidecar ? sidecar->eos : -1;
+}
+
+io::TokenFile open_tokens(const OpenedModel& model, const std::string& data, int64_t eos) {
+  check_origin(data, model.loaded.description.tokenizer, eos);
+  return io::TokenFile::open(data, model.loaded.model.config.vocab_size);
 }
 
 }  // namespace ratel::cli

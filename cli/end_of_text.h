@@ -6,6 +6,7 @@
 
 #include "cli/model_options.h"
 #include "cli/options.h"
+#include "io/token_file.h"
 
 namespace ratel::cli {
 
@@ -18,9 +19,13 @@ struct EndOfText {
   [[nodiscard]] std::optional<int64_t> given() const;
 };
 
-/// What stands for --eos where it is not given: what the model was trained with, as its checkpoint tells; else that of
-/// its tokenizer; of none that of the sidecar of the data; else -1: there is none. `data` may be empty. Throws
+/// The end-of-text that was given; else what the model was trained with, as its checkpoint tells; else that of its
+/// tokenizer; of none that of the sidecar of the data; else -1: there is none. `data` may be empty. Throws
 /// Error(input).
-int64_t end_of_text(const OpenedModel& model, const std::string& data);
+int64_t end_of_text(std::optional<int64_t> given, const OpenedModel& model, const std::string& data);
+
+/// The tokens of `data` for the model, not yet validated. Throws Error(input) where they are another tokenizer's or
+/// have another end-of-text.
+io::TokenFile open_tokens(const OpenedModel& model, const std::string& data, int64_t eos);
 
 }  // namespace ratel::cli

@@ -11,7 +11,6 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "models/description.h"
-#include "text/token_origin.h"
 
 namespace ratel::cli {
 namespace {
@@ -87,9 +86,8 @@ int run_eval(Arguments args) {
   how.seq_len = seq_len > 0 ? seq_len : opened.seq_len;
   how.pattern = choose_pattern(asked, opened.loaded.description.adapted, config);
   how.batch_size = batch_size;
-  how.eos = asked_eos ? *asked_eos : end_of_text(opened, data);
-  check_origin(data, opened.loaded.description.tokenizer, how.eos);
-  const io::TokenFile file = io::TokenFile::open(data, config.vocab_size);
+  how.eos = end_of_text(asked_eos, opened, data);
+  const io::TokenFile file = open_tokens(opened, data, how.eos);
   catch_signals();
   file.validate(stop_requested);
 

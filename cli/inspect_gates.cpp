@@ -17,7 +17,6 @@
 #include "io/report.h"
 #include "io/token_file.h"
 #include "models/description.h"
-#include "text/token_origin.h"
 #include "train/evaluate.h"
 #include "train/gates.h"
 
@@ -164,7 +163,7 @@ int run_inspect_gates(Arguments args) {
         "\nhint: a longer window, or a smaller --span");
   check(inspection.tokens >= T, "--tokens: expected at least one window of ", T, ", found ", inspection.tokens);
   inspection.options.pattern = choose_pattern(asked, opened.loaded.description.adapted, model.config);
-  const int64_t end = asked_eos ? *asked_eos : end_of_text(opened, inspection.data);
+  const int64_t end = end_of_text(asked_eos, opened, inspection.data);
 
   catch_signals();
   ProgressLine line;
@@ -176,8 +175,7 @@ int run_inspect_gates(Arguments args) {
   };
   std::vector<train::Batch> batches;
   if (!inspection.data.empty()) {
-    check_origin(inspection.data, opened.loaded.description.tokenizer, end);
-    batches = batches_of(io::TokenFile::open(inspection.data, model.config.vocab_size), inspection, end);
+    batches = batches_of(open_tokens(opened, inspection.data, end), inspection, end);
   } else {
     check(end >= 0, "inspect --gates: the model has no end-of-text to begin a text with\nhint: --data, or --eos");
     batches = train::sampled_batches(model, {.pattern = inspection.options.pattern,

@@ -14,7 +14,6 @@
 #include "cli/table.h"
 #include "models/description.h"
 #include "models/pattern_file.h"
-#include "text/token_origin.h"
 
 namespace ratel::cli {
 namespace {
@@ -213,9 +212,8 @@ int run_search(Arguments args) {
   const OpenedModel opened = from.open();
   if (how.seq_len == 0) how.seq_len = opened.seq_len;
   search.model = from.path;
-  how.eos = asked_eos ? *asked_eos : end_of_text(opened, data);
-  check_origin(data, opened.loaded.description.tokenizer, how.eos);
-  const io::TokenFile file = io::TokenFile::open(data, opened.loaded.model.config.vocab_size);
+  how.eos = end_of_text(asked_eos, opened, data);
+  const io::TokenFile file = open_tokens(opened, data, how.eos);
   catch_signals();
   file.validate(stop_requested);
 
