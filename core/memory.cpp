@@ -1,7 +1,12 @@
 #include "core/memory.h"
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "core/error.h"
 
@@ -37,6 +42,19 @@ void raw_free(void* pointer) {
 #endif
 }
 
+/// Asks for pages of 2 MiB, where the system gives them to who asks, in so much of a large block as they fill: a page
+/// walk costs most in a virtual machine, where every step of it is a walk of its own.
+void ask_for_huge_pages([[maybe_unused]] void* pointer, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t kPage = uintptr_t{1} << 21, kWorthACall = 2 * kPage;
+  if (bytes < kWorthACall) return;
+  const auto begin = (reinterpret_cast<uintptr_t>(pointer) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<uintptr_t>(pointer) + bytes) / kPage * kPage;
+  // A refusal leaves the pages as they were.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 }  // namespace
 
 MemoryUse memory_use() { return {live_bytes.load(), peak_bytes.load()}; }
@@ -51,6 +69,7 @@ void* allocate_bytes(size_t bytes) {
     throw Error(concat_text("out of memory: asked for ", bytes, " bytes, tensors hold ", live_bytes.load(),
                             " bytes\nhint: a smaller batch, a shorter sequence or gradient accumulation needs less"),
                 ErrorKind::memory);
+  ask_for_huge_pages(pointer, bytes);
   const int64_t now = live_bytes.fetch_add(static_cast<int64_t>(bytes)) + static_cast<int64_t>(bytes);
   int64_t peak = peak_bytes.load();
   while (now > peak && !peak_bytes.compare_exchange_weak(peak, now)) {

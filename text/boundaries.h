@@ -36,7 +36,7 @@ class Boundaries {
   [[nodiscard]] bool may_join(char32_t left, char32_t right) const;
 
   Merging merging_;
-  std::bitset<128 * 128> ascii_pairs_;
+  std::bitset<size_t{128} * 128> ascii_pairs_;
   std::unordered_set<uint64_t> pairs_;
 };
 
