@@ -196,7 +196,7 @@ std::string style_of(const Series& series, double width) {
 std::string mark_at(double x, double y, const Series& series) {
   const bool is_hollow = series.stroke != Stroke::solid;
   const std::string look =
-      is_hollow ? concat_text("white\" stroke-width=\"1.5\" stroke=\"", color_of(series)) : color_of(series);
+      is_hollow ? concat_text(R"(white" stroke-width="1.5" stroke=")", color_of(series)) : color_of(series);
   return concat_text("<circle cx=\"", fixed(x, 1), "\" cy=\"", fixed(y, 1), "\" r=\"", is_hollow ? 2.6 : 3.2,
                      "\" fill=\"", look, "\"/>\n");
 }

@@ -1,8 +1,8 @@
 #include "core/memory.h"
 
 #include <atomic>
-#include <cstdint>
 #include <cstdlib>
+#include <memory>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -46,12 +46,10 @@ void raw_free(void* pointer) {
 /// walk costs most in a virtual machine, where every step of it is a walk of its own.
 void ask_for_huge_pages([[maybe_unused]] void* pointer, [[maybe_unused]] size_t bytes) {
 #if defined(__linux__)
-  constexpr uintptr_t kPage = uintptr_t{1} << 21, kWorthACall = 2 * kPage;
-  if (bytes < kWorthACall) return;
-  const auto begin = (reinterpret_cast<uintptr_t>(pointer) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<uintptr_t>(pointer) + bytes) / kPage * kPage;
-  // A refusal leaves the pages as they were.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  constexpr size_t kPage = size_t{1} << 21, kWorthACall = 2 * kPage;
+  size_t rest = bytes;
+  if (bytes < kWorthACall || std::align(kPage, kPage, pointer, rest) == nullptr) return;
+  madvise(pointer, rest / kPage * kPage, MADV_HUGEPAGE);  // a refusal leaves the pages as they were
 #endif
 }
 

@@ -36,6 +36,8 @@ class DescriptorStream : public ByteStream {
     waits_ = !S_ISREG(status.st_mode);
   }
   ~DescriptorStream() override { close(); }
+  DescriptorStream(const DescriptorStream&) = delete;
+  DescriptorStream& operator=(const DescriptorStream&) = delete;
 
   size_t read(std::span<std::byte> out) override {
     for (interrupted_ = false; !out.empty();) {

@@ -21,6 +21,8 @@ class GzipStream : public ByteStream {
     if (inflateInit2(&state_, kGzipFormat) != Z_OK) throw std::bad_alloc();
   }
   ~GzipStream() override { inflateEnd(&state_); }
+  GzipStream(const GzipStream&) = delete;
+  GzipStream& operator=(const GzipStream&) = delete;
 
   size_t read(std::span<std::byte> out) override {
     const auto room = static_cast<uInt>(std::min(out.size(), kMostAtOnce));

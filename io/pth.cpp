@@ -29,7 +29,7 @@ bool looks_like_tar(string_view text) { return text.size() > kTarMagicAt && text
 [[noreturn]] void refuse_kind(string_view path, string_view text) {
   const auto hint = [&] {
     return concat_text("\nhint: where PyTorch is at hand: torch.save(torch.load(", in_quotes(path),
-                       ", map_location=\"cpu\", weights_only=True), \"new.pth\")");
+                       R"(, map_location="cpu", weights_only=True), "new.pth"))");
   };
   if (text.starts_with(kLegacyMagic))
     fail_at(path, 0, "expected the zip format of PyTorch 1.6 and later, found the one before it", hint());

@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(charts_that_are_wrong) {
   refused(R"({"series": [{"x": [1], "y": [1, 2]}]})", "expected as many y as x, found 1 x and 2 y");
   refused(R"({"series": [{"x": ["a"], "y": [1]}]})", "expected a number");
   refused(R"({"series": [{"x": [1], "y": [1], "strok": "solid"}]})", "the nearest is \"stroke\"");
-  refused(R"({"series": [{"x": [1], "y": [1], "stroke": "thick"}]})", "expected \"solid\" or \"dashed\" or \"dotted\"");
+  refused(R"({"series": [{"x": [1], "y": [1], "stroke": "thick"}]})", R"(expected "solid" or "dashed" or "dotted")");
   refused(R"({"series": [{"x": [1], "y": [1], "color": -1}]})", "expected 0 to 999, found -1");
   refused(R"({"series": [{"x": [1], "y": [1]}], "x_scale": "log10"})", R"(expected "linear" or "log")");
   refused(R"({"series": [{"x": [1], "y": [null]}]})", "expected a series with a point, found none");

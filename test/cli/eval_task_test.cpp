@@ -170,7 +170,7 @@ BOOST_AUTO_TEST_CASE(an_interrupted_evaluation_prints_what_was_done) {
   BOOST_TEST(json.at("metrics").at("answer_loss").as_double() > 0);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // whose shadow memory alone is above the limit
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow memory is above the limit
 BOOST_AUTO_TEST_CASE(an_error_on_the_way_prints_what_was_done) {
   const std::string file = tasks().scratch / "long.jsonl", out = tasks().scratch / "long.json";
   std::string rows = read(tasks().choices);
