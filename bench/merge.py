@@ -21,6 +21,9 @@ def load(path):
         sys.exit(f"merge: {path}: {error}")
 
 
+RATES = ("GB/s", "GFLOP/s", "%copy", "%gemm")  # of a row's counters
+
+
 def fastest(documents):
     """{name: its row with the least median}."""
     rows = {}
@@ -52,11 +55,12 @@ def ratio(other, ours):
 def merged_row(name, ours, reference, torch):
     label, shape = split_name(name)
     if torch is not None and "ours_us" in torch:
-        ours = ours | {"median_us": min([ours["median_us"], *torch["ours_us"]])}
+        least = min([ours["median_us"], *torch["ours_us"]])
+        scale = ours["median_us"] / least
+        ours = ours | {key: ours[key] * scale for key in RATES if key in ours} | {"median_us": least}
     row = {"name": label, "shape": shape, "ours_ms": milliseconds(ours), "reference_ms": milliseconds(reference),
            "torch_ms": milliseconds(torch), "ratio_reference": ratio(reference, ours), "ratio_torch": ratio(torch, ours)}
-    for key, counter in (("gbps", "GB/s"), ("gflops", "GFLOP/s"), ("percent_of_copy", "%copy"),
-                         ("percent_of_gemm", "%gemm"), ("peak_mb", "peak_MB")):
+    for key, counter in zip(("gbps", "gflops", "percent_of_copy", "percent_of_gemm", "peak_mb"), (*RATES, "peak_MB")):
         row[key] = round(ours[counter], 2) if counter in ours else None
     if torch is not None and len(torch.get("pairs", [])) > 1:
         low, middle, high = statistics.quantiles(torch["pairs"], n=4, method="inclusive")

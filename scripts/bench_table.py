@@ -41,7 +41,8 @@ def table_of(results):
     peer = f"PyTorch {torch['torch']} (eager, {torch['blas']})" if torch else "no PyTorch"
     lines = [f"{results['machine']}, {results['threads']} threads, commit {results['commit']}, {results['date'][:10]}; "
              f"copy {ceilings['copy_gbps']:.0f} GB/s, GEMM {ceilings['gemm_gflops']:.0f} GFLOP/s in the same run; {peer}. "
-             f"Made by `{results['command']}`; all figures are in `bench/results/cpu.json`.", ""]
+             f"Made by `{results['command']}`; all figures are in `bench/results/cpu.json`. Ratios to PyTorch are "
+             "medians over turns, not quotients of the times; a ceiling is that of the same program's run.", ""]
     lines += markdown(["what", "shape", "ratel", "of the ceiling", "composed", "faster", "PyTorch", "faster"], rows)
     derived = [(row, min((ms, form) for form, ms in row["torch_forms_ms"].items() if form.startswith("autograd")))
                for row in results["rows"] if any(f.startswith("autograd") for f in row.get("torch_forms_ms", {}))]
