@@ -6,9 +6,8 @@
 #include <span>
 #include <string_view>
 
-#include "core/enum_names.h"
 #include "core/text.h"
-#include "io/json.h"
+#include "io/json_choice.h"
 #include "io/report.h"
 
 namespace ratel::cli {
@@ -41,11 +40,7 @@ std::string text_in(const JsonCursor& object, std::string_view key) {
 template <class E>
 E choice_in(const JsonCursor& object, std::string_view key, EnumNames<E> names) {
   const auto found = object.find(key);
-  if (!found) return names.front().first;
-  const auto value = value_in(names, found->as_string());
-  if (!value)
-    fail_input(found->where(), "expected ", choices_of(names, " or "), ", found ", io::in_quotes(found->as_string()));
-  return *value;
+  return found ? io::as_choice(*found, names) : names.front().first;
 }
 
 std::vector<double> numbers_in(const JsonCursor& list) {

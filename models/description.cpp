@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/text.h"
+#include "io/json_choice.h"
 #include "io/report.h"
 
 namespace ratel {
@@ -28,19 +29,13 @@ constexpr std::pair<Recurrence, std::string_view> kRecurrences[] = {{Recurrence:
 constexpr std::pair<BlockScore, std::string_view> kBlockScores[] = {
     {BlockScore::last, "last"}, {BlockScore::mean, "mean"}, {BlockScore::minmax, "minmax"}};
 
-template <class E>
-E enum_from_json(const io::JsonCursor& json, EnumNames<E> names) {
-  if (const auto value = value_in(names, json.as_string())) return *value;
-  fail_input(json.where(), "expected ", choices_of(names, " or "), ", found ", io::in_quotes(json.as_string()));
-}
-
 Pattern pattern_from_json(const io::JsonCursor& json) {
   check_members(json, kPatternMembers);
   Pattern pattern{json["dilation"].as_int(), json["window"].as_int(), json["initial"].as_int()};
   if (const auto top_blocks = json.find("top_blocks")) pattern.top_blocks = top_blocks->as_int();
   if (const auto score = json.find("score")) {
     if (pattern.top_blocks == 0) fail_input(score->where(), "only top-k blocks have a score: expected top_blocks too");
-    pattern.score = enum_from_json(*score, names_of(BlockScore{}));
+    pattern.score = io::as_choice(*score, names_of(BlockScore{}));
   }
   checked_at(json.where(), [&] { check_patterns({pattern}, 1, "pattern"); });
   return pattern;
@@ -59,7 +54,7 @@ io::Json to_json(const Pattern& p) {
 
 EnumNames<Recurrence> names_of(Recurrence) { return kRecurrences; }
 EnumNames<BlockScore> names_of(BlockScore) { return kBlockScores; }
-Recurrence recurrence_from_json(const io::JsonCursor& json) { return enum_from_json(json, names_of(Recurrence{})); }
+Recurrence recurrence_from_json(const io::JsonCursor& json) { return io::as_choice(json, names_of(Recurrence{})); }
 
 void ModelDescription::validate() const {
   config.validate();
