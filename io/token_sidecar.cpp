@@ -25,7 +25,7 @@ std::string text_of(const std::optional<JsonCursor>& value) { return value ? val
 TokenWidth parse_width(const JsonCursor& value) {
   for (const TokenWidth width : {TokenWidth::two, TokenWidth::four})
     if (value.as_string() == name_of(width)) return width;
-  fail_input(value.where(), "expected \"uint16\" or \"uint32\", found ", in_quotes(value.as_string()));
+  fail_input(value.where(), R"(expected "uint16" or "uint32", found )", in_quotes(value.as_string()));
 }
 
 }  // namespace

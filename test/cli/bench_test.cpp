@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(a_model_and_a_pattern_file_are_measured_too) {
 
 BOOST_AUTO_TEST_CASE(what_cannot_work_is_one_clear_line) {
   check_fails({"bench"}, 2, "WHAT is missing");
-  check_fails(bench("speed"), 2, "expected one of \"prefill\", \"decode\", \"train\", \"layer\", found 'speed'");
+  check_fails(bench("speed"), 2, R"(expected one of "prefill", "decode", "train", "layer", found 'speed')");
   check_fails(bench("decode", {"prefill"}), 2, "found 2 words");
   check_fails(bench("decode", {"--preset=huge"}), 2, "no preset \"huge\"");
   check_fails(bench("decode", {"--batch=0"}), 2, "--batch: expected 1 to 268435456, found 0");

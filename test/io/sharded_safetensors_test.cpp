@@ -254,13 +254,13 @@ BOOST_AUTO_TEST_CASE(indices_that_are_none) {
   check_index_refused(R"({"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}})", "the key \"a\" appears twice");
   check_index_refused(R"({"weight_map": {}, "weight_map": {}})", "the key \"weight_map\" appears twice");
   check_index_refused(R"({"metadata": 3, "weight_map": {}})", "metadata: expected an object");
-  check_index_refused(mapped("a", "../x.safetensors"), "the file name \"../x.safetensors\" contains \"..\"");
+  check_index_refused(mapped("a", "../x.safetensors"), R"(the file name "../x.safetensors" contains "..")");
   check_index_refused(mapped("a", "/x.safetensors"), "is an absolute path");
   check_index_refused(mapped("a", "sub/x.safetensors"), "is not a plain file name");
   check_index_refused(mapped("a", "sub\\x.safetensors"), "is not a plain file name");
   check_index_refused(mapped("a", "x.bin"), "does not end in .safetensors");
   check_index_refused(mapped("a", ""), "is empty");
-  check_index_refused(mapped("a/../b", "x.safetensors"), "the tensor name \"a/../b\" contains \"..\"");
+  check_index_refused(mapped("a/../b", "x.safetensors"), R"(the tensor name "a/../b" contains "..")");
   check_index_refused(mapped("", "x.safetensors"), "the tensor name \"\" is empty");
   std::string many = R"({"weight_map": {)";
   for (int i = 0; i <= 10'000; ++i)

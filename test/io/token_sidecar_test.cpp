@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(members_that_cannot_be) {
   const std::string text = to_text(kFull);
   for (const Case& one : {
            Case{"\"format_version\": 1", "\"format_version\": 2", "format_version: expected 1, found 2"},
-           {"\"uint32\"", "\"int16\"", "dtype: expected \"uint16\" or \"uint32\", found \"int16\""},
+           {"\"uint32\"", "\"int16\"", R"(dtype: expected "uint16" or "uint32", found "int16")"},
            {"\"uint32\"", "4", "dtype: expected a string, found 4"},
            {"\"uint32\"", "\"uint16\"", "vocab_size: expected an integer from 1 to 65536, found 100000"},
            {"100000", "0", "vocab_size: expected an integer from 1 to 4294967296, found 0"},

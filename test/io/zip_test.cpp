@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(names) {
   check_refused(ZipMaker().add("m/a", "x").add("m/b", "y").add("m/a", "z"), "\"m/a\" appears twice");
   ZipMaker other;
   other.add("m/a", "x").last().local_name = "m/b";
-  check_refused(other, "f:0: local header; expected the name \"m/a\", found \"m/b\"");
+  check_refused(other, R"(f:0: local header; expected the name "m/a", found "m/b")");
 }
 
 BOOST_AUTO_TEST_CASE(methods_and_flags) {
@@ -135,14 +135,14 @@ BOOST_AUTO_TEST_CASE(overlaps) {
   same.add("m/c", "first");
   same.last().keeps_its_place = true;
   same.last().header = 0;
-  check_refused(same, "expected the name \"m/c\", found \"m/a\"");
+  check_refused(same, R"(expected the name "m/c", found "m/a")");
   // A file whose data is another file: its header, its content.
   const std::string inner = ZipMaker().add("m/b", "x").bytes().substr(0, 34);
   ZipMaker nested;
   nested.add("m/a", inner).add("m/b", "x");
   nested.last().keeps_its_place = true;
   nested.last().header = 33;
-  check_refused(nested, "\"m/b\" overlaps \"m/a\"; expected it from 67 on");
+  check_refused(nested, R"("m/b" overlaps "m/a"; expected it from 67 on)");
 }
 
 BOOST_AUTO_TEST_CASE(sizes_that_lie) {

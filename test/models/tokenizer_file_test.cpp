@@ -81,7 +81,7 @@ BOOST_FIXTURE_TEST_CASE(another_tokenizer_is_refused, Fixture) {
     check_refused(part);
   };
   check_config("\"sentencepiece\"", "\"wordpiece\"", R"(expected "sentencepiece", found "wordpiece")");
-  check_config("\"sha256\"", "\"sha\"", "unknown: \"sha\" (the nearest is \"sha256\")");
+  check_config("\"sha256\"", "\"sha\"", R"(unknown: "sha" (the nearest is "sha256"))");
   check_config(llama.hash(), "00", "expected SHA-256 00 as in config.json");
 }
 

@@ -289,7 +289,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_with_a_base_is_said_where_it_is_named) {
   const std::string other = folder.file("other.toml", "\nbase = \"./top.toml\"\n");
   check_file("base = \"other.toml\"\n", other + ":2: base: \"" + top + "\" is based on this file itself");
   const std::string wrong = folder.file("wrong.toml", "[train]\n\nstep = 3\n");
-  check_file("base = \"wrong.toml\"\n", wrong + ":3: unknown key \"train.step\"; the nearest is \"train.steps\"");
+  check_file("base = \"wrong.toml\"\n", wrong + R"(:3: unknown key "train.step"; the nearest is "train.steps")");
   check_file("[train]\nbase = \"wrong.toml\"\n", top + ":2: unknown key \"train.base\"");
   check_file("base = \"" + folder / "" + "\"\n", "expected a regular file, found a folder");
   for (int depth = 0; depth < 10; ++depth)
