@@ -31,13 +31,13 @@ struct VectorOf {
   using Unaligned __attribute__((vector_size(Lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
 };
 
-/// How many k are packed at a time: equal parts, a function of K alone, for the sums of the parts are added one after
-/// the other. At most so many that a panel of b and the rows next to it fit the first-level cache (the second on
-/// AVX-512).
+/// How many k are packed at a time: about equal parts, whole steps of the kernel's loop over 8, a function of K alone,
+/// for the sums of the parts are added one after the other. At most so many that a panel of b and the rows next to it
+/// fit the first-level cache (the second on AVX-512).
 inline constexpr int64_t kDeepest = kVectorBytes == 64 ? 256 : 352;
 inline int64_t gemm_depth(int64_t K) {
   const int64_t parts = (K + kDeepest - 1) / kDeepest;
-  return (K + parts - 1) / parts;
+  return std::min(K, (K + 8 * parts - 1) / (8 * parts) * 8);
 }
 
 /// Rows of each panel when `rows` are cut into as few and as equal panels as possible (the last may be lower).
