@@ -55,73 +55,143 @@ int64_t count_row_parts(int64_t M, bool enough) {
   return parts == 1 && M >= 2 * kPanelRows && !enough ? 2 : parts == 3 ? 4 : parts;
 }
 
-template <class E, class For>
-void multiply(const Product<E>& p, For parallel) {
+/// How a product is cut: b into blocks of columns, c into tasks of some rows and some columns of a block. From the
+/// sizes alone.
+template <class E>
+struct Cut {
   using T = accumulate_t<E>;
-  constexpr int64_t kUnit = kPanelColumns<T>, kStrip = 8 * kUnit;
-  constexpr int64_t kPacked = int64_t{1} << 23;                    // elements of a block of b
-  constexpr int64_t kWidest = std::is_same_v<E, T> ? 2048 : 1024;  // its columns
-  const int64_t widest = std::clamp(kPacked / p.K / kUnit * kUnit, int64_t{256}, kWidest);
-  const int64_t depth = gemm_depth(p.K), depths = (p.K + depth - 1) / depth;
-  const int64_t block = even_part(p.N, (p.N + widest - 1) / widest, kUnit);
-  const int64_t row_panels = (p.M + kPanelRows - 1) / kPanelRows, row_parts = count_row_parts(p.M, block >= 32 * kUnit);
-  const auto row_begin = [&](int64_t part) { return std::min(part * row_panels / row_parts * kPanelRows, p.M); };
-  int64_t column_parts = 1;
-  while (row_parts * column_parts < 8 && block / column_parts >= (row_parts == 1 ? 8 : 16) * kUnit) column_parts *= 2;
-  const int64_t columns_each = even_part(block, column_parts, kUnit);
-  // a is read as it lies where few columns would not repay the packing, else packed by each task or, if several of them
-  // need it, before.
-  const bool direct = std::is_same_v<E, T> && p.a_k == 1 && columns_each <= 256;
-  const bool share_a = !direct && column_parts > 1;
-  const bool own_b = row_parts == 1;  // its columns of b are of use to no other task
-  const Scratch<T> packed_b(own_b ? 0 : padded_columns<T>(std::min(block, p.N)) * p.K),
-      shared_a(share_a ? p.M * p.K : 0);
-  for (int64_t first = 0; first < p.N; first += block) {
-    const int64_t columns = std::min(block, p.N - first), padded = padded_columns<T>(columns);
-    const int64_t strips = own_b ? 0 : (columns + kStrip - 1) / kStrip;
-    const int64_t shared_parts = share_a && first == 0 ? row_parts : 0;
-    parallel((strips + shared_parts) * depths, 1, [&](int64_t i, int64_t) {
-      const int64_t k = i % depths * depth, deep = std::min(depth, p.K - k), j = i / depths * kStrip;
-      if (i < strips * depths)
-        return pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, std::min(kStrip, columns - j),
-                      deep, packed_b.get() + padded * k + j * deep);
-      const int64_t part = i / depths - strips, row = row_begin(part), rows = row_begin(part + 1) - row;
-      pack_a(p.a + row * p.a_row + k * p.a_k, p.a_row, p.a_k, rows, deep, shared_a.get() + p.M * k + row * deep);
-    });
-    parallel(row_parts * column_parts, 1, [&](int64_t task, int64_t) {
-      const int64_t part = task / column_parts, i = row_begin(part), rows = row_begin(part + 1) - i;
-      const int64_t j = task % column_parts * columns_each, width = std::min(columns_each, columns - j);
-      if (width <= 0) return;
-      const Scratch<T> own_a(direct || share_a ? 0 : rows * depth), tile(std::is_same_v<E, T> ? 0 : rows * width);
-      const Scratch<T> own_columns(own_b ? padded_columns<T>(width) * depth : 0);
-      E* c = p.c + i * p.ldc + first + j;
-      for (int64_t k = 0; k < p.K; k += depth) {
-        const int64_t deep = std::min(depth, p.K - k);
-        const E* from = p.a + i * p.a_row + k * p.a_k;
-        RowsOfA<T> a = packed_a(share_a ? shared_a.get() + p.M * k + i * deep : own_a.get(), p.a_k, deep);
-        if constexpr (std::is_same_v<E, T>)
-          if (direct) a = {from, RowsOfA<T>::Order::rows, p.a_row};
-        if (!direct && !share_a) pack_a(from, p.a_row, p.a_k, rows, deep, own_a.get());
-        const T* b = own_b ? own_columns.get() : packed_b.get() + padded * k + j * deep;
-        if (own_b)
-          pack_b(p.b + (first + j) * p.b_column + k * p.b_k, p.b_column, p.b_k, width, deep, own_columns.get());
-        if constexpr (std::is_same_v<E, T>)
-          multiply_packed(rows, width, deep, T{1}, a, b, c, p.ldc, k > 0 || p.accumulate);
-        else
-          multiply_packed(rows, width, deep, T{1}, a, b, tile.get(), width, k > 0);
-      }
-      if constexpr (!std::is_same_v<E, T>)
-        for (int64_t row = 0; row < rows; ++row) {
-          E* out = c + row * p.ldc;
-          const T* from = tile.get() + row * width;
-          if (p.accumulate)
-            for (int64_t n = 0; n < width; ++n) out[n] = convert_element<E>(from[n] + convert_element<T>(out[n]));
-          else
-            for (int64_t n = 0; n < width; ++n) out[n] = convert_element<E>(from[n]);
-        }
-    });
+  static constexpr bool kConverts = !std::is_same_v<E, T>;
+  static constexpr int64_t kUnit = kPanelColumns<T>, kStrip = 8 * kUnit;  // of columns that are packed at a time
+  static constexpr int64_t kPacked = int64_t{1} << 23;                    // elements of a block of b
+  static constexpr int64_t kWidest = kConverts ? 1024 : 2048;             // its columns
+
+  int64_t depth, depths;                   ///< how many k are packed at a time, and how many times
+  int64_t block;                           ///< columns of a block
+  int64_t row_panels, row_parts;           ///< the rows in panels of a, and into how many tasks they are cut
+  int64_t column_parts = 1, columns_each;  ///< into how many tasks a block's columns are cut, and how many each has
+  bool direct;                             ///< a is read as it lies, where few columns would not repay the packing
+  bool share_a;                            ///< else it is packed by each task or, if several of them need it, before
+  bool own_b;                              ///< each task packs its columns of b, which are of use to no other
+
+  explicit Cut(const Product<E>& p) {
+    depth = gemm_depth(p.K);
+    depths = (p.K + depth - 1) / depth;
+    const int64_t widest = std::clamp(kPacked / p.K / kUnit * kUnit, int64_t{256}, kWidest);
+    block = even_part(p.N, (p.N + widest - 1) / widest, kUnit);
+    row_panels = (p.M + kPanelRows - 1) / kPanelRows;
+    row_parts = count_row_parts(p.M, block >= 32 * kUnit);
+    own_b = row_parts == 1;
+    const int64_t narrowest = (own_b ? 8 : 16) * kUnit;
+    while (row_parts * column_parts < 8 && block / column_parts >= narrowest) column_parts *= 2;
+    columns_each = even_part(block, column_parts, kUnit);
+    direct = !kConverts && p.a_k == 1 && columns_each <= 256;
+    share_a = !direct && column_parts > 1;
   }
-}
+};
+
+/// One product, a block of columns after the other.
+template <class E>
+class Multiplication {
+  using T = accumulate_t<E>;
+
+ public:
+  explicit Multiplication(const Product<E>& product)
+      : p_(product),
+        cut_(product),
+        packed_b_(cut_.own_b ? 0 : padded_columns<T>(std::min(cut_.block, p_.N)) * p_.K),
+        shared_a_(cut_.share_a ? p_.M * p_.K : 0) {}
+
+  template <class For>
+  void run(For parallel) {
+    for (first_ = 0; first_ < p_.N; first_ += cut_.block) {
+      columns_ = std::min(cut_.block, p_.N - first_);
+      const int64_t strips = cut_.own_b ? 0 : (columns_ + cut_.kStrip - 1) / cut_.kStrip;
+      const int64_t shared_parts = cut_.share_a && first_ == 0 ? cut_.row_parts : 0;
+      parallel((strips + shared_parts) * cut_.depths, 1, [&](int64_t task, int64_t) {
+        const int64_t part = task / cut_.depths, k = task % cut_.depths * cut_.depth;
+        if (part < strips)
+          pack_strip(part * cut_.kStrip, k);
+        else
+          pack_shared_rows(rows_of(part - strips), k);
+      });
+      parallel(cut_.row_parts * cut_.column_parts, 1, [&](int64_t task, int64_t) {
+        const Rows rows = rows_of(task / cut_.column_parts);
+        const int64_t j = task % cut_.column_parts * cut_.columns_each,
+                      width = std::min(cut_.columns_each, columns_ - j);
+        if (width > 0) multiply_tile(rows, j, width);
+      });
+    }
+  }
+
+ private:
+  struct Rows {
+    int64_t begin, count;
+  };
+  [[nodiscard]] Rows rows_of(int64_t part) const {
+    const auto begin = [&](int64_t i) { return std::min(i * cut_.row_panels / cut_.row_parts * kPanelRows, p_.M); };
+    return {begin(part), begin(part + 1) - begin(part)};
+  }
+  [[nodiscard]] int64_t deep(int64_t k) const { return std::min(cut_.depth, p_.K - k); }
+  /// Where columns of the block from j on begin in b, and in the packed block.
+  [[nodiscard]] const E* b_at(int64_t j, int64_t k) const { return p_.b + (first_ + j) * p_.b_column + k * p_.b_k; }
+  [[nodiscard]] T* packed_b_at(int64_t j, int64_t k) const {
+    return packed_b_.get() + padded_columns<T>(columns_) * k + j * deep(k);
+  }
+  [[nodiscard]] const E* a_at(int64_t row, int64_t k) const { return p_.a + row * p_.a_row + k * p_.a_k; }
+  [[nodiscard]] T* shared_a_at(int64_t row, int64_t k) const { return shared_a_.get() + p_.M * k + row * deep(k); }
+
+  void pack_strip(int64_t j, int64_t k) const {
+    pack_b(b_at(j, k), p_.b_column, p_.b_k, std::min(cut_.kStrip, columns_ - j), deep(k), packed_b_at(j, k));
+  }
+  void pack_shared_rows(Rows rows, int64_t k) const {
+    pack_a(a_at(rows.begin, k), p_.a_row, p_.a_k, rows.count, deep(k), shared_a_at(rows.begin, k));
+  }
+
+  /// The rows of one task at one depth, packed into `own` unless they are read as they lie or already packed.
+  [[nodiscard]] RowsOfA<T> ready_a(Rows rows, int64_t k, T* own) const {
+    if constexpr (!Cut<E>::kConverts)
+      if (cut_.direct) return {a_at(rows.begin, k), RowsOfA<T>::Order::rows, p_.a_row};
+    if (cut_.share_a) return packed_a(shared_a_at(rows.begin, k), p_.a_k, deep(k));
+    pack_a(a_at(rows.begin, k), p_.a_row, p_.a_k, rows.count, deep(k), own);
+    return packed_a(own, p_.a_k, deep(k));
+  }
+  /// Its columns of b, packed into `own` unless all tasks share them.
+  [[nodiscard]] const T* ready_b(int64_t j, int64_t width, int64_t k, T* own) const {
+    if (!cut_.own_b) return packed_b_at(j, k);
+    pack_b(b_at(j, k), p_.b_column, p_.b_k, width, deep(k), own);
+    return own;
+  }
+
+  /// One task: columns [j, j + width) of the block.
+  void multiply_tile(Rows rows, int64_t j, int64_t width) const {
+    const Scratch<T> own_a(cut_.direct || cut_.share_a ? 0 : rows.count * cut_.depth);
+    const Scratch<T> own_b(cut_.own_b ? padded_columns<T>(width) * cut_.depth : 0);
+    const Scratch<T> tile(Cut<E>::kConverts ? rows.count * width : 0);
+    E* c = p_.c + rows.begin * p_.ldc + first_ + j;
+    for (int64_t k = 0; k < p_.K; k += cut_.depth) {
+      const RowsOfA<T> a = ready_a(rows, k, own_a.get());
+      const T* b = ready_b(j, width, k, own_b.get());
+      if constexpr (Cut<E>::kConverts)
+        multiply_packed(rows.count, width, deep(k), T{1}, a, b, tile.get(), width, k > 0);
+      else
+        multiply_packed(rows.count, width, deep(k), T{1}, a, b, c, p_.ldc, k > 0 || p_.accumulate);
+    }
+    if constexpr (Cut<E>::kConverts) store(tile.get(), rows.count, width, c);
+  }
+  void store(const T* tile, int64_t rows, int64_t width, E* c) const {
+    for (int64_t row = 0; row < rows; ++row, tile += width, c += p_.ldc)
+      if (p_.accumulate)
+        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<E>(tile[n] + convert_element<T>(c[n]));
+      else
+        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<E>(tile[n]);
+  }
+
+  const Product<E>& p_;
+  const Cut<E> cut_;
+  const Scratch<T> packed_b_;        ///< a block of b, depth after depth
+  const Scratch<T> shared_a_;        ///< all of a, depth after depth
+  int64_t first_ = 0, columns_ = 0;  ///< of the block that is multiplied
+};
 
 template <class E, class For>
 void one_entry(const Product<E>& p, For parallel) {
@@ -131,7 +201,7 @@ void one_entry(const Product<E>& p, For parallel) {
                p.c + begin, p.ldc, p.accumulate);
     });
   else
-    multiply(p, parallel);
+    Multiplication<E>(p).run(parallel);
 }
 
 template <class E>
