@@ -25,18 +25,18 @@ bool is_number(string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// The name of a tensor inside a layer, translated, "PREFIX0.IN" to "PREFIX1.OUT" along the pairs' side `kFrom`.
-template <size_t kFrom>
+/// The name of a tensor inside a layer, translated, "PREFIX0.IN" to "PREFIX1.OUT" along the pairs' side `From`.
+template <size_t From>
 std::optional<std::string> translated(string_view name) {
-  constexpr size_t kTo = 1 - kFrom;
+  constexpr size_t kTo = 1 - From;
   for (const NamePair& pair : {kEmbedding, kNorm})
-    if (name == std::get<kFrom>(pair)) return std::string(std::get<kTo>(pair));
-  if (!name.starts_with(std::get<kFrom>(kLayer))) return std::nullopt;
-  name.remove_prefix(std::get<kFrom>(kLayer).size());
+    if (name == std::get<From>(pair)) return std::string(std::get<kTo>(pair));
+  if (!name.starts_with(std::get<From>(kLayer))) return std::nullopt;
+  name.remove_prefix(std::get<From>(kLayer).size());
   const size_t dot = name.find('.');
   if (dot == string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
   for (const NamePair& pair : kInLayer)
-    if (name.substr(dot + 1) == std::get<kFrom>(pair))
+    if (name.substr(dot + 1) == std::get<From>(pair))
       return std::string(std::get<kTo>(kLayer)).append(name.substr(0, dot + 1)).append(std::get<kTo>(pair));
   return std::nullopt;
 }

@@ -65,8 +65,8 @@ int64_t summary_rows(const Pattern& pattern, int64_t capacity) {
 }
 
 AttentionCache::AttentionCache(int64_t B, int64_t tokens, int64_t C, int64_t heads, const HeadPatterns& of_heads,
-                               Recurrence with, DType dtype, Device device)
-    : capacity(tokens), recurrence(with) {
+                               Recurrence kind, DType dtype, Device device)
+    : capacity(tokens), recurrence(kind) {
   const OpScope scope("kv_cache");
   check(B >= 1 && capacity >= 1 && capacity <= kLongestSequence,
         "kv_cache: expected a batch of at least 1 and a capacity of 1 to ", kLongestSequence, " tokens, found ", B,

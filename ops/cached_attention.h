@@ -22,10 +22,10 @@ struct AttentionCache {
                         ///<                those of head h begin at summaries_before[h]; undefined where none does
   std::vector<int64_t> slots_before, summaries_before;  ///< H + 1 of each: the last is the sum over all heads
 
-  /// Empty, for B sequences of at most `capacity` tokens in a layer of C channels: all of it is allocated here.
+  /// Empty, for B sequences of at most `tokens` tokens in a layer of C channels: all of it is allocated here.
   /// Throws Error where heads, channels or patterns do not fit, and Error (memory).
-  AttentionCache(int64_t B, int64_t capacity, int64_t C, int64_t heads, const HeadPatterns& patterns,
-                 Recurrence recurrence, DType dtype, Device device = kCpu);
+  AttentionCache(int64_t B, int64_t tokens, int64_t C, int64_t heads, const HeadPatterns& of_heads, Recurrence kind,
+                 DType dtype, Device device = kCpu);
 
   [[nodiscard]] int64_t batch() const { return keys.dim(0); }
   [[nodiscard]] int64_t heads() const { return static_cast<int64_t>(patterns.size()); }

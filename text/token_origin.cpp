@@ -9,7 +9,7 @@ namespace ratel {
 
 constexpr size_t kMostNameBytes = 4096;  // of a path
 std::string described(const io::TokenizerIdentity& identity) {
-  const std::string name = io::one_line(identity.name.empty() ? identity.kind : identity.name, kMostNameBytes);
+  std::string name = io::one_line(identity.name.empty() ? identity.kind : identity.name, kMostNameBytes);
   if (identity.hash.empty()) return name;
   return concat_text(name, " (SHA-256 ", io::one_line(identity.hash.substr(0, 16)), "...)");
 }

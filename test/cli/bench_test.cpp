@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(training_is_the_dense_step_and_the_joint_ones) {
   const Json::Array& rows = result.at("rows").as_array();
   BOOST_TEST_REQUIRE(rows.size() == 2u);
   // Weights, gradients and moments in f32.
-  BOOST_TEST(rows[0].at("peak_bytes").as_int() > 4 * 4 * result.at("parameters").as_int());
+  BOOST_TEST(rows[0].at("peak_bytes").as_int() > int64_t{4} * 4 * result.at("parameters").as_int());
 }
 
 BOOST_AUTO_TEST_CASE(a_model_and_a_pattern_file_are_measured_too) {

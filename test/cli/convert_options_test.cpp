@@ -8,7 +8,6 @@
 #include "io/sharded_safetensors.h"
 
 using ratel::DType;
-using ratel::Tokenizer;
 using ratel::cli::ConvertOptions;
 using ratel::cli::parse_bytes;
 using ratel::cli::parse_convert_options;

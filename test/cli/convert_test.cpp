@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <random>
 
+#include "core/error.h"
 #include "io/file.h"
 #include "io/half.h"
 #include "io/safetensors.h"
@@ -228,8 +229,8 @@ BOOST_AUTO_TEST_CASE(a_conversion_that_does_not_finish_keeps_the_model_that_was_
   // The tokenizer fits, the weights do not.
   for (const char* shards : {"", " --shard-size 40kB"})
     for (const std::string& target : {model, scratch / "fresh"}) {
-      const Ended full =
-          shell("ulimit -f 60; $RATEL convert " + from + " " + target + tokenizer + " --dtype f64 --force" + shards);
+      const Ended full = shell(
+          concat_text("ulimit -f 60; $RATEL convert ", from, " ", target, tokenizer, " --dtype f64 --force", shards));
       BOOST_TEST(full.code == 5, full.err);
       BOOST_TEST((files() == before));
       BOOST_TEST(!fs::exists(scratch / "fresh"));

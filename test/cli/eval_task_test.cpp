@@ -175,8 +175,9 @@ BOOST_AUTO_TEST_CASE(an_error_on_the_way_prints_what_was_done) {
   const std::string file = tasks().scratch / "long.jsonl", out = tasks().scratch / "long.json";
   std::string rows = read(tasks().choices);
   for (int i = 0; i < 2; ++i) rows += rows;  // more than are computed together
-  write(file, rows + R"({"text": "", "context": ")" + std::string(12'000'000, 'c') +
-                  R"(", "choices": ["a", "b"], "gold": 0})");
+  std::string context;
+  context.resize(12'000'000, 'c');
+  write(file, rows + R"({"text": "", "context": ")" + context + R"(", "choices": ["a", "b"], "gold": 0})");
   std::string command = "ulimit -v 2000000; $RATEL";
   for (const std::string& word : words_of(file, {"--json", "--threads=1", "--output", out}))
     command += " '" + word + "'";

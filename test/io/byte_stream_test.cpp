@@ -30,7 +30,7 @@ std::string lines(int begin, int end) {
 }
 
 std::string fixture(const std::string& name) {
-  const std::string bytes = content_of(RATEL_SOURCE_DIR "/test/golden/streams/" + name);
+  std::string bytes = content_of(RATEL_SOURCE_DIR "/test/golden/streams/" + name);
   BOOST_TEST_REQUIRE(!bytes.empty(), name << " is missing");
   return bytes;
 }

@@ -10,7 +10,6 @@
 #include "test/io/support.h"
 
 using ratel::ErrorKind;
-using ratel::io::Json;
 using ratel::io::Pickle;
 using ratel::io::PickleKind;
 using ratel::test::check_error;

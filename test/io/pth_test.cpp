@@ -17,7 +17,6 @@
 
 using ratel::DType;
 using ratel::ErrorKind;
-using ratel::Shape;
 using ratel::Tensor;
 using ratel::io::PthFile;
 using ratel::io::PthTensor;
@@ -218,12 +217,12 @@ BOOST_AUTO_TEST_CASE(members_of_one_long_key_are_not_compared_again_and_again) {
 }
 
 BOOST_AUTO_TEST_CASE(a_dict_named_many_times_is_looked_through_once) {
-  constexpr int kPairs = 100'000;  // 10^10 looks would take minutes
+  constexpr size_t kPairs = 100'000;  // 10^10 looks would take minutes
   const std::string get = std::string("h") + '\0';
   PickleMaker p;
   p.op('}').text("task").op('}').text("0").op('}').op('(').raw(std::string(2 * kPairs, 'N')).op('u');
   p.op('q').op('\0').op('s').op('(');
-  for (int i = 0; i < kPairs; ++i) p.op('N').raw(get);
+  for (size_t i = 0; i < kPairs; ++i) p.op('N').raw(get);
   const auto begin = std::chrono::steady_clock::now();
   check_refused({p.op('u').op('s').done()}, "expected keys that are texts");
   BOOST_TEST((std::chrono::steady_clock::now() - begin < std::chrono::seconds(10)));

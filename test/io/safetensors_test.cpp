@@ -263,7 +263,11 @@ BOOST_AUTO_TEST_CASE(halves_are_read_as_floats) {
   for (const std::string begin : {"0", "1"}) {  // at any address
     const std::string end = begin == "0" ? "10" : "11";
     std::string header = begin == "0" ? "{" : R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)";
-    header += R"("a":{"dtype":"F16","shape":[5,1],"data_offsets":[)" + begin + "," + end + "]}}";
+    header.append(R"("a":{"dtype":"F16","shape":[5,1],"data_offsets":[)")
+        .append(begin)
+        .append(",")
+        .append(end)
+        .append("]}}");
     header.append((8 - header.size() % 8) % 8, ' ');
     std::string data(begin == "0" ? 0 : 1, 'x');
     data.append("\0\x3c\0\xc0\xff\x7b\1\0\0\x80", 10);

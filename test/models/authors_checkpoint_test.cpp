@@ -203,12 +203,12 @@ BOOST_AUTO_TEST_CASE(wide_models_have_several_heads_from_the_start) {
     tensors.push_back({name, DType::f32, shape, [shape] { return ratel::zeros(shape); }});
   };
   add("embedding.wte.weight", {13, 2048});
-  add("backbone.layers.0.seq_layer.in_proj.weight", {5 * 2048, 2048});
+  add("backbone.layers.0.seq_layer.in_proj.weight", {int64_t{5} * 2048, 2048});
   add("backbone.layers.0.seq_layer.input_norm.weight", {2048});
   add("backbone.layers.0.seq_layer.out_proj.weight", {2048, 2048});
   add("backbone.layers.0.hidden_layer.ln.weight", {2048});
-  add("backbone.layers.0.hidden_layer.fc1.weight", {4 * 2048, 2048});
-  add("backbone.layers.0.hidden_layer.fc2.weight", {2048, 4 * 2048});
+  add("backbone.layers.0.hidden_layer.fc1.weight", {int64_t{4} * 2048, 2048});
+  add("backbone.layers.0.hidden_layer.fc2.weight", {2048, int64_t{4} * 2048});
   add("backbone.ln.weight", {2048});
   BOOST_TEST(read_authors_model(tensors, "f").config.channels == 2048);  // one head would be wider than kernels take
 }

@@ -19,10 +19,7 @@
 #include "test/support/reference_model.h"
 
 using ratel::DType;
-using ratel::ModelPattern;
 using ratel::RatPlus;
-using ratel::RatPlusConfig;
-using ratel::Recurrence;
 using ratel::Tensor;
 using ratel::nn::NamedTensor;
 using ratel::nn::ParamStore;

@@ -218,7 +218,8 @@ BOOST_AUTO_TEST_CASE(parameters_that_are_read_one_at_a_time) {
   const ParamStore store = make_store(kDescription);
   std::vector<ratel::io::TensorSource> sources;
   for (const auto& [path, tensor] : store.parameters())
-    sources.push_back({path, DType::bf16, tensor.shape(), [tensor] { return to(detach(tensor), DType::bf16); }});
+    sources.push_back(
+        {path, DType::bf16, tensor.shape(), [tensor = tensor] { return to(detach(tensor), DType::bf16); }});
   save_model(folder.path(), kDescription, DType::bf16, sources);
   BOOST_TEST((ratel::open_model(folder.path()).dtype == DType::bf16));
   test::check_identical(detach(load_model(folder.path(), DType::bf16).store.at("norm.weight")), sources.back().read(),

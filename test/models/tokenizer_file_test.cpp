@@ -22,7 +22,8 @@ struct Fixture {
   ratel::test::TemporaryFolder folder;
   Tokenizer llama = Tokenizer::open(golden_tokenizer("llama.model"));
 
-  std::string save(const std::string& name, const std::optional<Tokenizer>& tokenizer, int64_t vocab_size = 704) const {
+  [[nodiscard]] std::string save(const std::string& name, const std::optional<Tokenizer>& tokenizer,
+                                 int64_t vocab_size = 704) const {
     const ModelDescription description{{vocab_size, 1, 4, 1}, tokenizer, {}};
     ratel::nn::ParamStore store(ratel::DType::f32, 5);
     const ratel::RatPlus model(ratel::nn::Scope(store), description.config);
@@ -50,7 +51,8 @@ BOOST_FIXTURE_TEST_CASE(a_model_folder_carries_its_tokenizer, Fixture) {
 }
 
 BOOST_FIXTURE_TEST_CASE(a_vocabulary_may_be_larger_but_not_smaller, Fixture) {
-  check_error(ErrorKind::usage, "needs 700 words, found vocab_size 699", [&] { save("m", llama, 699); });
+  check_error(ErrorKind::usage, "needs 700 words, found vocab_size 699",
+              [&] { static_cast<void>(save("m", llama, 699)); });
   BOOST_CHECK_NO_THROW(save("m", llama, 700));
 }
 

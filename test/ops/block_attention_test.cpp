@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(each_score_chooses_its_block) {
   const auto chosen = [&](BlockScore score, double query) {
     std::vector<double> keys(9), values(9, 0.0), queries(9, query);
     for (size_t j = 0; j < 8; ++j) keys[j] = k[j];
-    for (size_t j = 2; j < 8; ++j) values[j] = static_cast<double>(j / 2);
+    for (size_t j = 2; j < 8; ++j) values[j] = std::floor(static_cast<double>(j) / 2);
     std::vector<double> seen;
     for (const ratel::Device device : test::devices()) {
       const ratel::Shape shape{1, 1, 9, 1};
@@ -172,7 +172,7 @@ BOOST_AUTO_TEST_CASE(of_equal_scores_the_earlier_block_is_seen) {
         double total = 0;
         for (size_t j = 0; j < 64; ++j)
           if (j < 16 || j >= 60) total += v[j * 4 + c];
-        BOOST_TEST(std::abs(out[63 * 4 + c] - total / 20) < 1e-12);
+        BOOST_TEST(std::abs(out[size_t{63} * 4 + c] - total / 20) < 1e-12);
       }
     }
 }
@@ -266,11 +266,11 @@ BOOST_AUTO_TEST_CASE(independent_of_threads) {
 
 BOOST_AUTO_TEST_CASE(numbers_that_are_none_stay_where_they_are_seen) {
   Inputs x = normals(1, 1, 40, 4);
-  x.k.data<double>()[20 * 4] = std::nan("");  // key 20, in block 5 of 10
+  x.k.data<double>()[int64_t{20} * 4] = std::nan("");  // key 20, in block 5 of 10
   for (const ratel::Device device : test::devices())
     for (const BlockScore score : kScores) {
       const auto out = ratel::to_vector<double>(ours(x, {top(4, 3, score)}, device));
-      for (size_t i = 0; i < 20 * 4; ++i) BOOST_TEST(std::isfinite(out[i]));
+      for (size_t i = 0; i < size_t{20} * 4; ++i) BOOST_TEST(std::isfinite(out[i]));
     }
   Inputs large = normals(1, 1, 100, 4);
   for (const Tensor& t : {large.q, large.k})

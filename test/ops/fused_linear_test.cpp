@@ -19,7 +19,7 @@ namespace test = ratel::test;
 
 namespace {
 
-enum Parts : unsigned { kNorm = 1, kGelu = 2, kResidual = 4, kAll = 7 };
+constexpr unsigned kNorm = 1, kGelu = 2, kResidual = 4, kAll = 7;
 
 /// All operands of one product, as far as `parts` asks for them.
 struct Layer {
@@ -73,7 +73,7 @@ const Case kCases[] = {
 
 BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
   for (const Case& c : kCases)
-    for (const unsigned parts : {0U, +kNorm, +kGelu, +kResidual, kNorm | kGelu, +kAll}) {
+    for (const unsigned parts : {0U, kNorm, kGelu, kResidual, kNorm | kGelu, kAll}) {
       const Layer layer(c.shape, c.N, parts, 1);
       for (const ratel::Device device : test::devices())
         test::check_close(layer.in(DType::f64, device).fused(), layer.reference(), 1e-13,
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const Shape& shape : {Shape{1, 264}, Shape{3, 77}, Shape{8, 512}, Shape{16, 1040}})
-      for (const unsigned parts : {+kNorm, kNorm | kGelu, +kResidual, +kAll})
+      for (const unsigned parts : {kNorm, kNorm | kGelu, kResidual, kAll})
         for (const ratel::Device device : test::devices()) {
           test::RoundingErrors errors;
           for (const uint64_t draw : {1, 2, 3}) {
