@@ -2,9 +2,9 @@
 
 #include "cli/cache_size.h"
 #include "cli/commands.h"
-#include "cli/end_of_text.h"
 #include "cli/eval_task.h"
 #include "cli/model_options.h"
+#include "cli/model_tokens.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pattern_options.h"

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "cli/end_of_text.h"
 #include "cli/model_options.h"
+#include "cli/model_tokens.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pattern_options.h"

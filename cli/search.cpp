@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "cli/commands.h"
-#include "cli/end_of_text.h"
 #include "cli/model_options.h"
+#include "cli/model_tokens.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pattern_options.h"

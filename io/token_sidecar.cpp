@@ -1,10 +1,13 @@
 #include "io/token_sidecar.h"
 
+#include <array>
 #include <utility>
 
+#include "core/enum_names.h"
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_choice.h"
 #include "io/limits.h"
 #include "io/report.h"
 
@@ -22,15 +25,12 @@ int64_t between(const JsonCursor& value, int64_t least, int64_t most) {
 
 std::string text_of(const std::optional<JsonCursor>& value) { return value ? value->as_string() : std::string(); }
 
-TokenWidth parse_width(const JsonCursor& value) {
-  for (const TokenWidth width : {TokenWidth::two, TokenWidth::four})
-    if (value.as_string() == name_of(width)) return width;
-  fail_input(value.where(), R"(expected "uint16" or "uint32", found )", in_quotes(value.as_string()));
-}
+constexpr std::array<std::pair<TokenWidth, std::string_view>, 2> kWidths{
+    {{TokenWidth::two, "uint16"}, {TokenWidth::four, "uint32"}}};
 
 }  // namespace
 
-std::string_view name_of(TokenWidth width) { return width == TokenWidth::two ? "uint16" : "uint32"; }
+std::string_view name_of(TokenWidth width) { return name_in<TokenWidth>(kWidths, width); }
 
 std::string token_sidecar_path(const std::string& token_file) { return token_file + ".json"; }
 
@@ -58,7 +58,7 @@ TokenSidecar parse_token_sidecar(std::string_view text, std::string_view path) {
   if (const int64_t version = json["format_version"].as_int(); version != kVersion)
     fail_input(json["format_version"].where(), "expected ", kVersion, ", found ", version);
   TokenSidecar result;
-  result.width = parse_width(json["dtype"]);
+  result.width = as_choice<TokenWidth>(json["dtype"], kWidths);
   result.vocab_size = between(json["vocab_size"], 1, int64_t{1} << 8 * static_cast<size_t>(result.width));
   result.tokens = between(json["tokens"], 1, INT64_MAX / static_cast<int64_t>(result.width));
   if (const auto eos = json.find("eos")) result.eos = between(*eos, 0, result.vocab_size - 1);

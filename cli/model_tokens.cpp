@@ -1,4 +1,4 @@
-#include "cli/end_of_text.h"
+#include "cli/model_tokens.h"
 
 #include "core/text.h"
 #include "io/file.h"
