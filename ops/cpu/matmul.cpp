@@ -52,7 +52,7 @@ int64_t even_part(int64_t n, int64_t parts, int64_t unit) {
 int64_t count_row_parts(int64_t M, bool enough) {
   const int64_t parts = (M + 127) / 128;
   if (parts > 4) return (parts + 7) / 8 * 8;
-  return parts == 1 && M >= 2 * kPanelRows && !enough ? 2 : parts == 3 ? 4 : parts;
+  return parts == 1 && M >= int64_t{2} * kPanelRows && !enough ? 2 : parts == 3 ? 4 : parts;
 }
 
 /// How a product is cut: b into blocks of columns, c into tasks of some rows and some columns of a block. From the

@@ -12,11 +12,9 @@
 using ratel::Block;
 using ratel::DocumentPart;
 using ratel::DocumentReader;
-using ratel::Documents;
 using ratel::ErrorKind;
 using ratel::InputFile;
 using ratel::Tokenizer;
-using ratel::io::Compression;
 using ratel::test::check_error;
 using ratel::test::content_of;
 

@@ -98,7 +98,7 @@ BOOST_FIXTURE_TEST_CASE(overrides_count_before_sizes_are_compared, Fixture) {
   BOOST_TEST(adapted.data.eos == kEos);
   BOOST_TEST(
       (ratel::load_tokenizer(train::adapt_run(o).checkpoint) == ratel::Tokenizer::open(kGolden + "llama.model")));
-  o.overrides.push_back("model.layers=3");
+  o.overrides.emplace_back("model.layers=3");
   check_error([&] { train::resolve_adapt_config(o); }, "model.layers is 3 in the configuration, and 2 in ");
   o.overrides.back() = "model.vocab_size=703";
   check_error([&] { train::resolve_adapt_config(o); }, "model.vocab_size is 703 in the configuration, and 704 in ");

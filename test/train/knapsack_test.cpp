@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(a_thousand_heads_take_no_time_and_the_same_choice) {
   const auto groups = cache_choices(rng, 1000, 4099);
   const auto begin = std::chrono::steady_clock::now();
   for (const int64_t parts : {2, 16, 100}) {
-    const int64_t budget = 1000 * 4099 / parts;
+    const int64_t budget = int64_t{1000} * 4099 / parts;
     const auto chosen = choose(groups, budget);
     BOOST_TEST(sum_of(groups, chosen).cost <= budget);
     BOOST_TEST(chosen == choose(groups, budget), boost::test_tools::per_element());
