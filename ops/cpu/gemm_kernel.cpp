@@ -20,6 +20,7 @@ struct Sums {
   Vector at[Height][kVectors];
 };
 
+/// sums = a b. Lines from `next` on are fetched a few at a time, so that the loads of this panel find a free buffer.
 template <class T, Order<T> AOrder, int Height, int Width>
 [[gnu::always_inline]] inline void sum_products(int64_t K, const T* a, int64_t lda, const T* b, const T* next,
                                                 Sums<T, Height, Width>& sums) {
@@ -30,6 +31,7 @@ template <class T, Order<T> AOrder, int Height, int Width>
   if constexpr (kSumsByEight<T, Height, Width>) {
     constexpr int64_t kStep = kByRows ? 1 : Height;
     k = sum_by_eight<kStep>(K, a, kByRows ? lda : 1, b, next, sums.at);
+    next += k;
   } else {
     sums = {};
   }
@@ -49,27 +51,39 @@ template <class T, Order<T> AOrder, int Height, int Width>
   }
 }
 
-/// c = alpha sums, or c += alpha sums.
+/// sums *= alpha. A product that only some sums go through is not fused into what they are added to: wherever a block
+/// ends, and whatever stores it, its elements round alike.
+template <class T, int Height, int Width>
+[[gnu::always_inline]] inline void scale(Sums<T, Height, Width>& sums, T alpha) {
+#pragma GCC unroll 14
+  for (int i = 0; i < Height; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Sums<T, Height, Width>::kVectors; ++j) sums.at[i][j] *= alpha;
+}
+
+/// c = sums, or c += sums where `Add`.
 template <bool Add, class T, int Height, int Width>
-[[gnu::always_inline]] inline void store(const Sums<T, Height, Width>& sums, T alpha, T* c, int64_t ldc) {
+[[gnu::always_inline]] inline void store(const Sums<T, Height, Width>& sums, T* c, int64_t ldc) {
   using S = Sums<T, Height, Width>;
 #pragma GCC unroll 14
   for (int i = 0; i < Height; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < S::kVectors; ++j) {
       auto* at = reinterpret_cast<typename S::Memory*>(c + i * ldc + j * S::kLanes);
-      const typename S::Vector scaled = alpha * sums.at[i][j];
-      *at = Add ? *at + scaled : scaled;
+      *at = Add ? *at + sums.at[i][j] : sums.at[i][j];
     }
 }
 
-/// The same for `columns` of them, which end inside the panel: by way of a whole block, so that every element is
-/// computed by the same instructions.
+/// The same for `columns` of them, which end inside the panel: by way of a whole block.
 template <class T, int Height, int Width>
-void store_part(const Sums<T, Height, Width>& sums, T alpha, T* c, int64_t ldc, int64_t columns, bool add) {
+void store_part(const Sums<T, Height, Width>& sums, T* c, int64_t ldc, int64_t columns, bool add) {
   std::array<T, static_cast<size_t>(Height) * Width> block{};
-  for (int i = 0; i < Height && add; ++i) std::copy_n(c + i * ldc, columns, block.data() + i * Width);
-  add ? store<true>(sums, alpha, block.data(), Width) : store<false>(sums, alpha, block.data(), Width);
+  if (add) {
+    for (int i = 0; i < Height; ++i) std::copy_n(c + i * ldc, columns, block.data() + i * Width);
+    store<true>(sums, block.data(), Width);
+  } else {
+    store<false>(sums, block.data(), Width);
+  }
   for (int i = 0; i < Height; ++i) std::copy_n(block.data() + i * Width, columns, c + i * ldc);
 }
 
@@ -79,18 +93,19 @@ template <class T, Order<T> AOrder, int Height, int Width>
 void multiply_panels(int64_t panels, int64_t K, T alpha, const T* a, int64_t lda, const T* b, const T* next, T* c,
                      int64_t ldc, int64_t columns, bool add) {
   for (; panels > 0; --panels) {
-    // c is wanted when the sums are complete: by then its lines have come. Lines from `next` on are fetched a few at a
-    // time, so that the loads of this panel find a free buffer. a goes on where it is, which the hardware foresees.
+    // c is wanted when the sums are complete: by then its lines have come. The rows of a that follow are left to the
+    // hardware: to fetch them costs more than it gives.
 #pragma GCC unroll 14
     for (int i = 0; i < Height; ++i) __builtin_prefetch(c + i * ldc, 1);
     Sums<T, Height, Width> sums;
     sum_products<T, AOrder>(K, a, lda, b, next, sums);
+    if (alpha != T{1}) scale(sums, alpha);
     if (columns < Width)
-      store_part(sums, alpha, c, ldc, columns, add);
+      store_part(sums, c, ldc, columns, add);
     else if (add)
-      store<true>(sums, alpha, c, ldc);
+      store<true>(sums, c, ldc);
     else
-      store<false>(sums, alpha, c, ldc);
+      store<false>(sums, c, ldc);
     a += Height * (AOrder == Order<T>::rows ? lda : K);
     c += Height * ldc;
     next += K;
@@ -123,7 +138,7 @@ void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, RowsOfA<
   for (int64_t j = 0; j < columns; j += kPanelColumns<T>) {
     const int64_t left = columns - j, width = panel_width<T>(left), kept = std::min(left, width);
     // The next panel of b comes from far: each panel of a fetches K elements of it.
-    const auto panels = [&](int64_t n, int64_t rows_each, int64_t i) {
+    const auto multiply = [&](int64_t n, int64_t rows_each, int64_t i) {
       const T *from_b = b + j * K, *next = from_b + width * K + i / height * K;
       if (a.order == Order<T>::rows)
         multiply_panels<T, Order<T>::rows>(rows_each, width, n, K, alpha, a.data + i * a.ld, a.ld, from_b, next,
@@ -132,8 +147,8 @@ void multiply_packed(int64_t rows, int64_t columns, int64_t K, T alpha, RowsOfA<
         multiply_panels<T, Order<T>::panels>(rows_each, width, n, K, alpha, a.data + i * K, 0, from_b, next,
                                              c + i * ldc + j, ldc, kept, add);
     };
-    panels(whole, height, 0);
-    if (rest > 0) panels(1, rest, whole * height);
+    multiply(whole, height, 0);
+    if (rest > 0) multiply(1, rest, whole * height);
   }
 }
 

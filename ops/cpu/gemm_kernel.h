@@ -31,9 +31,9 @@ struct VectorOf {
   using Unaligned __attribute__((vector_size(Lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
 };
 
-/// How many k are packed at a time: about equal parts, whole steps of the kernel's loop over 8, a function of K alone,
-/// for the sums of the parts are added one after the other. At most so many that a panel of b and the rows next to it
-/// fit the first-level cache (the second on AVX-512).
+/// How many k are packed at a time: equal parts, rounded up to whole rounds of the kernel's loop over 8, of which the
+/// last takes what is left. A function of K alone, for the sums of the parts are added one after the other. At most so
+/// many that a panel of b and the rows next to it fit the first-level cache (the second on AVX-512).
 inline constexpr int64_t kDeepest = kVectorBytes == 64 ? 256 : 352;
 inline int64_t gemm_depth(int64_t K) {
   const int64_t parts = (K + kDeepest - 1) / kDeepest;

@@ -16,7 +16,9 @@ namespace ratel::cpu {
 template <class T, int Height, int Width>
 inline constexpr bool kSumsByEight = false;
 
-#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+// Sanitizers watch the loads of the loop in C++.
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 
 template <>
 inline constexpr bool kSumsByEight<float, 6, 16> = true;
@@ -25,7 +27,7 @@ inline constexpr bool kSumsByEight<float, 6, 16> = true;
 /// loop in C++ computes it. Returns n.
 ///   a     element (i, k) at a[i * row + k * Step]: a step is 1 in rows, the height 6 in panels
 ///   b     element (k, j) at b[k * 16 + j]
-///   next  K elements from here on are fetched into the second-level cache, half a line an iteration
+///   next  n elements from here on are fetched into the second-level cache, half a line an iteration
 template <int64_t Step, class Vector>
 [[gnu::always_inline]] inline int64_t sum_by_eight(int64_t K, const float* a, int64_t row, const float* b,
                                                    const float* next, Vector (&sums)[6][2]) {

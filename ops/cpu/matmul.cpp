@@ -1,5 +1,9 @@
 #include "ops/matmul.h"
 
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
 #include "ops/cpu/gemm_few_rows.h"
 #include "ops/cpu/gemm_pack.h"
 #include "ops/cpu/parallel.h"
@@ -186,7 +190,7 @@ class Multiplication {
         for (int64_t n = 0; n < width; ++n) c[n] = convert_element<E>(tile[n]);
   }
 
-  const Product<E>& p_;
+  const Product<E> p_;
   const Cut<E> cut_;
   const Scratch<T> packed_b_;        ///< a block of b, depth after depth
   const Scratch<T> shared_a_;        ///< all of a, depth after depth

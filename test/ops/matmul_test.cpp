@@ -6,6 +6,7 @@
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
+#include "ops/cpu/gemm.h"
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
@@ -178,16 +179,51 @@ BOOST_AUTO_TEST_CASE(empty_sizes) {
 }
 
 BOOST_AUTO_TEST_CASE(the_result_does_not_depend_on_threads_or_on_the_cut) {
+  constexpr int64_t K = 403;  // two depths, the second with a few steps after the last eight
   for (const Variant& v : kVariants)
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const Tensor a = test::randn(sizes(200, 400, v.ta), 1, dtype), b = test::randn(sizes(400, 530, v.tb), 2, dtype);
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const Tensor a = test::randn(sizes(200, K, v.ta), 1, dtype), b = test::randn(sizes(K, 530, v.tb), 2, dtype);
       test::check_thread_independent([&] { return v.op(a, b); }, v.name);
       // An element is the same chain of sums wherever the tiles end: a part of the rows gives a part of the result.
-      const Tensor part = v.op(ratel::slice(a, v.ta ? 1 : 0, 10, 60), ratel::slice(b, v.tb ? 0 : 1, 7, 100));
-      test::check_identical(part, ratel::slice(ratel::slice(v.op(a, b), 0, 10, 60), 1, 7, 100), "a part");
+      const Tensor all = v.op(a, b);
+      struct Part {
+        int64_t row, rows_end, column, columns_end;
+      };
+      // Full blocks and rests; one row at the end of a task's, next to the narrowest panel, a sum in one register.
+      for (const Part& p : {Part{10, 60, 7, 100}, {10, 77, 7, 14}, {10, 77, 7, 10}, {3, 40, 100, 171}}) {
+        const Tensor part = v.op(ratel::slice(a, v.ta ? 1 : 0, p.row, p.rows_end),
+                                 ratel::slice(b, v.tb ? 0 : 1, p.column, p.columns_end));
+        test::check_identical(part, ratel::slice(ratel::slice(all, 0, p.row, p.rows_end), 1, p.column, p.columns_end),
+                              ratel::concat_text(v.name, " of rows ", p.row, ", columns ", p.column));
+      }
     }
   const Tensor a = test::randn({20, 30, 40}, 1, DType::f32), b = test::randn({20, 40, 50}, 2, DType::f32);
   test::check_thread_independent([&] { return ratel::matmul(a, b); }, "batch");
+}
+
+// Attention's scores: a key's score must not tell where its panel ended.
+BOOST_AUTO_TEST_CASE(a_scaled_product_of_one_thread_rounds_alike_wherever_it_is_cut) {
+  const auto check = [&]<class T>(T alpha) {
+    constexpr int64_t M = 41, N = 75, K = 403;
+    const DType dtype = std::is_same_v<T, float> ? DType::f32 : DType::f64;
+    const Tensor a = test::randn({M, K}, 1, dtype), b = test::randn({N, K}, 2, dtype);
+    const auto product = [&](int64_t rows, int64_t columns, T beta) {
+      const Tensor c = test::randn({M, N}, 3, dtype);
+      ratel::cpu::gemm<T>(ratel::Transpose::no, ratel::Transpose::yes, rows, columns, K, alpha, a.data<T>(), K,
+                          b.data<T>(), K, beta, c.data<T>(), N);
+      return c;
+    };
+    for (const T beta : {T{0}, T{1}}) {
+      const Tensor all = product(M, N, beta);
+      for (const int64_t rows : {17, 24, 37, 41})
+        for (const int64_t columns : {1, 4, 5, 8, 9, 21, 64, 75})
+          test::check_identical(ratel::slice(ratel::slice(product(rows, columns, beta), 0, 0, rows), 1, 0, columns),
+                                ratel::slice(ratel::slice(all, 0, 0, rows), 1, 0, columns),
+                                ratel::concat_text(dtype, " ", rows, " x ", columns));
+    }
+  };
+  check(0.3F);
+  check(0.3);
 }
 
 BOOST_AUTO_TEST_CASE(the_kernel_accumulates_where_asked) {
