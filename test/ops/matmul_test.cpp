@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(a_scaled_product_of_one_thread_rounds_alike_wherever_it_is_
     const DType dtype = std::is_same_v<T, float> ? DType::f32 : DType::f64;
     const Tensor a = test::randn({M, K}, 1, dtype), b = test::randn({N, K}, 2, dtype);
     const auto product = [&](int64_t rows, int64_t columns, T beta) {
-      const Tensor c = test::randn({M, N}, 3, dtype);
+      Tensor c = test::randn({M, N}, 3, dtype);
       ratel::cpu::gemm<T>(ratel::Transpose::no, ratel::Transpose::yes, rows, columns, K, alpha, a.data<T>(), K,
                           b.data<T>(), K, beta, c.data<T>(), N);
       return c;
