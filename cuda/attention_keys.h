@@ -37,15 +37,17 @@ void for_each_head_group(const AttentionShape& shape, F&& f) {
 
 /// The head and the piece of it that this block works on, of a grid of B x group.count x pieces blocks.
 struct BlockOfHead {
-  int64_t b, h, row, piece;  // row: of (B, H, T), token 0
+  int b, h, piece;
+  int64_t row;  // of (B, H, T), token 0
   Pattern pattern;
 
   __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, int64_t pieces) {
-    const int64_t block = block_index().x, head = block / pieces;
-    piece = block % pieces;
+    // A grid has fewer than 2^31 blocks; 32 bits are divided far faster than 64.
+    const int block = block_index().x, pieces_of_head = static_cast<int>(pieces), head = block / pieces_of_head;
+    piece = block % pieces_of_head;
     b = head / group.count;
-    const int in_group = static_cast<int>(head % group.count);
-    h = group.first + in_group;
+    const int in_group = head % group.count;
+    h = static_cast<int>(group.first) + in_group;
     row = (b * shape.H + h) * shape.T;
     pattern = group.patterns[in_group];
   }
@@ -137,6 +139,12 @@ struct KeyTile {
   }
   __device__ bool leaves_out(int position) const {
     return position >= left_out && (position - left_out) % left_out_step == 0;
+  }
+  /// The same of all positions of a tile of at most 64 keys, a bit each.
+  __device__ uint64_t left_out_positions() const {
+    uint64_t positions = 0;
+    for (I position = left_out; position < count; position += left_out_step) positions |= uint64_t{1} << position;
+    return positions;
   }
   /// True where queries from i on see a whole tile of n keys.
   __device__ bool is_seen_whole_by(I i, int n) const {

@@ -65,6 +65,7 @@ struct CachedKeys {
       return {static_cast<int>(larger(0, smaller(begin - p.dilated_below(begin) - number, count))), count};
     }
     __device__ bool leaves_out(int place) const { return !in_cache && own.leaves_out(place); }
+    __device__ uint64_t left_out_positions() const { return in_cache ? 0 : own.left_out_positions(); }
     __device__ bool is_seen_whole_by(I i, int n) const {
       return in_cache ? !in_ring && count == n : own.is_seen_whole_by(origin + i, n);
     }

@@ -1,10 +1,11 @@
 // Dilated attention on the tensor cores: bf16, d = 64 or 128, rows that begin at multiples of 16 bytes. A block of four
 // warps has 64 queries (forward, and the queries' gradients) or 64 keys (the keys' and values' gradients) and walks the
-// tiles that meet them, which arrive by cp.async two deep while the tensor cores work on the one before; dilated keys
-// are rows D apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients
+// tiles that meet them, which arrive by cp.async while the tensor cores work on the one before; dilated keys are rows D
+// apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients
 // are rounded to bf16 for the second product, whose left operand they already lie in registers as.
 //
-// Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i). Backward: the query kernel begins with
+// Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i), the diagonal of the first product.
+// Backward: the query kernel begins with
 // the terms of the own keys, and writes the gradients of keys that no other query sees.
 //
 // Flops a pair that meet: forward 4 d, query gradients 6 d, key gradients 8 d. Bytes a token and channel: forward 8 (q,
@@ -28,8 +29,9 @@ namespace {
 
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
 
-/// Rows of the tiles that a block walks: 64 registers a thread hold d = 128 channels of 64 rows, backward twice.
-constexpr int kKeys = 64;
+/// Rows of the tiles that a block walks. Forward three tiles are on their way or being used, so that three blocks fit a
+/// multiprocessor; of backward's, which holds two sums of d channels a row, two.
+constexpr int kKeys = 32, kStages = 3;
 template <int d>
 constexpr int kBackwardRows = d == 64 ? 64 : 32;
 
@@ -39,28 +41,36 @@ constexpr size_t rows_size(int rows) {
   return shared_size<bfloat16>(rows * d);
 }
 
+/// The lowest n bits, of which Bits has at least so many.
+template <class Bits>
+__device__ Bits ones_below(int n) {
+  return n < static_cast<int>(8 * sizeof(Bits)) ? (Bits{1} << n) - 1 : ~Bits{0};
+}
+
 /// Scores of the keys that their queries, from `begin` on, do not see become -inf.
 template <int N, class Tile>
 __device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int begin) {
+  using Bits = std::conditional_t<N <= 32, uint32_t, uint64_t>;
   if (tile.is_seen_whole_by(begin, N)) return;
+  const auto left_out = static_cast<Bits>(tile.left_out_positions());
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const auto seen = tile.seen_by(begin + fragment_row(half));
+    const Bits shown = ones_below<Bits>(seen.high) & ~ones_below<Bits>(seen.low) & ~left_out;
+    const Bits from_mine_on = shown >> fragment_column(0);
 #pragma unroll
-    for (int at = 0; at < N / 4; ++at) {
-      const int c = fragment_column(at / 2) + at % 2;
-      if (!shows(tile, c, seen)) scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
-    }
+    for (int at = 0; at < N / 4; ++at)
+      if ((from_mine_on >> (at / 2 * 8 + at % 2) & 1) == 0)
+        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
   }
 }
 
-/// Begins to copy `count` keys and values into the half of their rings that is the n-th's.
+/// Begins to copy `count` keys and values to row `into` and on of their rings; zeros follow up to N rows.
 template <int N, int d>
-__device__ void begin_load_of(int n, int count, const RowTile<d>& key_tiles, const HeadRows<const bfloat16>& keys,
+__device__ void begin_load_of(int into, int count, const RowTile<d>& key_tiles, const HeadRows<const bfloat16>& keys,
                               const RowTile<d>& value_tiles, const HeadRows<const bfloat16>& values) {
-  const int into = n % 2 * N;
-  key_tiles.behind(into).begin_load(N, count, keys.data, keys.step);
-  value_tiles.behind(into).begin_load(N, count, values.data, values.step);
+  key_tiles.behind(into).template begin_load<N>(count, keys.data, keys.step);
+  value_tiles.behind(into).template begin_load<N>(count, values.data, values.step);
   commit_copies();
 }
 
@@ -73,18 +83,21 @@ __device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int firs
   }
 }
 
+/// Blocks on a multiprocessor, which leave a thread 168 or 255 registers.
+template <class Source>
+constexpr int kForwardBlocks = std::is_same_v<Source, CallKeys> ? 3 : 2;
+
 template <int d, class Source>
-__global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardArgs args, HeadGroup group,
-                                                               int64_t tiles, Source source) {
+__global__ __launch_bounds__(kTileThreads, kForwardBlocks<Source>) void forward_kernel(AttentionForwardArgs args,
+                                                                                       HeadGroup group, int64_t tiles,
+                                                                                       Source source) {
   SharedArena arena;
-  const RowTile<d> queries(arena, kTileRows), key_tiles(arena, 2 * kKeys), value_tiles(arena, 2 * kKeys);
+  const RowTile<d> queries(arena, kTileRows), key_tiles(arena, kStages * kKeys), value_tiles(arena, kStages * kKeys);
   const BlockOfHead block(group, args.shape, tiles);
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
   const int rows = static_cast<int>(smaller(kTileRows, source.tokens(args.shape, block.b) - begin));
-  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
-             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
   if constexpr (!std::is_same_v<Source, CallKeys>) {
-    clear_rows<d>(gated, begin, rows, args.shape.T);
+    clear_rows<d>(head_rows<bfloat16>(args.gated, block.b, block.h), begin, rows, args.shape.T);
     if (rows <= 0) return;
   }
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
@@ -92,37 +105,49 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
   const typename Source::template Tiles<kKeys, int, bfloat16> keys(source, group, block, begin, begin + rows, k, v);
   const auto begin_load = [&](int n) {
     const auto from = keys.with_rows(n);
-    begin_load_of<kKeys>(n, from.tile.count, key_tiles, from.keys, value_tiles, from.values);
+    begin_load_of<kKeys>(n % kStages * kKeys, from.tile.count, key_tiles, from.keys, value_tiles, from.values);
   };
-  queries.begin_load(kTileRows, rows, q[begin], q.step);
+  queries.template begin_load<kTileRows>(rows, q[begin], q.step);
+  // The queries' own keys take the places of the second and third tile, which are asked for when they have been used.
+  static_assert(kTileRows == (kStages - 1) * kKeys);
+  begin_load_of<kTileRows>(kKeys, rows, key_tiles, {k[begin], k.step}, value_tiles, {v[begin], v.step});
+  // A group of copies for every tile, though it be empty: what may be under way is counted in groups.
+  const int tiles_of_keys = keys.count();
+  if (tiles_of_keys > 0)
+    begin_load(0);
+  else
+    commit_copies();
   commit_copies();
-  if (keys.count() > 0) begin_load(0);
+  wait_copies<2>();
+  sync_block();
 
   // In powers of two: p = 2^(s scale - m).
   const float scale = kLog2e / std::sqrt(static_cast<float>(d));
-  const auto token = [&](int half) { return begin + smaller(fragment_row(half), rows - 1); };
+  const int own = kKeys + warp_index() * 16;
+  FragmentC own_scores[2];
+  multiply_rows<d, 16>(own_scores, queries, warp_index() * 16, key_tiles.behind(own));
   float largest[2], total[2];
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float score = 0;
-    for (int c = lane_index() % 4 * 8; c < d; c += 32) {
-      const auto q_c = load_vec<8>(q[token(half)] + c), k_c = load_vec<8>(k[token(half)] + c);
-      for (int i = 0; i < 8; ++i) score += static_cast<float>(q_c.at[i]) * static_cast<float>(k_c.at[i]);
-    }
-    largest[half] = scale * row_sum(score);
+    largest[half] = scale * diagonal(own_scores, half);
     total[half] = lane_index() % 4 == 0 ? 1.0f : 0.0f;  // each lane sums its own columns
   }
   FragmentC out[d / 8];
-  start_from_rows<d>(
-      out, [](int) { return 1.0f; }, [&](int half) { return v[token(half)]; });
+  start_from_tile<d>(out, value_tiles, own);
 
-  for (int n = 0; n < keys.count(); ++n) {
-    wait_copies<0>();
+  for (int n = 0; n < tiles_of_keys; ++n) {
+    wait_copies<1>();
     sync_block();
-    if (n + 1 < keys.count()) begin_load(n + 1);
-    const int from = n % 2 * kKeys;
+    for (int next = n == 0 ? 1 : n + 2; next <= n + 2; ++next)
+      if (next < tiles_of_keys)
+        begin_load(next);
+      else
+        commit_copies();
+    const int from = n % kStages * kKeys;
     FragmentC scores[kKeys / 8];
     multiply_rows<d, kKeys>(scores, queries, warp_index() * 16, key_tiles.behind(from));
     hide_unseen<kKeys>(scores, keys[n], begin);
+    float correction[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float most = -std::numeric_limits<float>::infinity();
@@ -133,31 +158,36 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
       }
       most = scale * row_max(most);
       const float next = most > largest[half] ? most : largest[half];
-      const float correction = fast_exp2(largest[half] - next);
+      correction[half] = fast_exp2(largest[half] - next);
       largest[half] = next;
-      total[half] *= correction;
+      total[half] *= correction[half];
 #pragma unroll
       for (int at = 0; at < kKeys / 4; ++at) {
         float& score = scores[at / 2].at[2 * half + at % 2];
         score = fast_exp2(score * scale - next);
         total[half] += score;
       }
+    }
+    // Seldom, behind the first tiles: no row's largest score moves.
+    if (any(correction[0] != 1 || correction[1] != 1)) {
 #pragma unroll
-      for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] *= correction;
+      for (int at = 0; at < d / 2; ++at) out[at / 4].at[at % 4] *= correction[at % 4 / 2];
     }
     add_weighted_rows<d, kKeys>(out, scores, value_tiles.behind(from));
   }
 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float sum = row_sum(total[half]);
+    const float sum = row_sum(total[half]), share = 1 / sum;
 #pragma unroll
-    for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] /= sum;
+    for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] *= share;
     if (lane_index() % 4 == 0 && fragment_row(half) < rows)
-      static_cast<float*>(args.lse)[block.row + token(half)] = largest[half] * kLn2 + std::log(sum);
+      static_cast<float*>(args.lse)[block.row + begin + fragment_row(half)] = largest[half] * kLn2 + std::log(sum);
   }
   wait_copies<0>();
   sync_block();
+  const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
+             gated = head_rows<bfloat16>(args.gated, block.b, block.h);
   const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
   store_rows<d>(out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
     if (r >= rows) return;
@@ -165,7 +195,7 @@ __global__ __launch_bounds__(kTileThreads) void forward_kernel(AttentionForwardA
     if (gated.data == nullptr) return;
     const auto gates = load_vec<8>(gate[begin + r] + channel);
     for (int i = 0; i < 8; ++i)
-      values.at[i] = bfloat16(static_cast<float>(values.at[i]) * fast_sigmoid(static_cast<float>(gates.at[i])));
+      values.at[i] = round_to_bf16(static_cast<float>(values.at[i]) * fast_sigmoid(static_cast<float>(gates.at[i])));
     store_vec(gated[begin + r] + channel, values);
   });
 }
@@ -187,11 +217,11 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
   const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
   const auto begin_load = [&](int n) {
     const KeyTile<int> tile = keys[n];
-    begin_load_of<N>(n, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
+    begin_load_of<N>(n % 2 * N, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
                      {v[tile.first], v.step * tile.step});
   };
-  queries.begin_load(kTileRows, rows, q[begin], q.step);
-  grads.begin_load(kTileRows, rows, grad[begin], grad.step);
+  queries.template begin_load<kTileRows>(rows, q[begin], q.step);
+  grads.template begin_load<kTileRows>(rows, grad[begin], grad.step);
   commit_copies();
   if (keys.count() > 0) begin_load(0);
 
@@ -263,8 +293,8 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   const auto begin_load = [&](int n) {
     const int into = n % 2 * N, count = queries_of(n);
     const int first = owned.query_begin + n * N;
-    query_tiles.behind(into).begin_load(N, count, q[first], q.step);
-    grad_tiles.behind(into).begin_load(N, count, grad[first], grad.step);
+    query_tiles.behind(into).template begin_load<N>(count, q[first], q.step);
+    grad_tiles.behind(into).template begin_load<N>(count, grad[first], grad.step);
     commit_copies();
   };
   // The statistics of a tile come by way of registers, asked for before the tile ahead of it is worked on.
@@ -281,8 +311,8 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
     lse[n % 2 * N + mine] = kLog2e * next_lse;
     delta[n % 2 * N + mine] = next_delta;
   };
-  keys.begin_gather(kTileRows, owned.count, [&](int r) { return k[owned.key(r)]; });
-  values.begin_gather(kTileRows, owned.count, [&](int r) { return v[owned.key(r)]; });
+  keys.template begin_gather<kTileRows>(owned.count, [&](int r) { return k[owned.key(r)]; });
+  values.template begin_gather<kTileRows>(owned.count, [&](int r) { return v[owned.key(r)]; });
   commit_copies();
   if (tiles > 0) begin_load(0);
   fetch_statistics(0);
@@ -381,7 +411,7 @@ void launch_forward(const char* name, const AttentionForwardArgs& args, const He
                     Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kKeys);
+    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(kStages * kKeys);
     launch({name, args.shape.B * group.count * tiles, kTileThreads, kShared, stream}, forward_kernel<d, Source>, args,
            group, tiles, source);
   });

@@ -23,22 +23,26 @@ class RowTile {
   __device__ static int at(int row, int channel) { return row * d + ((channel / 8) ^ (row % 8)) * 8 + channel % 8; }
   __device__ Shared<bfloat16> data() const { return data_; }
 
-  /// Begins to copy `count` rows, `step` elements apart from `from` on; zeros follow up to `rows_of_tile`.
-  __device__ void begin_load(int rows_of_tile, int count, const bfloat16* from, int64_t step) const {
-    const int channel = thread_index().x % kPieces * 8;
-    int r = thread_index().x / kPieces;
-    const bfloat16* row = from + r * step + channel;
+  /// Begins to copy `count` rows, `step` elements apart from `from` on; zeros follow up to kRows.
+  template <int kRows>
+  __device__ void begin_load(int count, const bfloat16* from, int64_t step) const {
+    const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
+    const bfloat16* row = from + first * step + channel;
     // A thread's rows lie a multiple of 8 apart: its piece is exchanged with the same one in all of them.
-    for (int into = at(r, channel); r < rows_of_tile; r += kRowsAtOnce, into += kRowsAtOnce * d) {
-      copy_async_16(data_, into, r < count ? row : from, r < count);
+    const int into = at(first, channel);
+#pragma unroll
+    for (int r = 0; r < kRows; r += kRowsAtOnce) {
+      const bool valid = first + r < count;
+      copy_async_16(data_, into + r * d, valid ? row : from, valid);
       row += kRowsAtOnce * step;
     }
   }
   /// The same of rows that lie anywhere.
-  template <class Row>
-  __device__ void begin_gather(int rows_of_tile, int count, Row&& row) const {
-    const int channel = thread_index().x % kPieces * 8;
-    for (int r = thread_index().x / kPieces; r < rows_of_tile; r += kRowsAtOnce)
+  template <int kRows, class Row>
+  __device__ void begin_gather(int count, Row&& row) const {
+    const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
+#pragma unroll
+    for (int r = first; r < kRows; r += kRowsAtOnce)
       copy_async_16(data_, at(r, channel), row(r < count ? r : 0) + channel, r < count);
   }
 
@@ -66,11 +70,12 @@ class RowTile {
 
  private:
   static constexpr int kPieces = d / 8, kRowsAtOnce = kTileThreads / kPieces;
-  static_assert(kRowsAtOnce % 8 == 0);
+  static_assert(kRowsAtOnce % 8 == 0 && kTileThreads % kPieces == 0);
 
-  /// at(row + row_of_lane, channel + 8 piece_of_lane): what depends on the lane is the same in every step.
+  /// at(row + row_of_lane, channel + 8 piece_of_lane): what depends on the lane is the same in every step, and where
+  /// pieces are exchanged, among 64 channels, but for its lower bits.
   __device__ static int lane_at(int row_of_lane, int piece_of_lane, int row, int channel) {
-    return (at(row_of_lane, 8 * piece_of_lane) ^ channel) + row * d;
+    return (at(row_of_lane, 8 * piece_of_lane) ^ (channel % 64)) + channel / 64 * 64 + row * d;
   }
 
   Shared<bfloat16> data_;
@@ -82,7 +87,7 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>&
                                      const RowTile<d>& right) {
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
-#pragma unroll 2  // wholly unrolled, it keeps the addresses of all steps in registers
+#pragma unroll 4  // wholly unrolled, it keeps the addresses of all steps in registers
   for (int c = 0; c < d; c += 16) {
     const FragmentA a = left.left(row, c);
 #pragma unroll
@@ -137,6 +142,29 @@ __device__ inline void start_from_rows(FragmentC (&sums)[d / 8], Factor&& factor
       sums[n].at[2 * half + 1] = scale * static_cast<float>(pair.at[1]);
     }
   }
+}
+
+/// sums = the 16 rows of `tile` from `row` on.
+template <int d>
+__device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d>& tile, int row) {
+#pragma unroll
+  for (int c = 0; c < d; c += 16) {
+    const FragmentA rows = tile.left(row, c);
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {  // columns 0 to 7, of both halves of the rows, then 8 to 15
+      const auto pair = unpack_bf16(rows.at[part]);
+      FragmentC& eight = sums[c / 8 + part / 2];
+      eight.at[part % 2 * 2] = pair.at[0];
+      eight.at[part % 2 * 2 + 1] = pair.at[1];
+    }
+  }
+}
+
+/// Of the sums (16, 16) of a warp: the one on the diagonal in row fragment_row(half), in all lanes of that row.
+__device__ inline float diagonal(const FragmentC (&sums)[2], int half) {
+  const int row = lane_index() / 4;
+  const float mine = sums[half].at[2 * half + 0], next = sums[half].at[2 * half + 1];
+  return shuffle(row % 2 == 0 ? mine : next, 4 * row + row / 2);
 }
 
 /// The warp's sums, rounded, go through its rows of `tile`, which no other warp may be using, and then in pieces of 16

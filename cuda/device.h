@@ -12,6 +12,7 @@
 //   - what other threads wrote is read behind a barrier: sync_block(), or sync_warp() within a warp
 //   - indices into tensors are int64_t; threads, blocks and shared memory count in int
 
+#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -73,6 +74,11 @@ __device__ inline int64_t global_threads() { return static_cast<int64_t>(grid_si
 __device__ inline int lane_index() { return thread_index().x % kWarp; }
 __device__ inline int warp_index() { return thread_index().x / kWarp; }
 __device__ inline int warp_count() { return block_size().x / kWarp; }
+
+/// The two bf16 of a register as floats, the low half first.
+__device__ inline Vec<float, 2> unpack_bf16(uint32_t pair) {
+  return {{std::bit_cast<float>(pair << 16), std::bit_cast<float>(pair & 0xffff0000u)}};
+}
 
 /// A number in the type sums are kept in as an element: convert_element by the machine's own rounding.
 template <class T>
