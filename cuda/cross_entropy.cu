@@ -40,16 +40,17 @@ __global__ __launch_bounds__(kRowThreads) void backward(CrossEntropyBackwardArgs
   if (label == kIgnoreIndex) return for_row<N>(args.V, [&](int64_t i) { store_vec(grad + i, Vec<T, N>{}); });
   const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * args.share;
   const A m = kept[0], factor = static_cast<A>(scale / static_cast<double>(kept[1]));
+  const auto share_of = [&](T value) { return factor * std::exp(convert_element<A>(value) - m); };
+  // The label's, which alone is more than its share, is the thread's that goes over it, before and after it has.
+  const bool has_label = label / N % block_size().x == thread_index().x;
+  const T of_label = has_label ? x[label] : T{};
   for_row<N>(args.V, [&](int64_t i) {
     const auto values = load_vec<N>(x + i);
     Vec<T, N> out;
-    for (int k = 0; k < N; ++k) {
-      A dx = factor * std::exp(convert_element<A>(values.at[k]) - m);
-      if (i + k == label) dx = static_cast<A>(static_cast<double>(dx) - scale);
-      out.at[k] = convert_element<T>(dx);
-    }
+    for (int k = 0; k < N; ++k) out.at[k] = round_to<T>(share_of(values.at[k]));
     store_vec(grad + i, out);
   });
+  if (has_label) grad[label] = round_to<T>(static_cast<A>(static_cast<double>(share_of(of_label)) - scale));
 }
 
 }  // namespace

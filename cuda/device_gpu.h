@@ -90,9 +90,21 @@ template <int N, class T>
 __device__ inline Vec<T, N> load_vec(const T* from) {
   return *reinterpret_cast<const Vec<T, N>*>(from);
 }
+/// Where the elements come from an instruction each, nvcc would store them one by one: 8 and 16 bytes go as words.
 template <class T, int N>
 __device__ inline void store_vec(T* into, const Vec<T, N>& values) {
-  *reinterpret_cast<Vec<T, N>*>(into) = values;
+  if constexpr (sizeof(values) == 16) {
+    const auto words = std::bit_cast<uint4>(values);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(into)), "r"(words.x),
+                 "r"(words.y), "r"(words.z), "r"(words.w)
+                 : "memory");
+  } else if constexpr (sizeof(values) == 8) {
+    const auto words = std::bit_cast<uint2>(values);
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(into)), "r"(words.x), "r"(words.y)
+                 : "memory");
+  } else {
+    *reinterpret_cast<Vec<T, N>*>(into) = values;
+  }
 }
 
 /// A stretch of the block's shared memory; an index beyond it is undefined on a GPU and an Error in the twin.
@@ -108,7 +120,7 @@ class Shared {
   }
   template <int N>
   __device__ void store(int index, const Vec<T, N>& values) const {
-    store_vec(begin_ + index, values);
+    *reinterpret_cast<Vec<T, N>*>(begin_ + index) = values;
   }
   __device__ unsigned address(int index) const {
     return static_cast<unsigned>(__cvta_generic_to_shared(begin_ + index));

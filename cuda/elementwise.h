@@ -17,13 +17,13 @@ __global__ __launch_bounds__(kElementThreads) void map_kernel(int64_t n, F f, T*
   for (int64_t i = global_thread(); i < vectors; i += global_threads()) {
     Vec<T, N> values;
     const auto apply = [&](const auto&... from) {
-      for (int k = 0; k < N; ++k) values.at[k] = convert_element<T>(f(convert_element<A>(from.at[k])...));
+      for (int k = 0; k < N; ++k) values.at[k] = round_to<T>(f(convert_element<A>(from.at[k])...));
     };
     apply(load_vec<N>(in + i * N)...);
     store_vec(out + i * N, values);
   }
   for (int64_t i = vectors * N + global_thread(); i < n; i += global_threads())
-    out[i] = convert_element<T>(f(convert_element<A>(in[i])...));
+    out[i] = round_to<T>(f(convert_element<A>(in[i])...));
 }
 
 template <class T, class F, class... In>

@@ -1,7 +1,7 @@
 // A linear layer with norm, activation and residual for a few rows on a GPU. A warp has R rows of the weight, which it
 // reads once, 16 bytes a lane, and multiplies with all rows of x: a stretch of them, times the norm's weight, lies in
 // shared memory as f32, and their squares are added while it is put there. The norm itself is a factor of each row, so
-// that it is applied to the sums. Lanes are added in a butterfly, and each finishes some of the warp's results.
+// that it is applied to the sums. Lanes exchange what they have of each other's results, and each finishes its own.
 //
 // Bytes: 2 N K of the weight in bf16, beside which each block reads x from the cache. Bound by memory, with 16 rows
 // about even by products: a vector of the weight takes 8 rows of x 64 of the 107 multiply-adds that a multiprocessor of
@@ -61,6 +61,27 @@ class Stretch {
 template <int M, int N>
 inline constexpr int kBlocks = M == kFewFusedRows&& N > 1 ? 1 : 2;
 
+/// The sums over a warp of n values a lane, spread over it: afterwards values[0] and on of lane l are the results
+/// first_result<n>(l) and on. Halves of the lanes exchange halves of the values, so that n values take n shuffles and
+/// not 5 n; where one is left, all keep it.
+template <class A, int n>
+__device__ void spread_warp_sums(A (&values)[n]) {
+#pragma unroll
+  for (int step = kWarp / 2, keep = n / 2; step > 0; step /= 2, keep /= 2) {
+    const bool is_upper = (lane_index() & step) != 0;
+    if (keep == 0) values[0] += shuffle_xor(values[0], step);
+#pragma unroll
+    for (int i = 0; i < keep; ++i) {
+      const A given = is_upper ? values[i] : values[i + keep], own = is_upper ? values[i + keep] : values[i];
+      values[i] = own + shuffle_xor(given, step);
+    }
+  }
+}
+template <int n>
+__device__ int first_result(int lane) {
+  return n >= kWarp ? lane * (n / kWarp) : lane / (kWarp / n);
+}
+
 template <class T, int M, int N>
 __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(FusedLinearArgs args) {
   using A = accumulate_t<T>;
@@ -74,7 +95,7 @@ __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(Fuse
   for (int r = 0; r < R; ++r)
     weight[r] = static_cast<const T*>(args.weight) + (first + r < args.N ? first + r : args.N - 1) * K;
 
-  A sums[R][M] = {}, square[M] = {};
+  A sums[R * M] = {}, square[M] = {};
   for (int begin = 0; begin < K; begin += kStretch<A, M>) {
     const int columns = K - begin < kStretch<A, M> ? K - begin : kStretch<A, M>;
     sync_block();  // all have read the stretch before
@@ -111,7 +132,7 @@ __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(Fuse
         stretch.get(m, c, values);
 #pragma unroll
         for (int r = 0; r < R; ++r)
-          for (int i = 0; i < N; ++i) sums[r][m] += values[i] * convert_element<A>(w[r].at[i]);
+          for (int i = 0; i < N; ++i) sums[r * M + m] += values[i] * convert_element<A>(w[r].at[i]);
       }
     }
   }
@@ -122,21 +143,17 @@ __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(Fuse
     if (lane_index() == 0) squares[m * kWarps<M> + warp_index()] = all;
   }
   sync_block();
-  // Lane l finishes results l and l + 32 of the warp's R x M.
+  // A lane finishes one or two of the warp's R x M results.
   constexpr int kResults = R * M, kMine = (kResults + kWarp - 1) / kWarp;
-  static_assert(kMine <= 2);
-  A mine[kMine] = {};
-#pragma unroll
-  for (int place = 0; place < kResults; ++place) {
-    const A sum = warp_sum(sums[place / M][place % M]);
-    if (lane_index() == place % kWarp) mine[place / kWarp] = sum;
-  }
+  static_assert(kMine <= 2 && (kResults & (kResults - 1)) == 0);
+  spread_warp_sums(sums);
+  if (kResults < kWarp && lane_index() % (kWarp / kResults) != 0) return;
 #pragma unroll 1
   for (int i = 0; i < kMine; ++i) {
-    const int place = i * kWarp + lane_index(), m = place % M;
+    const int place = first_result<kResults>(lane_index()) + i, m = place % M;
     const int64_t n = first + place / M;
-    if (place >= kResults || m >= rows || n >= args.N) return;
-    A y = i == 0 ? mine[0] : mine[kMine - 1];
+    if (m >= rows || n >= args.N) continue;
+    A y = i == 0 ? sums[0] : sums[kMine - 1];
     if (norm != nullptr) {
       double total = 0;
       for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};

@@ -39,7 +39,7 @@ struct ScanShape {
 
 /// Cuts time only where the channels alone leave most of a GPU idle: its cost is a second reading.
 inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
-  constexpr int64_t kEnough = 64, kWanted = 256, kShortest = 128;  // blocks, blocks, tokens
+  constexpr int64_t kEnough = 128, kWanted = 256, kShortest = 128;  // blocks, blocks, tokens
   const auto parts = [](int64_t n, int64_t size) { return (n + size - 1) / size; };
   const int64_t blocks = parts(C, kScanThreads), busy = blocks * B;
   if (busy == 0 || busy >= kEnough || T < 2 * kShortest) return {B, T, C, blocks, 1, T};

@@ -25,7 +25,7 @@ __global__ __launch_bounds__(kRowThreads) void forward(SoftmaxArgs args) {
     Vec<T, N> out;
     for (int k = 0; k < N; ++k) {
       const A z = convert_element<A>(values.at[k]) - largest;
-      out.at[k] = convert_element<T>(args.kind == SoftmaxKind::probability ? std::exp(z) / sum : z - log_s);
+      out.at[k] = round_to<T>(args.kind == SoftmaxKind::probability ? std::exp(z) / sum : z - log_s);
     }
     store_vec(y + i, out);
   });
@@ -58,7 +58,7 @@ __global__ __launch_bounds__(kRowThreads) void backward(SoftmaxBackwardArgs args
       const auto values = load_vec<N>(y + i), dy = load_vec<N>(grad + i);
       Vec<T, N> out;
       for (int k = 0; k < N; ++k)
-        out.at[k] = convert_element<T>(slope(convert_element<A>(values.at[k]), convert_element<A>(dy.at[k])));
+        out.at[k] = round_to<T>(slope(convert_element<A>(values.at[k]), convert_element<A>(dy.at[k])));
       store_vec(grad_x + i, out);
     });
   };
