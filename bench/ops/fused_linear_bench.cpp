@@ -1,10 +1,12 @@
 // Bytes: the weight once, and the few rows of x, residual and result; FLOPs of the product. fused_linear_reference is
-// the composition of norm, product, GELU and sum.
+// the composition of norm, product, GELU and sum. On a GPU calls go in turns over so many weights that none is in its
+// cache when its turn comes, as the layers of a model do.
 
 #include "ops/fused_linear.h"
 
 #include "autograd/grad_mode.h"
 #include "bench/support/passes.h"
+#include "ops/copy.h"
 
 namespace ratel::bench {
 namespace {
@@ -16,11 +18,15 @@ void add_layer(const std::string& name, Op op, int64_t rows, int64_t N, int64_t 
   const Work work{.bytes = element_bytes() * (weights + tokens * static_cast<double>(K + 2 * N)),
                   .flops = 2 * tokens * weights};
   add(name + "/forward/" + text_of({rows, N, K}), work, [=] {
-    const Tensor x = normals({rows, K}, 1), weight = normals({N, K}, 2), norm = normals({K}, 3),
-                 residual = normals({rows, N}, 4);
-    return [=] {
+    const Tensor x = normals({rows, K}, 1), norm = normals({K}, 3), residual = normals({rows, N}, 4);
+    constexpr double kBeyondCaches = 200e6;
+    std::vector<Tensor> turns{normals({N, K}, 2)};
+    while (on_gpu() && static_cast<double>(turns.size()) * element_bytes() * weights < kBeyondCaches)
+      turns.push_back(clone(turns[0]));
+    return [=, turn = size_t{0}]() mutable {
       const NoGrad no_grad;
-      op(x, weight, {.norm_weight = norm, .activation = Activation::gelu, .residual = residual});
+      turn = (turn + 1) % turns.size();
+      op(x, turns[turn], {.norm_weight = norm, .activation = Activation::gelu, .residual = residual});
     };
   });
 }

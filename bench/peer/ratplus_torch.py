@@ -22,11 +22,15 @@ import sys
 import time
 
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 from torch._higher_order_ops.associative_scan import associative_scan
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 DEVICE, DTYPE = "cuda", torch.bfloat16
+# Every shape is compiled anew; without this dynamo would give up after eight, and FlexAttention run unfused.
+torch._dynamo.config.recompile_limit = 256
+torch._dynamo.config.fail_on_recompile_limit_hit = True
 compiled_flex = torch.compile(flex_attention, dynamic=False)
 
 
@@ -85,11 +89,16 @@ def cached_mask(T, D):
     return MASKS[T, D]
 
 
-def dilated(q, k, v, D, mask):
-    out, lse = compiled_flex(q, k[:, :, D - 1::D], v[:, :, D - 1::D], block_mask=mask(q.shape[2], D), return_lse=True)
+@torch.compile(dynamic=False)
+def merge(q, k, v, out, lse):
     own = (q.float() * k.float()).sum(-1) / math.sqrt(q.shape[-1])
     share = torch.sigmoid(own - lse)[..., None]  # of the query's own key; where no other is seen lse is -inf: 1
     return (share * v.float() + (1 - share) * out.float()).to(q.dtype)
+
+
+def dilated(q, k, v, D, mask):
+    out, lse = compiled_flex(q, k[:, :, D - 1::D], v[:, :, D - 1::D], block_mask=mask(q.shape[2], D), return_lse=True)
+    return merge(q, k, v, out, lse)
 
 
 def sdpa(q, k, v, D, mask):
@@ -131,13 +140,40 @@ def after_scan(h, q, heads, cos, sin, dtype):
     return rotate(q, cos, sin), rotate(k, cos, sin), v
 
 
+@torch.compile(dynamic=False)
+def gated(a, o):
+    B, H, T, d = a.shape
+    return a.transpose(1, 2).reshape(B, T, H * d) * torch.sigmoid(o.float()).to(o.dtype)
+
+
 def mix(projection, heads, D, attention, mask):
     B, T, C5 = projection.shape
     cos, sin = angles(T, C5 // 5 // heads)
     o, q, gates, both = before_attention(projection, heads, cos, sin)
     q, k, v = after_scan(Recurrence.apply(gates, both), q, heads, cos, sin, projection.dtype)
-    a = attention(q, k, v, D, mask)
-    return a.transpose(1, 2).reshape(B, T, C5 // 5) * torch.sigmoid(o.float()).to(o.dtype)
+    return gated(attention(q, k, v, D, mask), o)
+
+
+@torch.compile(dynamic=False)
+def project(x, norm, weight):
+    return F.linear(F.rms_norm(x, x.shape[-1:], norm.to(x.dtype), 1e-6), weight.to(x.dtype))
+
+
+@torch.compile(dynamic=False)
+def add_projection(x, a, weight):
+    return x + F.linear(a, weight.to(x.dtype))
+
+
+@torch.compile(dynamic=False)
+def feed_forward(x, norm, fc1, fc2):
+    n = F.rms_norm(x, x.shape[-1:], norm.to(x.dtype), 1e-6)
+    return x + F.linear(F.gelu(F.linear(n, fc1.to(x.dtype))), fc2.to(x.dtype))
+
+
+@torch.compile(dynamic=False)
+def head_loss(x, norm, weight, labels):
+    logits = F.linear(F.rms_norm(x, x.shape[-1:], norm.to(x.dtype), 1e-6), weight.to(x.dtype))
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
 
 class Layer(torch.nn.Module):
@@ -150,11 +186,8 @@ class Layer(torch.nn.Module):
         self.fc1, self.fc2 = weight(4 * C, C), weight(C, 4 * C)
 
     def forward(self, x, D, attention, mask):
-        n = F.rms_norm(x, x.shape[-1:], self.in_norm.to(x.dtype), 1e-6)
-        x = x + F.linear(mix(F.linear(n, self.in_proj.to(x.dtype)), self.heads, D, attention, mask),
-                         self.out_proj.to(x.dtype))
-        n = F.rms_norm(x, x.shape[-1:], self.norm.to(x.dtype), 1e-6)
-        return x + F.linear(F.gelu(F.linear(n, self.fc1.to(x.dtype))), self.fc2.to(x.dtype))
+        a = mix(project(x, self.in_norm, self.in_proj), self.heads, D, attention, mask)
+        return feed_forward(add_projection(x, a, self.out_proj), self.norm, self.fc1, self.fc2)
 
 
 class Model(torch.nn.Module):
@@ -168,9 +201,7 @@ class Model(torch.nn.Module):
         x = F.embedding(tokens, self.embedding).to(DTYPE)
         for layer in self.layers:
             x = layer(x, D, attention, mask)
-        x = F.rms_norm(x, x.shape[-1:], self.norm.to(DTYPE), 1e-6)
-        logits = F.linear(x, self.embedding.to(DTYPE))
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        return head_loss(x, self.norm, self.embedding, labels)
 
 
 # --- Timing ---

@@ -45,7 +45,9 @@ int calls_a_sample(const std::function<void()>& call) {
 
 double best_seconds(const std::function<void()>& call, int times) {
   double best = 1e300;
-  for (int i = 0; i < times; ++i) best = std::min(best, seconds_of(call));
+  call();
+  const int calls = calls_a_sample(call);
+  for (int i = 0; i < times; ++i) best = std::min(best, seconds_of(call, calls));
   return best;
 }
 
@@ -89,7 +91,7 @@ void measure(benchmark::State& state, const Work& work, const std::function<std:
   std::vector<double> seconds;
   for ([[maybe_unused]] auto _ : state) {
     seconds.push_back(seconds_of(call, calls));
-    state.SetIterationTime(seconds.back());
+    state.SetIterationTime(seconds.back() * calls);  // of which there must be --benchmark_min_time
   }
   const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
   std::nth_element(seconds.begin(), middle, seconds.end());
