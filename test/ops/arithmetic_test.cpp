@@ -5,6 +5,7 @@
 #include "ops/backward.h"
 #include "ops/copy.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -66,11 +67,13 @@ BOOST_AUTO_TEST_CASE(every_op_equals_its_definition_in_every_dtype_and_layout) {
   for (const Case& c : kCases)
     for (const char op : {'+', '-', '*', '/'})
       for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-        const Tensor a = test::randn(c.a, 1, dtype), b = test::randn(c.b, 2, dtype);
-        const std::string what = std::string(c.path) + ' ' + op;
-        test::check_identical(apply(op, a, b), by_elements(op, a, b), what);
-        test::check_identical(apply(op, test::scattered(a), test::scattered(b)), by_elements(op, a, b),
-                              what + " strided");
+        const Tensor a = test::randn(c.a, 1, dtype), b = test::randn(c.b, 2, dtype), expected = by_elements(op, a, b);
+        for (const ratel::Device device : test::devices()) {
+          const Tensor x = to(a, device), y = to(b, device);
+          const std::string what = ratel::concat_text(c.path, ' ', op, " on ", device);
+          test::check_identical(apply(op, x, y), expected, what);
+          test::check_identical(apply(op, test::scattered(x), test::scattered(y)), expected, what + " strided");
+        }
       }
 }
 
@@ -78,8 +81,11 @@ BOOST_AUTO_TEST_CASE(gradients) {
   for (const Case& c : kCases) {
     if (c.a.numel() > 1000) continue;
     const std::vector<Tensor> inputs{test::randn(c.a, 1), test::randn(c.b, 2) * test::randn(c.b, 2) + 0.5};
-    for (const char op : {'+', '-', '*', '/'})
-      test::gradcheck([op](const auto& x) { return apply(op, x[0], x[1]); }, inputs, std::string(c.path) + ' ' + op);
+    for (const char op : {'+', '-', '*', '/'}) {
+      const test::TensorFunction f = [op](const auto& x) { return apply(op, x[0], x[1]); };
+      test::gradcheck(f, inputs, std::string(c.path) + ' ' + op);
+      test::check_gradients_on_gpus(f, inputs, std::string(c.path) + ' ' + op);
+    }
   }
   const std::vector<Tensor> one{test::randn({4, 5}, 3)};
   test::gradcheck([](const auto& x) { return 2.5 - x[0] * 3 + 1; }, one, "numbers");
@@ -97,12 +103,15 @@ BOOST_AUTO_TEST_CASE(the_gradient_handed_to_both_sides_of_an_add_is_not_shared) 
 }
 
 BOOST_AUTO_TEST_CASE(add_into_accumulates_across_dtypes) {
-  const Tensor total = test::randn({5, 7}, 1, DType::f32), x = test::randn({5, 7}, 2, DType::bf16);
-  const Tensor expected = total + to(x, DType::f32);
-  const auto version = total.storage()->version();
-  add_into(total, x);
-  test::check_identical(total, expected, "f32 += bf16");
-  BOOST_TEST(total.storage()->version() == version + 1);
+  for (const ratel::Device device : test::devices()) {
+    const Tensor total = to(test::randn({5, 7}, 1, DType::f32), device),
+                 x = to(test::randn({5, 7}, 2, DType::bf16), device);
+    const Tensor expected = total + to(x, DType::f32);
+    const auto version = total.storage()->version();
+    add_into(total, x);
+    test::check_identical(total, expected, "f32 += bf16");
+    BOOST_TEST(total.storage()->version() == version + 1);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {

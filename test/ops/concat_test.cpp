@@ -5,6 +5,7 @@
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::concat;
@@ -14,7 +15,7 @@ using ratel::stack;
 using ratel::Tensor;
 namespace test = ratel::test;
 
-BOOST_AUTO_TEST_CASE(every_part_is_found_again) {
+void check_parts_are_found_again(ratel::Device device) {
   for (const DType dtype : {DType::f64, DType::bf16, DType::i64, DType::u8})
     for (int axis = -3; axis < 3; ++axis) {
       std::vector<Tensor> parts;
@@ -22,7 +23,7 @@ BOOST_AUTO_TEST_CASE(every_part_is_found_again) {
         Shape shape{2, 3, 4};
         shape.set(axis, size);
         ratel::Rng rng(1);
-        const Tensor part = to(ratel::random_integers(shape, rng, 100), dtype);
+        const Tensor part = to(to(ratel::random_integers(shape, rng, 100), dtype), device);
         parts.push_back(size == 1 ? test::scattered(part) : part);
       }
       const Tensor whole = concat(parts, axis);
@@ -34,6 +35,10 @@ BOOST_AUTO_TEST_CASE(every_part_is_found_again) {
         begin += part.dim(axis);
       }
     }
+}
+
+BOOST_AUTO_TEST_CASE(every_part_is_found_again) {
+  for (const ratel::Device device : test::devices()) check_parts_are_found_again(device);
   const Tensor x = test::randn({3}, 1);
   test::check_identical(concat({x}, 0), x, "one part");
   BOOST_TEST((concat({x}, 0).storage() != x.storage()));

@@ -38,31 +38,38 @@ BOOST_AUTO_TEST_CASE(copies_between_every_pair_of_dtypes_and_layouts) {
     for (const DType from : kEvery)
       for (const DType into : kEvery) {
         if (shape.numel() > 1000 && (from != DType::f32 || into != DType::bf16)) continue;
-        const Tensor x = counted(shape, from), expected = counted(shape, into);
-        test::check_identical(to(x, into), expected, "to");
-        test::check_identical(to(test::scattered(x), into), expected, "to from strided");
-        const Tensor target = test::scattered(ratel::zeros(shape, into));
-        copy_into(target, x);
-        test::check_identical(contiguous(target), expected, "into strided");
-        copy_into(target, test::scattered(x));
-        test::check_identical(contiguous(target), expected, "strided into strided");
+        const Tensor expected = counted(shape, into);
+        for (const ratel::Device device : test::devices()) {
+          const Tensor x = to(counted(shape, from), device);
+          test::check_identical(to(x, into), expected, "to");
+          test::check_identical(to(test::scattered(x), into), expected, "to from strided");
+          const Tensor target = test::scattered(ratel::zeros(shape, into, device));
+          copy_into(target, x);
+          test::check_identical(contiguous(target), expected, "into strided");
+          copy_into(target, test::scattered(x));
+          test::check_identical(contiguous(target), expected, "strided into strided");
+        }
       }
 }
 
 BOOST_AUTO_TEST_CASE(a_strided_target_keeps_what_lies_between) {
-  const Tensor host = ratel::zeros({4, 6}, DType::f64);
-  copy_into(ratel::slice(ratel::slice(host, 0, 1, 4, 2), 1, 0, 6, 3), ratel::ones({2, 2}, DType::f64));
-  BOOST_TEST(to_vector<int>(host) ==
-             (std::vector<int>{0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0}));
+  for (const ratel::Device device : test::devices()) {
+    const Tensor host = ratel::zeros({4, 6}, DType::f64, device);
+    copy_into(ratel::slice(ratel::slice(host, 0, 1, 4, 2), 1, 0, 6, 3), ratel::ones({2, 2}, DType::f64, device));
+    BOOST_TEST(to_vector<int>(host) ==
+               (std::vector<int>{0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0}));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(transposed_and_stretched_sources) {
-  const Tensor x = counted({3, 70}, DType::f32);
-  const Tensor turned = contiguous(transpose(x, 0, 1));
-  for (int64_t i = 0; i < 3; ++i)
-    for (int64_t j = 0; j < 70; ++j) BOOST_REQUIRE(turned.data<float>()[j * 3 + i] == x.data<float>()[i * 70 + j]);
-  const Tensor wide = contiguous(broadcast_to(counted({3, 1}, DType::f32), {2, 3, 4}));
-  for (int64_t i = 0; i < 24; ++i) BOOST_TEST(wide.data<float>()[i] == static_cast<float>(i / 4 % 3));
+  for (const ratel::Device device : test::devices()) {
+    const Tensor x = counted({3, 70}, DType::f32);
+    const Tensor turned = to(contiguous(transpose(to(x, device), 0, 1)), ratel::kCpu);
+    for (int64_t i = 0; i < 3; ++i)
+      for (int64_t j = 0; j < 70; ++j) BOOST_REQUIRE(turned.data<float>()[j * 3 + i] == x.data<float>()[i * 70 + j]);
+    const Tensor wide = to(contiguous(broadcast_to(to(counted({3, 1}, DType::f32), device), {2, 3, 4})), ratel::kCpu);
+    for (int64_t i = 0; i < 24; ++i) BOOST_TEST(wide.data<float>()[i] == static_cast<float>(i / 4 % 3));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(what_is_copied_and_what_is_not) {

@@ -78,31 +78,34 @@ BOOST_AUTO_TEST_CASE(sum_and_max_equal_their_definitions) {
   for (const Case& c : kCases)
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
       for (const KeepDims keep : {KeepDims::no, KeepDims::yes}) {
-        const Tensor x = test::randn(c.shape, 1, dtype);
-        for (const Tensor& in : {x, test::scattered(x)}) {
-          const Tensor expected = sum_by_elements(x, c.axes, keep);
-          const Tensor total = sum(in, c.axes, keep);
-          BOOST_TEST((total.dtype() == dtype));
-          // Against the sum of magnitudes: a sum may cancel.
-          const Tensor scale = by_elements(x, c.axes, keep, 0, [](double a, double b) { return a + std::abs(b); });
-          BOOST_TEST(total.shape() == expected.shape());
-          const auto a = ratel::to_vector<double>(total), b = ratel::to_vector<double>(expected),
-                     s = ratel::to_vector<double>(scale);
-          for (size_t i = 0; i < a.size(); ++i)
-            BOOST_CHECK_MESSAGE(std::abs(a[i] - b[i]) <= ulp(dtype) * s[i], c.path << ": " << a[i] << ' ' << b[i]);
-          const auto larger = [](double m, double v) { return std::max(m, v); };
-          test::check_identical(max(in, c.axes, keep),
-                                by_elements(x, c.axes, keep, -std::numeric_limits<double>::infinity(), larger), c.path);
-        }
+        const Tensor x = test::randn(c.shape, 1, dtype), expected = sum_by_elements(x, c.axes, keep);
+        // Against the sum of magnitudes: a sum may cancel.
+        const Tensor scale = by_elements(x, c.axes, keep, 0, [](double a, double b) { return a + std::abs(b); });
+        const auto larger = [](double m, double v) { return std::max(m, v); };
+        const Tensor largest = by_elements(x, c.axes, keep, -std::numeric_limits<double>::infinity(), larger);
+        const auto b = ratel::to_vector<double>(expected), s = ratel::to_vector<double>(scale);
+        for (const ratel::Device device : test::devices())
+          for (const Tensor& in : {to(x, device), test::scattered(to(x, device))}) {
+            const Tensor total = sum(in, c.axes, keep);
+            BOOST_TEST((total.dtype() == dtype));
+            BOOST_TEST(total.shape() == expected.shape());
+            const auto a = ratel::to_vector<double>(total);
+            for (size_t i = 0; i < a.size(); ++i)
+              BOOST_CHECK_MESSAGE(std::abs(a[i] - b[i]) <= ulp(dtype) * s[i],
+                                  c.path << " on " << device << ": " << a[i] << ' ' << b[i]);
+            test::check_identical(max(in, c.axes, keep), largest, ratel::concat_text(c.path, " on ", device));
+          }
       }
 }
 
 BOOST_AUTO_TEST_CASE(bf16_sums_are_kept_in_f32) {
   // A running bf16 sum of ones stops at 256.
-  const Tensor x = ratel::ones({1000, 4}, DType::bf16);
-  test::check_identical(sum(x, {0}), ratel::full({4}, 1000, DType::bf16), "columns");
-  test::check_identical(sum(transpose(x, 0, 1), {1}), ratel::full({4}, 1000, DType::bf16), "rows");
-  BOOST_TEST(sum(x).item() == 4000);
+  for (const ratel::Device device : test::devices()) {
+    const Tensor x = ratel::ones({1000, 4}, DType::bf16, device);
+    test::check_identical(sum(x, {0}), ratel::full({4}, 1000, DType::bf16), "columns");
+    test::check_identical(sum(transpose(x, 0, 1), {1}), ratel::full({4}, 1000, DType::bf16), "rows");
+    BOOST_TEST(sum(x).item() == 4000);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(mean_divides_by_the_count) {
@@ -126,6 +129,8 @@ BOOST_AUTO_TEST_CASE(gradients) {
   for (const Case& c : kCases) {
     if (c.shape.numel() > 1000) continue;
     const std::vector<Tensor> x{test::randn(c.shape, 1)};
+    test::check_gradients_on_gpus([&](const auto& in) { return sum(in[0], c.axes); }, x, c.path);
+    test::check_gradients_on_gpus([&](const auto& in) { return max(in[0], c.axes); }, x, c.path);
     test::gradcheck([&](const auto& in) { return sum(in[0], c.axes); }, x, std::string("sum, ") + c.path);
     test::gradcheck([&](const auto& in) { return sum(in[0], c.axes, KeepDims::yes); }, x, "sum keeping axes");
     test::gradcheck([&](const auto& in) { return max(in[0], c.axes); }, x, std::string("max, ") + c.path);

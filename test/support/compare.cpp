@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/threads.h"
 
@@ -142,7 +143,7 @@ Tensor scattered(const Tensor& x) {
     T* base = static_cast<T*>(view.storage()->data());
     for_each_position(view.layout(), [&](int64_t position) { base[position] = convert_element<T>(values[next++]); });
   });
-  return view;
+  return x.device().is_cuda() ? view_of(to(host, x.device()), layout) : view;
 }
 
 void check_thread_independent(const std::function<Tensor()>& f, const std::string& what) {

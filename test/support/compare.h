@@ -56,7 +56,7 @@ void check_error(const std::function<void()>& f, const std::string& part);
 
 /// f64 normals, a function of (shape, seed).
 Tensor randn(const Shape& shape, uint64_t seed, DType dtype = DType::f64);
-/// The same values laid out so that no axis of size > 1 is contiguous.
+/// The same values laid out so that no axis of size > 1 is contiguous, on the device of x.
 Tensor scattered(const Tensor& x);
 
 /// The seed of every RNG is fixed; thread counts under which a result must keep its bits.

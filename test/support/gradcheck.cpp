@@ -164,9 +164,24 @@ void check_on(Device device, const TensorFunction& op, const TensorFunction& ref
 
 }  // namespace
 
+void check_gradients_on_gpus(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what,
+                             double tolerance) {
+  const Gradients expected = gradients(f, inputs);
+  on_gpus([&](Device device) {
+    const Gradients found = gradients(f, inputs, {}, device);
+    check_close(found.out, expected.out, tolerance, what + " on cuda");
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      BOOST_REQUIRE(found.grads[i].defined() == expected.grads[i].defined());
+      if (found.grads[i].defined())
+        check_close(found.grads[i], expected.grads[i], tolerance, what + " on cuda, gradient " + std::to_string(i));
+    }
+  });
+}
+
 void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
                              const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
-  check_on(kCpu, op, reference, inputs, what, tolerance);
+  for (const Device device : devices())
+    if (!device.is_cuda()) check_on(device, op, reference, inputs, what, tolerance);
   on_gpus([&](Device device) { check_on(device, op, reference, inputs, what + " on cuda", tolerance); });
 }
 

@@ -25,6 +25,11 @@ struct Gradients {
 Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad = {},
                     Device device = kCpu);
 
+/// Output and gradients of f on every GPU against those on the CPU, in f64: for ops whose definition a test spells out
+/// on the CPU. Inputs are copied as they are, strided ones into order.
+void check_gradients_on_gpus(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what,
+                             double tolerance = 1e-12);
+
 /// The kernel against its composed reference, forward and every gradient: within `tolerance` of the largest magnitude
 /// in f64; in f32 and bf16 by the 2x rule against the reference in f64 on the same (rounded) inputs. The kernel runs on
 /// every device of this machine, the reference on the CPU. Cases without a GPU, or an op without a CUDA kernel, are
