@@ -37,17 +37,17 @@ void for_each_head_group(const AttentionShape& shape, F&& f) {
 
 /// The head and the piece of it that this block works on, of a grid of B x group.count x pieces blocks.
 struct BlockOfHead {
-  int b, h, piece;
-  int64_t row;  // of (B, H, T), token 0
+  int64_t b, h, row, piece;  // row: of (B, H, T), token 0
   Pattern pattern;
 
-  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, int64_t pieces) {
-    // A grid has fewer than 2^31 blocks; 32 bits are divided far faster than 64.
-    const int block = block_index().x, pieces_of_head = static_cast<int>(pieces), head = block / pieces_of_head;
-    piece = block % pieces_of_head;
+  /// In the type of `pieces`, of which there are as few as blocks: int holds them, and is divided far faster.
+  template <class I>
+  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, I pieces) {
+    const I block = block_index().x, head = block / pieces;
+    piece = block % pieces;
     b = head / group.count;
-    const int in_group = head % group.count;
-    h = static_cast<int>(group.first) + in_group;
+    const auto in_group = static_cast<int>(head % group.count);
+    h = group.first + in_group;
     row = (b * shape.H + h) * shape.T;
     pattern = group.patterns[in_group];
   }

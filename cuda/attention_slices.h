@@ -63,7 +63,7 @@ __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShap
   const int64_t per_slice = shape.B * shape.H * slices.far_keys * shape.d;
   const int64_t base = (block.b * shape.H + block.h) * slices.far_keys * shape.d;
   const HeadRows<T> to_k = head_rows<T>(grad_k, block.b, block.h), to_v = head_rows<T>(grad_v, block.b, block.h);
-  const int64_t at = int64_t{block.piece} * block_size().x + thread_index().x;
+  const int64_t at = block.piece * block_size().x + thread_index().x;
   if (at >= lists.far_count() * shape.d) return;
   A dk = 0, dv = 0;
   for (int64_t slice = 0; slice < slices.count; ++slice) {

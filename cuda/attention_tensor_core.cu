@@ -93,7 +93,7 @@ __global__ __launch_bounds__(kTileThreads, kForwardBlocks<Source>) void forward_
                                                                                        Source source) {
   SharedArena arena;
   const RowTile<d> queries(arena, kTileRows), key_tiles(arena, kStages * kKeys), value_tiles(arena, kStages * kKeys);
-  const BlockOfHead block(group, args.shape, tiles);
+  const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
   const int rows = static_cast<int>(smaller(kTileRows, source.tokens(args.shape, block.b) - begin));
   if constexpr (!std::is_same_v<Source, CallKeys>) {
@@ -208,7 +208,7 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
   SharedArena arena;
   const RowTile<d> queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N),
       value_tiles(arena, 2 * N);
-  const BlockOfHead block(group, args.shape, tiles);
+  const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;
   const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
@@ -281,7 +281,7 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   const RowTile<d> keys(arena, kTileRows), values(arena, kTileRows), query_tiles(arena, 2 * N),
       grad_tiles(arena, 2 * N);
   const Shared<float> lse = arena.take<float>(2 * N), delta = arena.take<float>(2 * N);
-  const BlockOfHead block(group, args.shape, pieces);
+  const BlockOfHead block(group, args.shape, static_cast<int>(pieces));
   const OwnedKeys<kTileRows, int> owned(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T),
                                         static_cast<int>(block.piece), slices);
   if (owned.count == 0) return;

@@ -29,7 +29,7 @@ __global__ __launch_bounds__(kThreads, 4) void own_terms_kernel(AttentionBackwar
                                                                 int64_t pieces) {
   using A = accumulate_t<T>;
   const BlockOfHead block(group, args.shape, pieces);
-  const int64_t d = args.shape.d, i = int64_t{block.piece} * (kThreads / kWarp) + warp_index();
+  const int64_t d = args.shape.d, i = block.piece * (kThreads / kWarp) + warp_index();
   if (i >= args.shape.T) return;
   const T *q = head_rows<T>(args.q, block.b, block.h)[i], *k = head_rows<T>(args.k, block.b, block.h)[i],
           *v = head_rows<T>(args.v, block.b, block.h)[i], *out = head_rows<T>(args.out, block.b, block.h)[i],

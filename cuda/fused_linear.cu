@@ -64,18 +64,16 @@ inline constexpr int kBlocks = M == kFewFusedRows&& N > 1 ? 1 : 2;
 /// The sums over a warp of n values a lane, spread over it: afterwards values[0] and on of lane l are the results
 /// first_result<n>(l) and on. Halves of the lanes exchange halves of the values, so that n values take n shuffles and
 /// not 5 n; where one is left, all keep it.
-template <class A, int n>
+template <class A, int n, int kStep = kWarp / 2, int kKeep = n / 2>
 __device__ void spread_warp_sums(A (&values)[n]) {
+  const bool is_upper = (lane_index() & kStep) != 0;
+  if (kKeep == 0) values[0] += shuffle_xor(values[0], kStep);
 #pragma unroll
-  for (int step = kWarp / 2, keep = n / 2; step > 0; step /= 2, keep /= 2) {
-    const bool is_upper = (lane_index() & step) != 0;
-    if (keep == 0) values[0] += shuffle_xor(values[0], step);
-#pragma unroll
-    for (int i = 0; i < keep; ++i) {
-      const A given = is_upper ? values[i] : values[i + keep], own = is_upper ? values[i + keep] : values[i];
-      values[i] = own + shuffle_xor(given, step);
-    }
+  for (int i = 0; i < kKeep; ++i) {
+    const A given = is_upper ? values[i] : values[i + kKeep], own = is_upper ? values[i + kKeep] : values[i];
+    values[i] = own + shuffle_xor(given, kStep);
   }
+  if constexpr (kStep > 1) spread_warp_sums<A, n, kStep / 2, kKeep / 2>(values);
 }
 template <int n>
 __device__ int first_result(int lane) {
