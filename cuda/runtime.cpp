@@ -58,7 +58,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
 void raw_release(void* pointer, Stream stream) noexcept {
   // Where this fails the device is lost or the program is ending: the next call that can throw says so.
   cudaSetDevice(stream.device);  // whose default stream the null handle means
-  cudaFreeAsync(pointer, native(stream));
+  if (cudaFreeAsync(pointer, native(stream)) != cudaSuccess) cudaGetLastError();
 }
 
 size_t free_bytes_on(int device) {
@@ -72,6 +72,15 @@ size_t free_bytes_on(int device) {
   require(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "cudaMemPoolGetAttribute");
   return available + reserved - used;
 }
+
+size_t graph_bytes_on(int device) {
+  uint64_t bytes = 0;
+  require(cudaDeviceGetGraphMemAttribute(device, cudaGraphMemAttrReservedMemCurrent, &bytes),
+          "cudaDeviceGetGraphMemAttribute");
+  return bytes;
+}
+
+void trim_graph_bytes(int device) { require(cudaDeviceGraphMemTrim(device), "cudaDeviceGraphMemTrim"); }
 
 void copy_to_device(void* into, const void* from, size_t bytes, Stream stream) {
   use_device(stream.device);
