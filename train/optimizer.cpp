@@ -51,6 +51,14 @@ void Optimizer::zero_grad() const {
   for (const auto& copy : copies_) ratel::zero_grad(copy.tensor);
 }
 
+void Optimizer::clear_grad() const {
+  for (const auto& [path, copy] : copies_)
+    if (const Tensor there = grad(copy); there.defined())
+      fill_into(there, 0);
+    else
+      set_grad(copy, zeros(copy.shape(), accumulate_dtype(copy.dtype()), copy.device()));
+}
+
 void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {
   moments_.load(state, source);
   copy_into(steps_, full({}, static_cast<double>(steps), DType::i64));
