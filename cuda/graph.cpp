@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -62,6 +63,9 @@ std::map<int, int>& graphs() {
   return count;
 }
 
+/// Whether graphs lost memory that they will ask for again when they run.
+std::atomic<bool> trimmed{false};
+
 /// Gives back what the pool of `stream` keeps and nobody holds.
 void trim_pool(Stream stream) {
   synchronize(stream);
@@ -93,6 +97,18 @@ void make_room(const Graph& graph, Stream stream) {
 }
 
 }  // namespace
+
+size_t graph_bytes_on(int device) {
+  uint64_t bytes = 0;
+  require(cudaDeviceGetGraphMemAttribute(device, cudaGraphMemAttrReservedMemCurrent, &bytes),
+          "cudaDeviceGetGraphMemAttribute");
+  return bytes;
+}
+
+void trim_graph_bytes(int device) {
+  require(cudaDeviceGraphMemTrim(device), "cudaDeviceGraphMemTrim");
+  trimmed = true;
+}
 
 void* record_graph(int device, const std::function<void()>& work) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
@@ -130,7 +146,7 @@ void run_graph(void* graph, Stream stream) {
   const Graph& recorded = *static_cast<const Graph*>(graph);
   use_device(stream.device);
   with_memory(recorded, stream, "cudaGraphLaunch", [&] { return cudaGraphLaunch(recorded.exec, native(stream)); });
-  count_graph_bytes(stream.device);
+  if (trimmed.exchange(false)) count_graph_bytes(stream.device);
 }
 
 void release_graph(void* graph) noexcept {

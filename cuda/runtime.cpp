@@ -73,15 +73,6 @@ size_t free_bytes_on(int device) {
   return available + reserved - used;
 }
 
-size_t graph_bytes_on(int device) {
-  uint64_t bytes = 0;
-  require(cudaDeviceGetGraphMemAttribute(device, cudaGraphMemAttrReservedMemCurrent, &bytes),
-          "cudaDeviceGetGraphMemAttribute");
-  return bytes;
-}
-
-void trim_graph_bytes(int device) { require(cudaDeviceGraphMemTrim(device), "cudaDeviceGraphMemTrim"); }
-
 void copy_to_device(void* into, const void* from, size_t bytes, Stream stream) {
   use_device(stream.device);
   require(cudaMemcpyAsync(into, from, bytes, cudaMemcpyHostToDevice, native(stream)), "cudaMemcpyAsync");
