@@ -57,7 +57,7 @@ void fail_allocation(const std::string& who, size_t bytes, int device, const cha
     largest += concat_text(i == 0 ? "" : ", ", owners[i].second, ' ', in_mib(owners[i].first), " MiB");
   const auto asked = static_cast<int64_t>(bytes);
   const auto available = static_cast<int64_t>(free_bytes_on(device));
-  const double all = static_cast<double>(held.use.live + asked);
+  const auto all = static_cast<double>(held.use.live + asked);
   const double share = static_cast<double>(held.use.live + available) / all;
   throw Error(concat_text("out of memory on cuda:", device, ": ", who, " asked for ", bytes, " bytes (", in_mib(asked),
                           " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",

@@ -19,7 +19,7 @@ namespace ratel {
 /// Throws Error as cross_entropy does, and where x and weight do not fit.
 Tensor head_loss(const Tensor& x, const Tensor& weight, const Tensor& labels, int64_t chunk = 0);
 /// The same for labels that the caller checked and counted: nothing waits for the host, and it may be part of a graph.
-Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& labels, int64_t chunk = 0);
+Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& counted, int64_t chunk = 0);
 
 /// The definition: the two ops above.
 Tensor head_loss_reference(const Tensor& x, const Tensor& weight, const Tensor& labels);

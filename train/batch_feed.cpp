@@ -66,8 +66,6 @@ struct BatchFeed::Slot {
 BatchFeed::BatchFeed(BatchSource source, int64_t parts, int64_t part_size, Device device, DType loss_dtype)
     : source_(std::move(source)), count_(parts), part_size_(part_size), device_(device), loss_dtype_(loss_dtype) {}
 BatchFeed::~BatchFeed() = default;
-BatchFeed::BatchFeed(BatchFeed&&) noexcept = default;
-BatchFeed& BatchFeed::operator=(BatchFeed&&) noexcept = default;
 
 BatchFeed::Sources BatchFeed::read(int64_t first) const {
   Sources sources;

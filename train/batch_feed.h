@@ -32,8 +32,8 @@ class BatchFeed {
   /// Parts of `part_size` samples; the loss is of `loss_dtype`.
   BatchFeed(BatchSource source, int64_t parts, int64_t part_size, Device device, DType loss_dtype);
   ~BatchFeed();
-  BatchFeed(BatchFeed&&) noexcept;
-  BatchFeed& operator=(BatchFeed&&) noexcept;
+  BatchFeed(const BatchFeed&) = delete;
+  BatchFeed& operator=(const BatchFeed&) = delete;
 
   /// The batch that begins with sample `first`, for work that is put into the device's current stream before the next
   /// call of take() or prefetch(). Throws what the source throws.

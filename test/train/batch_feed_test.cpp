@@ -9,7 +9,6 @@ namespace test = ratel::test;
 namespace train = ratel::train;
 using ratel::Device;
 using ratel::DType;
-using ratel::Tensor;
 
 namespace {
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "autograd/gradient.h"
 #include "core/device_memory.h"
@@ -33,8 +34,8 @@ struct Training {
   train::Optimizer optimizer;
   train::Trainer trainer;
 
-  Training(const TrainConfig& c, const train::TrainData& data)
-      : config(c),
+  Training(TrainConfig c, const train::TrainData& data)
+      : config(std::move(c)),
         weights(config),
         model(ratel::nn::Scope(weights.computed()), config.model),
         optimizer(weights.masters(), weights.computed(), config.optimizer),
@@ -74,10 +75,11 @@ std::string exact(const train::StepReport& report) {
 void check_same_weights(Training& a, Training& b, const std::string& what) {
   for (const auto& [name, p] : a.weights.masters().parameters())
     test::check_identical(to(detach(b.weights.masters().at(name)), ratel::kCpu), to(detach(p), ratel::kCpu),
-                          what + ' ' + name);
+                          ratel::concat_text(what, ' ', name));
   for (size_t i = 0; i < a.optimizer.state().size(); ++i)
     test::check_identical(to(b.optimizer.state()[i].tensor, ratel::kCpu),
-                          to(a.optimizer.state()[i].tensor, ratel::kCpu), what + ' ' + a.optimizer.state()[i].name);
+                          to(a.optimizer.state()[i].tensor, ratel::kCpu),
+                          ratel::concat_text(what, ' ', a.optimizer.state()[i].name));
   BOOST_TEST(a.optimizer.steps() == b.optimizer.steps(), what);
 }
 
