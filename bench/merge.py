@@ -30,9 +30,12 @@ def fastest(documents):
     for document in documents:
         for row in document["benchmarks"]:
             name = row["name"].removesuffix("/manual_time")
+            if "error_message" in row:
+                rows.setdefault(name, row)
+                continue
             if "median_us" not in row:
-                sys.exit(f"merge: {name}: {row.get('error_message', 'no median')}")
-            if name not in rows or row["median_us"] < rows[name]["median_us"]:
+                sys.exit(f"merge: {name}: no median")
+            if "median_us" not in rows.get(name, {}) or row["median_us"] < rows[name]["median_us"]:
                 rows[name] = row
     return rows
 
@@ -45,15 +48,17 @@ def split_name(name):
 
 
 def milliseconds(row):
-    return None if row is None else round(row["median_us"] / 1e3, 4)
+    return None if row is None or "median_us" not in row else round(row["median_us"] / 1e3, 4)
 
 
 def ratio(other, ours):
-    return None if other is None else round(other["median_us"] / ours["median_us"], 2)
+    return None if other is None or "median_us" not in other else round(other["median_us"] / ours["median_us"], 2)
 
 
 def merged_row(name, ours, reference, torch):
     label, shape = split_name(name)
+    if "error_message" in ours:
+        return {"name": label, "shape": shape, "error": ours["error_message"]}
     if torch is not None and "ours_us" in torch:
         least = min([ours["median_us"], *torch["ours_us"]])
         scale = ours["median_us"] / least

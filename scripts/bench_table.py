@@ -37,7 +37,7 @@ def table_of(results):
     beside = "ratio_torch" if torch else "ratio_reference"
     rows = [[row["name"].replace("/", " "), row["shape"], number(row["ours_ms"], " ms"), share(row),
              number(row["reference_ms"], " ms"), number(row["ratio_reference"], "x"), number(row["torch_ms"], " ms"),
-             number(row["ratio_torch"], "x")] for row in results["rows"] if row[beside] is not None]
+             number(row["ratio_torch"], "x")] for row in results["rows"] if row.get(beside) is not None]
     peer = f"PyTorch {torch['torch']} (eager, {torch['blas']})" if torch else "no PyTorch"
     lines = [f"{results['machine']}, {results['threads']} threads, commit {results['commit']}, {results['date'][:10]}; "
              f"copy {ceilings['copy_gbps']:.0f} GB/s, GEMM {ceilings['gemm_gflops']:.0f} GFLOP/s in the same run; {peer}. "

@@ -1,29 +1,42 @@
 #!/usr/bin/env bash
-# All that needs a GPU, on a machine that has one: builds for it, runs every test, the small ones under
+# All that needs a GPU, on a machine that has one: builds for it, runs every test that can use it, the small ones under
 # compute-sanitizer, the benchmarks, and the PyTorch peer beside them. What fails is told at the end and does not stop
 # the rest.
-#   gpu_check.sh OUT            writes OUT/gpu_check.log, OUT/gpu_check.json (what passed) and OUT/gpu.json (figures)
+#   gpu_check.sh OUT            writes to OUT: gpu_check.json (what passed), gpu.json (figures), gpu_check.log, ctest.log
+#                               and sanitizer.log
 #   STEPS="test bench"          some of: build test sanitize bench peer; default: all. What was built is kept.
+#   LIMIT=540                   seconds for all of it: a step that takes more than its share is cut, and said to be
 #   SECONDS_EACH=0.3            how long each benchmark runs
-# Exit code: 0 where all passed, 1 where something failed, 2 for usage.
+# Exit code: 0 where all passed, 1 where something failed or was cut, 2 for usage.
 set -uo pipefail
 (($# == 1)) || { echo "usage: gpu_check.sh OUT" >&2; exit 2; }
 out=$(realpath -m "$1") && mkdir -p "$out" || exit 2
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-steps=${STEPS:-build test sanitize bench peer} seconds=${SECONDS_EACH:-0.3} build=build/gpu
+steps=${STEPS:-build test sanitize bench peer} seconds=${SECONDS_EACH:-0.3} limit=${LIMIT:-} build=build/gpu
 for step in $steps; do
   case "$step" in
     build | test | sanitize | bench | peer) ;;
     *) echo "gpu_check: no step '$step'; expected build, test, sanitize, bench or peer" >&2; exit 2 ;;
   esac
 done
+[[ "$limit" =~ ^([1-9][0-9]*)?$ ]] || { echo "gpu_check: expected LIMIT in whole seconds, found '$limit'" >&2; exit 2; }
 command -v nvidia-smi >/dev/null || { echo "gpu_check: no nvidia-smi: is there a GPU?" >&2; exit 2; }
 exec > >(tee -a "$out/gpu_check.log") 2>&1
 
 declare -A result
-note() { result[$1]=$2 && echo "gpu_check: $1: $2"; }
+order=()
+note() { result[$1]=$2 && order+=("$1") && echo "gpu_check: $1: $2 (after $SECONDS s)"; }
 wanted() { [[ " $steps " == *" $1 "* ]]; }
 tree() { git rev-parse --short "$1" 2>/dev/null || echo unknown; }
+# share 40: a step that begins now may take 40% of the seconds that are left; sets `allowed`.
+share() {
+  allowed=86400
+  if [[ -n "$limit" ]]; then allowed=$(((limit - SECONDS) * $1 / 100)); fi
+  if ((allowed < 1)); then allowed=1; fi
+}
+bounded() { timeout -k 5 "$allowed" "$@"; }
+# How a bounded command ended, from its exit code.
+outcome() { case "$1" in 0) echo passed ;; 124 | 137) echo "cut after $allowed s" ;; *) echo failed ;; esac; }
 
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
@@ -31,95 +44,124 @@ capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 echo "gpu_check: $gpu (sm_$capability), commit $commit, $(date -u +%FT%TZ)"
 
+# Folders whose tests compute on a device; the others' are the same on any machine.
+folders='core|autograd|ops|cuda|nn|models|tasks|train'
+benches=(ops_matmul ops_rms_norm ops_gated_recurrence ops_dilated_attention ops_recurrent_attention ops_cross_entropy
+  ops_fused_linear ops_cached_attention ops_block_attention train_step)
+
 if wanted build; then
-  if cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="$capability-real" &&
-    cmake --build "$build" -j"$(nproc)"; then
-    note build passed
-  else
-    note build failed
+  share 70
+  if bounded cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="$capability-real"; then
+    mapfile -t targets < <(cmake --build "$build" --target help |
+      sed -nE "s/^(($folders)_[a-z0-9_]*_test|ops_[a-z0-9_]*_bench|train_step_bench): phony$/\1/p")
+    bounded cmake --build "$build" -j"$(nproc)" --target "${targets[@]}"
   fi
+  note build "$(outcome $?)"
 fi
 
 if wanted test; then
-  # One test at a time: they share the GPU.
-  if ctest --test-dir "$build" --output-on-failure --timeout 120 -j1 --no-tests=error | tee "$out/ctest.log"; then
-    note test "passed: $(grep -E 'tests passed' "$out/ctest.log" | tail -n 1)"
-  else
-    note test "failed: $(grep -E 'tests passed' "$out/ctest.log" | tail -n 1)"
-  fi
+  share 50
+  # Some at a time: most of a test is the CPU's, and their kernels are small.
+  bounded ctest --test-dir "$build" -R "^($folders)/" --output-on-failure --timeout 120 -j4 --no-tests=error |
+    tee "$out/ctest.log"
+  how=$(outcome "${PIPESTATUS[0]}")
+  failed=$(sed -nE '/^The following tests FAILED/,$ s/^\s+[0-9]+ - (\S+).*/\1/p' "$out/ctest.log" | paste -sd ' ')
+  note test "$how: $(grep -E 'tests passed' "$out/ctest.log" | tail -n 1)${failed:+; $failed}"
 fi
 
+# sanitize TOOL PROGRAM DEADLINE LOG: a verdict and what the tool said, or nothing where the deadline has passed.
+sanitize() {
+  local tool=$1 program=$2 log=$4 patience=60 verdict
+  if ((SECONDS + patience > $3)); then patience=$(($3 - SECONDS)); fi
+  ((patience > 0)) || return 0
+  RATEL_TEST_DEVICES=gpu timeout "$patience" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
+    "$program" >"$log.said" 2>&1
+  case $? in
+    0) verdict=passed ;;
+    124) if grep -qE '^========= +(Invalid|Error|Uninit|.*hazard)' "$log.said"; then verdict=failed; else verdict=cut; fi ;;
+    *) verdict=failed ;;
+  esac
+  { echo "=== $tool $(basename "$program"): $verdict" && tail -n 60 "$log.said"; } >"$log"
+  rm -f "$log.said"
+}
+
 if wanted sanitize; then
-  mapfile -t tests < <(find "$build" -type f -perm -u+x \( -path '*/ops_*_test' -o -path '*/cuda_*_test' -o -path '*/models_decoder_test' \) | sort)
+  mapfile -t programs < <(find "$build" -type f -perm -u+x \
+    \( -path '*/ops_*_test' -o -path '*/cuda_*_test' -o -path '*/models_decoder_test' \) | sort)
+  logs=$(mktemp -d) && : >"$out/sanitizer.log"
   for tool in memcheck racecheck; do
-    bad=() unfinished=0
-    for test in "${tests[@]}"; do
-      echo "gpu_check: $tool $(basename "$test")"
-      timeout 60 compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 "$test" \
-        >"$out/sanitizer.tmp" 2>&1
-      case $? in
-        0) ;;
-        124)
-          ((++unfinished))
-          grep -E '^========= +(Invalid|Error|Uninit|.*hazard)' "$out/sanitizer.tmp" && bad+=("$(basename "$test")")
-          ;;
-        *) tail -n 40 "$out/sanitizer.tmp"; bad+=("$(basename "$test")") ;;
-      esac
+    share 30
+    deadline=$((SECONDS + allowed)) number=0
+    for program in "${programs[@]}"; do
+      ((++number))  # here, not in the background, where it would be forgotten
+      while (($(jobs -rp | wc -l) >= 8)); do wait -n; done
+      sanitize "$tool" "$program" "$deadline" "$logs/$tool.$number" &
     done
-    rm -f "$out/sanitizer.tmp"
-    if ((${#tests[@]} > 0 && ${#bad[@]} == 0)); then
-      note "$tool" "passed, ${#tests[@]} programs, $unfinished of them not to the end in 60 s"
+    # Not a bare `wait`, which would wait for the log's tee too.
+    while (($(jobs -rp | wc -l) > 0)); do wait -n; done
+    count() { cat "$logs/$tool".* 2>/dev/null | grep -cE "^=== $tool .*: $1$"; }
+    bad=$(cat "$logs/$tool".* 2>/dev/null | sed -nE "s/^=== $tool (.*): failed$/\1/p" | paste -sd ' ')
+    whole=$(count passed) some=$(count cut)
+    cat "$logs/$tool".* >>"$out/sanitizer.log" 2>/dev/null
+    if [[ -n "$bad" ]]; then
+      note "$tool" "failed: $bad"
+    elif ((whole == 0)); then
+      note "$tool" "failed: no program ran to its end"
     else
-      note "$tool" "failed: ${bad[*]:-no programs}"
+      note "$tool" "passed: $whole of ${#programs[@]} programs to their end, $some cut without a finding"
     fi
   done
+  rm -rf "$logs"
 fi
 
 results=$build/bench_results && mkdir -p "$results"
-benches=(ops_matmul ops_rms_norm ops_gated_recurrence ops_dilated_attention ops_recurrent_attention ops_cross_entropy
-  ops_fused_linear ops_cached_attention ops_block_attention train_step)
 if wanted bench; then
-  bad=()
+  share 60
+  deadline=$((SECONDS + allowed)) bad=()
   for bench in "${benches[@]}"; do
     program=$(find "$build" -type f -name "${bench}_bench" -perm -u+x | head -n 1)
-    "$program" --device=cuda --benchmark_min_time="$seconds" --benchmark_out="$results/ours-$bench.json" \
-      --benchmark_out_format=json || bad+=("$bench")
+    allowed=$((deadline > SECONDS ? deadline - SECONDS : 1))
+    bounded "$program" --device=cuda --benchmark_min_time="$seconds" --benchmark_out="$results/ours-$bench.json" \
+      --benchmark_out_format=json || { bad+=("$bench") && rm -f "$results/ours-$bench.json"; }
   done
-  if ((${#bad[@]} == 0)); then note bench passed; else note bench "failed: ${bad[*]}"; fi
+  if ((${#bad[@]} == 0)); then note bench passed; else note bench "failed or cut: ${bad[*]}"; fi
 fi
 
+shopt -s nullglob
+ours=("$results"/ours-*.json)
 if wanted peer; then
-  mapfile -t names < <(python3 - "$results"/ours-*.json <<'PYTHON'
+  share 95
+  mapfile -t names < <(python3 - "${ours[@]}" <<'PYTHON'
 import json, sys
 for path in sys.argv[1:]:
     for row in json.load(open(path))["benchmarks"]:
         print(row["name"].removesuffix("/manual_time"))
 PYTHON
   )
-  if python3 bench/peer/ratplus_torch.py --seconds "$seconds" --out "$results/torch.json" "${names[@]}"; then
-    note peer passed
-  else
-    note peer failed
-  fi
+  # What the peer has measured when its time is over stays: it is told of the limit and writes after every row.
+  limited=()
+  if [[ -n "$limit" ]]; then limited=(--limit "$((allowed * 9 / 10))"); fi
+  bounded python3 bench/peer/ratplus_torch.py --seconds "$seconds" "${limited[@]}" --out "$results/torch.json" \
+    "${names[@]}"
+  note peer "$(outcome $?)"
 fi
 
-shopt -s nullglob
-ours=("$results"/ours-*.json) torch=("$results"/torch.json)
+torch=("$results"/torch.json)
 if ((${#ours[@]} > 0)); then
   python3 bench/merge.py --command "scripts/gpu_check.sh OUT" --out "$out/gpu.json" --ours "${ours[@]}" \
     --torch "${torch[@]}" || note merge failed
 fi
 
-failed=0
 {
   printf '{\n  "date": "%s",\n  "device": "%s",\n  "commit": "%s",\n  "cuda": "%s",\n  "ops": "%s"' \
     "$(date -u +%FT%TZ)" "$gpu" "$commit" "$(tree HEAD:cuda)" "$(tree HEAD:ops)"
-  for step in "${!result[@]}"; do printf ',\n  "%s": "%s"' "$step" "${result[$step]}"; done
+  for step in "${order[@]}"; do printf ',\n  "%s": "%s"' "$step" "${result[$step]}"; done
   printf '\n}\n'
 } >"$out/gpu_check.json"
-echo "gpu_check: summary"
-for step in "${!result[@]}"; do
+code=0
+echo "gpu_check: summary after $SECONDS s"
+for step in "${order[@]}"; do
   echo "  $step: ${result[$step]}"
-  [[ "${result[$step]}" == failed* ]] && failed=1
+  [[ "${result[$step]}" == passed* ]] || code=1
 done
-exit "$failed"
+exit "$code"

@@ -1,6 +1,6 @@
 """RAT+ on a GPU in PyTorch as its authors compute it: the figures ratel's CUDA benchmarks stand beside.
 
-    ratplus_torch.py [--seconds S] [--out FILE] NAME...
+    ratplus_torch.py [--seconds S] [--limit S] [--out FILE] NAME...
 
 NAME is a name of one of our benchmarks with --device=cuda ("recurrent_attention/forward/8x4096x2048/H=16,D=64",
 "train_step/1b/4x4096"), which says what to compute; one that has no counterpart here is passed over. All of it is
@@ -296,38 +296,46 @@ def compare(what, value, expected, tolerance):
         sys.exit(f"ratplus_torch: {what}: error {error}")
 
 
+def document_of(rows):
+    return json.dumps({"context": {"torch": torch.__version__, "blas": "cuBLAS", "threads": "GPU",
+                                   "machine": torch.cuda.get_device_name()}, "benchmarks": rows}, indent=2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--seconds", type=float, default=0.5, help="how long a form is repeated, at least 5 times")
-    parser.add_argument("--out", default="-", help="JSON file; - is standard output")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no form is begun any more")
+    parser.add_argument("--out", default="-", help="JSON file, written anew after every row; - is standard output")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("ratplus_torch: PyTorch sees no GPU")
+    end = time.perf_counter() + args.limit
     check_forms()
     rows = []
     for name in args.names:
         forms = {}
         for form, prepare in (calls_of(name) or {}).items():
+            if time.perf_counter() > end:
+                print(f"ratplus_torch: {name} {form}: not begun, {args.limit:.0f} s are over", file=sys.stderr)
+                continue
             try:
                 forms[form] = times_of(prepare(), args.seconds)
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 print(f"ratplus_torch: {name} {form}: {str(error).splitlines()[0]}", file=sys.stderr)
             torch.cuda.empty_cache()
-        if forms:
-            medians = {form: statistics.median(times) for form, times in forms.items()}
-            best = min(medians, key=medians.get)
-            rows.append({"name": name, "median_us": medians[best], "min_us": min(forms[best]), "best": best,
-                         "forms": medians})
-            print(f"{name}: {medians[best]:.0f} us ({best})", file=sys.stderr)
-    document = {"context": {"torch": torch.__version__, "blas": "cuBLAS", "threads": "GPU",
-                            "machine": torch.cuda.get_device_name()}, "benchmarks": rows}
-    text = json.dumps(document, indent=2)
+        if not forms:
+            continue
+        medians = {form: statistics.median(times) for form, times in forms.items()}
+        best = min(medians, key=medians.get)
+        rows.append({"name": name, "median_us": medians[best], "min_us": min(forms[best]), "best": best,
+                     "forms": medians})
+        print(f"{name}: {medians[best]:.0f} us ({best})", file=sys.stderr)
+        if args.out != "-":
+            with open(args.out, "w") as file:
+                file.write(document_of(rows) + "\n")
     if args.out == "-":
-        print(text)
-    else:
-        with open(args.out, "w") as file:
-            file.write(text + "\n")
+        print(document_of(rows))
 
 
 if __name__ == "__main__":

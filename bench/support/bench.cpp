@@ -78,7 +78,7 @@ std::string machine() {
   return "unknown";
 }
 
-void run(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
+void measure(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
   const std::function<void()> call = prepare();
   call();  // page faults and first-use initialisation
   if (on_gpu())
@@ -106,6 +106,17 @@ void run(benchmark::State& state, const Work& work, const std::function<std::fun
   if (work.flops > 0 && wants_ceilings) {
     state.counters["GFLOP/s"] = flops / 1e9;
     state.counters["%gemm"] = 100 * flops / ceilings.gemm_flops;
+  }
+}
+
+/// What does not fit into memory is a row that says so.
+void run(benchmark::State& state, const Work& work, const std::function<std::function<void()>()>& prepare) {
+  try {
+    measure(state, work, prepare);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::memory) throw;
+    const std::string what = error.what();
+    state.SkipWithError(what.substr(0, what.find('\n')).c_str());
   }
 }
 

@@ -49,7 +49,8 @@ std::string name_of(Pass pass);
 
 /// Declares one benchmark. `prepare` runs once, untimed, only if the benchmark is selected, and returns what is timed.
 /// Rates are those of the median call, so that a busy neighbour does not change them. Each line also tells the most
-/// memory that tensors held at once, the inputs included (peak_MB).
+/// memory that tensors held at once, the inputs included (peak_MB). One that runs out of memory becomes a row that says
+/// so.
 void add(const std::string& name, const Work& work, std::function<std::function<void()>()> prepare);
 
 /// Defined by each benchmark executable: its calls of add().

@@ -16,8 +16,10 @@
 #include "ops/view.h"
 #include "test/models/golden_model.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/reference_model.h"
 
+using ratel::Device;
 using ratel::DType;
 using ratel::RatPlus;
 using ratel::Tensor;
@@ -48,12 +50,13 @@ std::vector<NamedTensor> weights_of(const test::GoldenModel& c, uint64_t n) {
   return weights;
 }
 
-Result run_model(const test::GoldenModel& c, DType dtype, uint64_t draw = 0) {
-  ParamStore store(dtype);
+Result run_model(const test::GoldenModel& c, DType dtype, Device device, uint64_t draw = 0) {
+  ParamStore store(dtype, 0, ratel::nn::Start::init, device);
   const RatPlus model(Scope(store), c.config);
   store.load(weights_of(c, draw), c.name);
-  Result result{detach(model(c.golden["tokens"], c.pattern)), {}, {}};
-  result.loss = model.loss(c.golden["tokens"], c.golden["labels"], c.pattern);
+  const Tensor tokens = to(c.golden["tokens"], device), labels = to(c.golden["labels"], device);
+  Result result{detach(model(tokens, c.pattern)), {}, {}};
+  result.loss = model.loss(tokens, labels, c.pattern);
   backward(result.loss);
   for (const auto& [path, tensor] : store.parameters()) result.grads.push_back({path, grad(tensor)});
   return result;
@@ -83,16 +86,18 @@ Tensor grad_of(const Result& result, const std::string& path) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(in_f64_logits_loss_and_gradients_are_the_golden_ones) {
-  for (int number = 0; number < test::kGoldenModels; ++number) {
-    const test::GoldenModel c(number);
-    const Result ours = run_model(c, DType::f64);
-    test::check_close(ours.logits, c.golden["logits"], 1e-10, c.name + " logits");
-    test::check_close(ours.loss, reshape(c.golden["loss"], {}), 1e-10, c.name + " loss");
-    const auto expected = c.tensors("grad.");
-    BOOST_TEST(expected.size() == ours.grads.size());
-    for (const auto& [path, tensor] : expected)
-      test::check_close(grad_of(ours, path), tensor, 1e-9, c.name + " gradient of " + path);
-  }
+  for (const Device device : test::devices())
+    for (int number = 0; number < test::kGoldenModels; ++number) {
+      const test::GoldenModel c(number);
+      const Result ours = run_model(c, DType::f64, device);
+      const std::string what = ratel::concat_text(c.name, " on ", device);
+      test::check_close(ours.logits, c.golden["logits"], 1e-10, what + " logits");
+      test::check_close(ours.loss, reshape(c.golden["loss"], {}), 1e-10, what + " loss");
+      const auto expected = c.tensors("grad.");
+      BOOST_TEST(expected.size() == ours.grads.size());
+      for (const auto& [path, tensor] : expected)
+        test::check_close(grad_of(ours, path), tensor, 1e-9, what + " gradient of " + path);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(the_composed_model_is_the_golden_one_too) {
@@ -108,17 +113,23 @@ BOOST_AUTO_TEST_CASE(the_composed_model_is_the_golden_one_too) {
 // A rounding early in a model moves every number after it, so that a draw is one sample more than it is many: each
 // tensor's errors are taken together over all models and draws.
 BOOST_AUTO_TEST_CASE(in_f32_errors_are_at_most_twice_those_of_the_composed_model) {
-  std::map<std::string, test::RoundingErrors> errors;
-  for (int number = 0; number < test::kGoldenModels; ++number) {
-    const test::GoldenModel c(number);
-    for (uint64_t draw = 0; draw < kDraws; ++draw) {
-      const Result ours = run_model(c, DType::f32, draw), plain = run_reference(c, DType::f32, draw);
-      // The first draw is held to the golden numbers themselves.
-      const Result exact = run_reference(c, DType::f64, draw);
-      errors["logits"].add(ours.logits, plain.logits, draw == 0 ? c.golden["logits"] : exact.logits);
-      for (const auto& [path, tensor] : c.tensors("grad."))
-        errors[path].add(grad_of(ours, path), grad_of(plain, path), draw == 0 ? tensor : grad_of(exact, path));
+  for (const Device device : test::devices()) {
+    if (test::is_imitated(device)) {
+      test::note_skipped("the draws that the rule needs take minutes on the twin");
+      continue;
     }
+    std::map<std::string, test::RoundingErrors> errors;
+    for (int number = 0; number < test::kGoldenModels; ++number) {
+      const test::GoldenModel c(number);
+      for (uint64_t draw = 0; draw < kDraws; ++draw) {
+        const Result ours = run_model(c, DType::f32, device, draw), plain = run_reference(c, DType::f32, draw);
+        // The first draw is held to the golden numbers themselves.
+        const Result exact = run_reference(c, DType::f64, draw);
+        errors["logits"].add(ours.logits, plain.logits, draw == 0 ? c.golden["logits"] : exact.logits);
+        for (const auto& [path, tensor] : c.tensors("grad."))
+          errors[path].add(grad_of(ours, path), grad_of(plain, path), draw == 0 ? tensor : grad_of(exact, path));
+      }
+    }
+    for (auto& [name, error] : errors) error.check(ratel::concat_text(name, " on ", device));
   }
-  for (auto& [name, error] : errors) error.check(name);
 }

@@ -153,20 +153,23 @@ BOOST_AUTO_TEST_CASE(goldens) {
   const auto about = golden.about("patterns");
   const auto& patterns = about.as_array();
   BOOST_REQUIRE(patterns.size() == 13);
-  for (size_t n = 0; n < patterns.size(); ++n) {
-    const auto& values = patterns[n].as_array();
-    const Pattern p{values[0].as_int(), values[1].as_int(), values[2].as_int()};
-    const std::string prefix = std::to_string(n) + '.', what = name_of("golden", p);
-    const std::vector<Tensor> x{golden["q"], golden["k"], golden["v"]};
-    const auto lse = dilated_attention(x[0], x[1], x[2], {p}).lse;
-    const auto [out, grads] = test::gradients(
-        [&](const auto& in) { return dilated_attention(in[0], in[1], in[2], {p}).out; }, x, golden["grad_out"]);
-    test::check_close(out, golden[prefix + "out"], 1e-10, what + " out");
-    test::check_close(lse, golden[prefix + "lse"], 1e-10, what + " lse");
-    test::check_close(grads[0], golden[prefix + "grad_q"], 1e-9, what + " grad_q");
-    test::check_close(grads[1], golden[prefix + "grad_k"], 1e-9, what + " grad_k");
-    test::check_close(grads[2], golden[prefix + "grad_v"], 1e-9, what + " grad_v");
-  }
+  for (const ratel::Device device : test::devices())
+    for (size_t n = 0; n < patterns.size(); ++n) {
+      const auto& values = patterns[n].as_array();
+      const Pattern p{values[0].as_int(), values[1].as_int(), values[2].as_int()};
+      const std::string prefix = std::to_string(n) + '.',
+                        what = ratel::concat_text(name_of("golden", p), " on ", device);
+      const std::vector<Tensor> x{golden["q"], golden["k"], golden["v"]};
+      const auto lse = dilated_attention(to(x[0], device), to(x[1], device), to(x[2], device), {p}).lse;
+      const auto [out, grads] =
+          test::gradients([&](const auto& in) { return dilated_attention(in[0], in[1], in[2], {p}).out; }, x,
+                          golden["grad_out"], device);
+      test::check_close(out, golden[prefix + "out"], 1e-10, what + " out");
+      test::check_close(lse, golden[prefix + "lse"], 1e-10, what + " lse");
+      test::check_close(grads[0], golden[prefix + "grad_q"], 1e-9, what + " grad_q");
+      test::check_close(grads[1], golden[prefix + "grad_k"], 1e-9, what + " grad_k");
+      test::check_close(grads[2], golden[prefix + "grad_v"], 1e-9, what + " grad_v");
+    }
 }
 
 BOOST_AUTO_TEST_CASE(gradients) {

@@ -71,15 +71,18 @@ BOOST_AUTO_TEST_CASE(equals_its_reference_on_every_path) {
 }
 
 BOOST_AUTO_TEST_CASE(goldens) {
-  for (const char* name : {"gated_recurrence_small", "gated_recurrence_odd", "gated_recurrence_long"}) {
-    const test::Golden golden(name);
-    const auto [h, grads] = test::gradients([](const auto& x) { return gated_recurrence(x[0], x[1], x[2]).h; },
-                                            {golden["gate"], golden["x"], golden["initial"]}, golden["grad_h"]);
-    test::check_close(h, golden["h"], 1e-10, std::string(name) + " h");
-    test::check_close(grads[0], golden["grad_gate"], 1e-9, std::string(name) + " grad_gate");
-    test::check_close(grads[1], golden["grad_x"], 1e-9, std::string(name) + " grad_x");
-    test::check_close(grads[2], golden["grad_initial"], 1e-9, std::string(name) + " grad_initial");
-  }
+  for (const ratel::Device device : test::devices())
+    for (const char* name : {"gated_recurrence_small", "gated_recurrence_odd", "gated_recurrence_long"}) {
+      const test::Golden golden(name);
+      const auto [h, grads] =
+          test::gradients([](const auto& x) { return gated_recurrence(x[0], x[1], x[2]).h; },
+                          {golden["gate"], golden["x"], golden["initial"]}, golden["grad_h"], device);
+      const std::string what = ratel::concat_text(name, " on ", device);
+      test::check_close(h, golden["h"], 1e-10, what + " h");
+      test::check_close(grads[0], golden["grad_gate"], 1e-9, what + " grad_gate");
+      test::check_close(grads[1], golden["grad_x"], 1e-9, what + " grad_x");
+      test::check_close(grads[2], golden["grad_initial"], 1e-9, what + " grad_initial");
+    }
 }
 
 BOOST_AUTO_TEST_CASE(gradients) {

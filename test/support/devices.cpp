@@ -20,7 +20,9 @@ void print_skipped() {
 }  // namespace
 
 std::vector<Device> devices() {
-  std::vector<Device> present{kCpu};
+  const char* const only = std::getenv("RATEL_TEST_DEVICES");
+  std::vector<Device> present;
+  if (only == nullptr || std::string(only) != "gpu" || cuda_device_count() == 0) present.push_back(kCpu);
   for (int index = 0; index < cuda_device_count(); ++index) present.push_back({DeviceType::cuda, index});
   return present;
 }

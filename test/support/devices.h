@@ -8,7 +8,8 @@
 
 namespace ratel::test {
 
-/// The devices of this machine that this build can compute on: the CPU, then the GPUs (the twin counts as one).
+/// The devices of this machine that this build can compute on: the CPU, then the GPUs (the twin counts as one). With
+/// RATEL_TEST_DEVICES=gpu in the environment the GPUs alone, where there are any: a tool that watches them is slow.
 std::vector<Device> devices();
 
 /// True for the twin: a GPU imitated on the CPU, on which large cases take too long.

@@ -13,6 +13,7 @@
 #include "ops/reduce.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/golden.h"
 #include "test/support/reference_model.h"
 #include "train/schedule.h"
@@ -20,6 +21,7 @@
 
 namespace test = ratel::test;
 namespace train = ratel::train;
+using ratel::Device;
 using ratel::DType;
 using ratel::Tensor;
 using test::Golden;
@@ -85,9 +87,9 @@ struct Run {
   test::Weights end;
 };
 
-Run run_trainer(const Golden& golden, const TrainConfig& config, uint64_t draw = 0) {
+Run run_trainer(const Golden& golden, const TrainConfig& config, Device device, uint64_t draw = 0) {
   const DType dtype = config.train.dtype;
-  ratel::nn::ParamStore store(dtype);
+  ratel::nn::ParamStore store(dtype, 0, ratel::nn::Start::init, device);
   const ratel::RatPlus model(ratel::nn::Scope(store), config.model);
   store.load(start_of(golden, draw), "golden");
   train::Optimizer optimizer(store, config.optimizer);
@@ -99,7 +101,7 @@ Run run_trainer(const Golden& golden, const TrainConfig& config, uint64_t draw =
     run.loss.push_back(report.loss);
     run.rate.push_back(report.learning_rate);
   }
-  for (const auto& [name, p] : store.parameters()) run.end[name] = detach(p);
+  for (const auto& [name, p] : store.parameters()) run.end[name] = to(detach(p), ratel::kCpu);
   return run;
 }
 
@@ -158,18 +160,20 @@ Tensor as_tensor(const std::vector<double>& values) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(f64_within_1e_7_of_the_reference_program) {
-  for (const char* name : {"training_joint", "training_adapt"})
-    for (const int64_t accumulate : {1, 2}) {
-      const Golden golden(name);
-      TrainConfig config = config_of(golden, DType::f64);
-      config.data.accumulate = accumulate;
-      const Run run = run_trainer(golden, config);
-      test::check_close(as_tensor(run.loss), golden["loss"], 1e-7, std::string(name) + " loss");
-      test::check_close(as_tensor(run.sparse_loss), golden["sparse_loss"], 1e-7, std::string(name) + " sparse_loss");
-      test::check_close(as_tensor(run.rate), golden["learning_rate"], 1e-14, std::string(name) + " learning_rate");
-      for (const auto& [path, expected] : weights_of(golden, "end."))
-        test::check_close(run.end.at(path), expected, 1e-7, name + (" end " + path));
-    }
+  for (const Device device : test::devices())
+    for (const char* name : {"training_joint", "training_adapt"})
+      for (const int64_t accumulate : {1, 2}) {
+        const Golden golden(name);
+        TrainConfig config = config_of(golden, DType::f64);
+        config.data.accumulate = accumulate;
+        const Run run = run_trainer(golden, config, device);
+        const std::string what = ratel::concat_text(name, " on ", device);
+        test::check_close(as_tensor(run.loss), golden["loss"], 1e-7, what + " loss");
+        test::check_close(as_tensor(run.sparse_loss), golden["sparse_loss"], 1e-7, what + " sparse_loss");
+        test::check_close(as_tensor(run.rate), golden["learning_rate"], 1e-14, what + " learning_rate");
+        for (const auto& [path, expected] : weights_of(golden, "end."))
+          test::check_close(run.end.at(path), expected, 1e-7, what + (" end " + path));
+      }
 }
 
 // AdamW divides by the square root of the second moment: where a gradient nearly vanishes, one rounding turns into a
@@ -178,24 +182,25 @@ BOOST_AUTO_TEST_CASE(f64_within_1e_7_of_the_reference_program) {
 // of its error over runs that start at different weights.
 BOOST_AUTO_TEST_CASE(f32_typically_errs_at_most_twice_as_much_as_the_plain_composition) {
   constexpr uint64_t kRuns = 8;
-  for (const char* name : {"training_joint", "training_adapt"}) {
-    const Golden golden(name);
-    std::map<std::string, double> log_ratio;
-    const auto add = [&](const std::string& what, const Tensor& x, const Tensor& y, const Tensor& exact) {
-      log_ratio[what] += std::log(test::relative_error(x, exact) / test::relative_error(y, exact)) / kRuns;
-    };
-    for (uint64_t run = 0; run < kRuns; ++run) {
-      const Run fast = run_trainer(golden, config_of(golden, DType::f32), run);
-      const Run plain = run_plain(golden, DType::f32, run);
-      // In f64 ours is the reference program's, as the test above says.
-      const Run exact = run_trainer(golden, config_of(golden, DType::f64), run);
-      add("loss", as_tensor(fast.loss), as_tensor(plain.loss), as_tensor(exact.loss));
-      for (const auto& [path, weight] : exact.end) add(path, fast.end.at(path), plain.end.at(path), weight);
+  for (const Device device : test::devices())
+    for (const char* name : {"training_joint", "training_adapt"}) {
+      const Golden golden(name);
+      std::map<std::string, double> log_ratio;
+      const auto add = [&](const std::string& what, const Tensor& x, const Tensor& y, const Tensor& exact) {
+        log_ratio[what] += std::log(test::relative_error(x, exact) / test::relative_error(y, exact)) / kRuns;
+      };
+      for (uint64_t run = 0; run < kRuns; ++run) {
+        const Run fast = run_trainer(golden, config_of(golden, DType::f32), device, run);
+        const Run plain = run_plain(golden, DType::f32, run);
+        // In f64 ours is the reference program's, as the test above says.
+        const Run exact = run_trainer(golden, config_of(golden, DType::f64), ratel::kCpu, run);
+        add("loss", as_tensor(fast.loss), as_tensor(plain.loss), as_tensor(exact.loss));
+        for (const auto& [path, weight] : exact.end) add(path, fast.end.at(path), plain.end.at(path), weight);
+      }
+      for (const auto& [what, mean] : log_ratio) {
+        BOOST_TEST_MESSAGE(name << " on " << device << ' ' << what << ": " << std::exp(mean));
+        BOOST_CHECK_MESSAGE(std::exp(mean) <= 2, name << " on " << device << ' ' << what << ": " << std::exp(mean)
+                                                      << " times the plain version's error");
+      }
     }
-    for (const auto& [what, mean] : log_ratio) {
-      BOOST_TEST_MESSAGE(name << ' ' << what << ": " << std::exp(mean));
-      BOOST_CHECK_MESSAGE(std::exp(mean) <= 2,
-                          name << ' ' << what << ": " << std::exp(mean) << " times the plain version's error");
-    }
-  }
 }
