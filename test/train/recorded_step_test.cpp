@@ -91,18 +91,27 @@ BOOST_FIXTURE_TEST_CASE(a_recorded_step_is_the_same_bits, Fixture) {
     int64_t accumulate;
     bool recompute;
     DType dtype;
+    ratel::Recurrence recurrence;
+    train::LayerValues dilation, window;
     const char* what;
   };
+  using enum ratel::Recurrence;
+  train::LayerValues by_head{1};
+  by_head.layers = {{1, 3}};
+
   test::on_gpus([&](Device device) {
-    for (const Case& c :
-         {Case{Joint::alternate, 2, true, DType::f32, "alternate, parts, recompute"},
-          Case{Joint::sum, 1, false, DType::bf16, "sum, bf16"}, Case{Joint::off, 2, false, DType::f32, "off, parts"}}) {
+    for (const Case& c : {Case{Joint::alternate, 2, true, DType::f32, gated, {1}, {0}, "alternate, parts, recompute"},
+                          Case{Joint::sum, 1, false, DType::bf16, none, {1}, {0}, "sum, bf16, attention only"},
+                          Case{Joint::off, 2, false, DType::f32, gated, by_head, {2}, "off, parts, heads apart"}}) {
       TrainConfig config = config_on(device);
       config.train.steps = 3;
       config.train.joint = c.joint;
       config.data.accumulate = c.accumulate;
       config.train.recompute = c.recompute;
       config.train.dtype = c.dtype;
+      config.train.dilation = c.dilation;
+      config.train.window = c.window;
+      config.model.recurrence = c.recurrence;
       Training recorded(config, data);
       config.train.graph = false;
       Training plain(config, data);
