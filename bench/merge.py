@@ -21,7 +21,7 @@ def load(path):
         sys.exit(f"merge: {path}: {error}")
 
 
-RATES = ("GB/s", "GFLOP/s", "%copy", "%gemm")  # of a row's counters
+RATES = ("GB/s", "GFLOP/s", "%copy", "%gemm", "tok/s", "MFU%")  # of a row's counters
 
 
 def fastest(documents):
@@ -65,8 +65,11 @@ def merged_row(name, ours, reference, torch):
         ours = ours | {key: ours[key] * scale for key in RATES if key in ours} | {"median_us": least}
     row = {"name": label, "shape": shape, "ours_ms": milliseconds(ours), "reference_ms": milliseconds(reference),
            "torch_ms": milliseconds(torch), "ratio_reference": ratio(reference, ours), "ratio_torch": ratio(torch, ours)}
-    for key, counter in zip(("gbps", "gflops", "percent_of_copy", "percent_of_gemm", "peak_mb"), (*RATES, "peak_MB")):
+    for key, counter in zip(("gbps", "gflops", "percent_of_copy", "percent_of_gemm", "peak_mb"), (*RATES[:4], "peak_MB")):
         row[key] = round(ours[counter], 2) if counter in ours else None
+    for key, counter in (("tokens_per_second", "tok/s"), ("mfu_percent", "MFU%")):
+        if counter in ours:
+            row[key] = round(ours[counter], 2)
     if torch is not None and len(torch.get("pairs", [])) > 1:
         low, middle, high = statistics.quantiles(torch["pairs"], n=4, method="inclusive")
         row["ratio_torch"], row["ratio_torch_quartiles"] = round(middle, 2), [round(low, 2), round(high, 2)]

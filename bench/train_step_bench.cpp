@@ -1,12 +1,15 @@
-// One batch of joint training of the preset "tiny" as `ratel train` makes it: two optimizer steps, first through D =
-// 64, then dense, each with forward, backward, clipping and AdamW.
+// One batch of joint training as `ratel train` makes it: two optimizer steps, first through D = 64, then dense, each
+// with forward, backward, clipping and AdamW, and the next batch read meanwhile. On the CPU the preset "tiny"; on a GPU
+// "1b" in bf16, as the graph that the trainer records, and ("launched") kernel by kernel.
 
 #include <memory>
 #include <utility>
 
 #include "bench/support/attention_work.h"
+#include "cli/gpu.h"
 #include "ops/create.h"
 #include "train/trainer.h"
+#include "train/weights.h"
 
 namespace ratel::bench {
 namespace {
@@ -14,16 +17,19 @@ namespace {
 /// What a Trainer refers to, kept together.
 struct Training {
   train::TrainConfig config;
-  nn::ParamStore parameters;
+  train::Weights weights;
   RatPlus model;
   train::Optimizer optimizer;
   train::Trainer trainer;
 
   Training(train::TrainConfig c, const train::Batch& batch)
       : config(std::move(c)),
-        model(nn::Scope(parameters), config.model),
-        optimizer(parameters, config.optimizer),
-        trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {}
+        weights(config),
+        model(nn::Scope(weights.computed()), config.model),
+        optimizer(weights.masters(), weights.computed(), config.optimizer),
+        trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {
+    optimizer.update_copies();
+  }
 };
 
 /// FLOPs of one batch: every weight that is multiplied with counts 2 a token forward and 4 backward, in both passes.
@@ -39,18 +45,35 @@ double flops_of(const train::TrainConfig& config) {
   return 2 * 6 * weights * static_cast<double>(tokens) + attention;
 }
 
+void add_step(const std::string& name, const train::TrainConfig& config) {
+  const int64_t B = config.data.batch_size, T = config.data.seq_len;
+  const Work work{.flops = flops_of(config),
+                  .tokens = static_cast<double>(B * T),
+                  .peak_flops = cli::peak_flops(config.device(), config.train.dtype).value_or(0)};
+  add(name + '/' + config.preset + '/' + std::to_string(B) + 'x' + std::to_string(T), work, [=] {
+    Rng rng(1);
+    const int64_t ids = config.model.vocab_size - 1;
+    const train::Batch batch{random_integers({B, T}, rng, ids), random_integers({B, T}, rng, ids), B * T};
+    const auto training = std::make_shared<Training>(config, batch);
+    return [training] { training->trainer.step(); };
+  });
+}
+
 }  // namespace
 
 void declare() {
   train::TrainConfig config;
   config.train.steps = 1'000'000;
-  const int64_t B = config.data.batch_size, T = config.data.seq_len;
-  add("train_step/tiny/" + std::to_string(B) + 'x' + std::to_string(T), {.flops = flops_of(config)}, [=] {
-    Rng rng(1);
-    const train::Batch batch{random_integers({B, T}, rng, 256), random_integers({B, T}, rng, 256), B * T};
-    const auto training = std::make_shared<Training>(config, batch);
-    return [training] { training->trainer.step(); };
-  });
+  if (!on_gpu()) return add_step("train_step", config);
+  config.preset = "1b";
+  config.model = rat_plus_preset(config.preset);
+  config.data.batch_size = 4;
+  config.data.seq_len = 4096;
+  config.train.dtype = dtype();
+  config.train.device = concat_text(device());
+  add_step("train_step", config);
+  config.train.graph = false;
+  add_step("train_step_launched", config);
 }
 
 }  // namespace ratel::bench

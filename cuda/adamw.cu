@@ -1,7 +1,8 @@
 // AdamW on a GPU, all parameters at once: a launch takes up to 32 tensors by value, and a block 2^15 elements of one of
 // them at 16 bytes a thread. The norm of all gradients is summed first, a block's squares in f64 and then the blocks'
-// in order; the step reads it from device memory, so that nothing waits for the host. Bytes a parameter in f32: 4 for
-// the norm, 16 read and 12 written, and 2 for a bf16 copy; bound by memory.
+// in order. A thread decides by it, and by the losses, whether the step is made; the step reads that from device
+// memory, so that nothing waits for the host. Bytes a parameter in f32: 4 for the norm, 16 read and 12 written, and 2
+// for a bf16 copy; bound by memory.
 
 #include "ops/adamw.h"
 
@@ -63,18 +64,38 @@ __global__ __launch_bounds__(kThreads) void square_sums(Items<T> items, double* 
   if (thread_index().x == 0) sums[block_index().x] = total;
 }
 
-struct Clip {
-  double norm, scale;
+/// Of the bias correction: rate / (1 - beta1^count), sqrt(1 - beta2^count).
+struct Correction {
+  double size, root;
+};
+__host__ __device__ inline Correction correction_of(const AdamWStep& s, double count) {
+  return {s.rate / (1 - std::pow(s.beta1, count)), std::sqrt(1 - std::pow(s.beta2, count))};
+}
+
+/// What is known of a step on the device alone.
+struct Decision {
+  bool made;
+  double clip;
+  Correction correction;
 };
 
-__global__ __launch_bounds__(kThreads) void find_clip(int64_t n, const double* sums, double largest, Clip* clip) {
+__global__ __launch_bounds__(kThreads) void decide(int64_t n, const double* sums, AdamWStep s, AdamWControlArgs control,
+                                                   Decision* decision) {
   SharedArena arena;
   const Shared<double> scratch = arena.take<double>(kWarps);
   double total = 0;
   for (int64_t i = thread_index().x; i < n; i += kThreads) total += sums[i];
   const double norm = std::sqrt(block_sum(total, scratch));
-  const double scale = largest / (norm + kClipEps);
-  if (thread_index().x == 0) *clip = {norm, largest > 0 && scale < 1 ? scale : 1.0};
+  if (thread_index().x != 0) return;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  bool made = norm < kInfinity;
+  for (int64_t i = 0; i < control.watched_count; ++i) made = made && std::abs(control.watched[i]) < kInfinity;
+  control.outcome[0] = norm;
+  control.outcome[1] = made ? 1 : 0;
+  if (made) ++*control.steps;
+  const double scale = control.clip / (norm + kClipEps);
+  *decision = {made, control.clip > 0 && scale < 1 ? scale : 1.0,
+               correction_of(s, static_cast<double>(*control.steps))};
 }
 
 /// The step's numbers, computed once on the host.
@@ -83,12 +104,14 @@ struct Factors {
   T keep, scale, beta1, rest1, beta2, rest2, size, root, eps;
 };
 
-/// `clip` is null where there is none. A norm that is not finite changes nothing.
+/// `decision` is null where the host made it.
 template <class T, int N>
-__global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, const Clip* clip) {
-  if (clip != nullptr) {
-    if (!(clip->norm < std::numeric_limits<double>::infinity())) return;
-    f.scale *= static_cast<T>(clip->scale);
+__global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, const Decision* decision) {
+  if (decision != nullptr) {
+    if (!decision->made) return;
+    f.scale *= static_cast<T>(decision->clip);
+    f.size = static_cast<T>(decision->correction.size);
+    f.root = static_cast<T>(decision->correction.root);
   }
   const auto [item, begin, end] = stretch_of(items, block_index().x);
   const Item<T> of = items.at[item];
@@ -117,17 +140,10 @@ __global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, c
 
 template <class T>
 Factors<T> factors_of(const AdamWStep& s) {
-  const auto count = static_cast<double>(s.step);
+  const auto [size, root] = correction_of(s, static_cast<double>(s.step));
   const auto as = [](double value) { return static_cast<T>(value); };
-  return {as(1 - s.rate * s.decay),
-          as(s.grad_scale),
-          as(s.beta1),
-          as(1 - s.beta1),
-          as(s.beta2),
-          as(1 - s.beta2),
-          as(s.rate / (1 - std::pow(s.beta1, count))),
-          as(std::sqrt(1 - std::pow(s.beta2, count))),
-          as(s.eps)};
+  return {as(1 - s.rate * s.decay), as(s.grad_scale), as(s.beta1), as(1 - s.beta1), as(s.beta2),
+          as(1 - s.beta2),          as(size),         as(root),    as(s.eps)};
 }
 
 /// Calls f(items) for as many items at a time as a launch takes.
@@ -153,7 +169,7 @@ void for_launches(std::span<const AdamWItem> all, F&& f) {
 }
 
 template <class T>
-void run_steps(const AdamWArgs& args, const Clip* clip, Stream stream) {
+void run_steps(const AdamWArgs& args, const Decision* decision, Stream stream) {
   const Factors<T> factors = factors_of<T>(args.step);
   const bool aligned = std::ranges::all_of(args.items, [](const AdamWItem& item) {
     return is_vectorisable<T>(0, item.grad, item.m, item.v, item.parameter, item.copy);
@@ -161,9 +177,9 @@ void run_steps(const AdamWArgs& args, const Clip* clip, Stream stream) {
   for_launches<T>(args.items, [&](const Items<T>& items) {
     const Launch how{"adamw", items.blocks, kThreads, 0, stream};
     if (aligned)
-      launch(how, step<T, kPerVec<T>>, items, factors, clip);
+      launch(how, step<T, kPerVec<T>>, items, factors, decision);
     else
-      launch(how, step<T, 1>, items, factors, clip);
+      launch(how, step<T, 1>, items, factors, decision);
   });
 }
 
@@ -181,12 +197,12 @@ void adamw(const AdamWArgs& args, Stream stream) {
   with_type(args.dtype, [&]<class T>() { run_steps<T>(args, nullptr, stream); });
 }
 
-double clipped_adamw(const AdamWArgs& args, double clip, Stream stream) {
+void clipped_adamw(const AdamWArgs& args, const AdamWControlArgs& control, Stream stream) {
   int64_t blocks = 0;
   for (const AdamWItem& item : args.items)
     blocks += blocks_for(item.n, kBlockElements, std::numeric_limits<int64_t>::max());
   const Scratch<double> sums(std::max<int64_t>(blocks, 1), stream);
-  const Scratch<Clip> found(1, stream);
+  const Scratch<Decision> decision(1, stream);
   with_type(args.dtype, [&]<class T>() {
     int64_t first = 0;
     for_launches<T>(args.items, [&](const Items<T>& items) {
@@ -194,13 +210,10 @@ double clipped_adamw(const AdamWArgs& args, double clip, Stream stream) {
              sums.get() + first);
       first += items.blocks;
     });
-    launch({"gradient_clip", 1, kThreads, shared_size<double>(kWarps), stream}, find_clip, blocks, sums.get(), clip,
-           found.get());
-    run_steps<T>(args, found.get(), stream);
+    launch({"adamw_decide", 1, kThreads, shared_size<double>(kWarps), stream}, decide, blocks, sums.get(), args.step,
+           control, decision.get());
+    run_steps<T>(args, decision.get(), stream);
   });
-  Clip result{};
-  copy_to_host(&result, found.get(), sizeof(result), stream);
-  return result.norm;
 }
 
 }  // namespace ratel::cuda

@@ -175,9 +175,17 @@ size_t quickest(const Product& product, const MatmulArgs& args, const std::vecto
   return best;
 }
 
+/// A recording computes nothing: there is nothing to time.
+bool is_recorded(Stream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  ratel::cuda::require(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.handle), &status),
+                       "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 size_t choose(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
               cublasLtHandle_t handle, void* workspace, Stream stream) {
-  if (choice == GemmChoice::heuristic || candidates.size() == 1) return 0;
+  if (choice == GemmChoice::heuristic || candidates.size() == 1 || is_recorded(stream)) return 0;
   try {
     return quickest(product, args, candidates, handle, workspace, stream);
   } catch (const Error& error) {

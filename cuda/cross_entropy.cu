@@ -38,7 +38,7 @@ __global__ __launch_bounds__(kRowThreads) void backward(CrossEntropyBackwardArgs
   const A* kept = static_cast<const A*>(args.kept) + 2 * row;
   T* grad = static_cast<T*>(args.grad_logits) + row * args.V;
   if (label == kIgnoreIndex) return for_row<N>(args.V, [&](int64_t i) { store_vec(grad + i, Vec<T, N>{}); });
-  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * args.share;
+  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * *args.share;
   const A m = kept[0], factor = static_cast<A>(scale / static_cast<double>(kept[1]));
   const auto share_of = [&](T value) { return factor * std::exp(convert_element<A>(value) - m); };
   // The label's, which alone is more than its share, is the thread's that goes over it, before and after it has.

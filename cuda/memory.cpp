@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/op_scope.h"
@@ -23,6 +24,7 @@ struct Counters {
   DeviceMemoryUse use;
   std::map<std::string, int64_t, std::less<>> by_op;
   std::unordered_map<const void*, Block> blocks;
+  int64_t graphs = 0;  // of `use`, what is kept for graphs
 };
 
 std::mutex guard;
@@ -36,7 +38,16 @@ thread_local MemoryRecording* recording = nullptr;
 
 double in_mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-[[noreturn]] void fail_allocation(size_t bytes, int device, const Counters& held) {
+void change_live(DeviceMemoryUse& use, int64_t bytes) {
+  use.live += bytes;
+  use.peak = std::max(use.peak, use.live);
+}
+
+}  // namespace
+
+void fail_allocation(const std::string& who, size_t bytes, int device, const char* also) {
+  const std::scoped_lock lock(guard);
+  const Counters& held = counters(device);
   std::vector<std::pair<int64_t, std::string>> owners;
   for (const auto& [op, live] : held.by_op)
     if (live > 0) owners.emplace_back(live, op);
@@ -46,46 +57,59 @@ double in_mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
     largest += concat_text(i == 0 ? "" : ", ", owners[i].second, ' ', in_mib(owners[i].first), " MiB");
   const auto asked = static_cast<int64_t>(bytes);
   const auto available = static_cast<int64_t>(free_bytes_on(device));
-  const double all = static_cast<double>(held.use.live + asked);
+  const auto all = static_cast<double>(held.use.live + asked);
   const double share = static_cast<double>(held.use.live + available) / all;
-  throw Error(
-      concat_text("out of memory on cuda:", device, ": ", OpScope::current(), " asked for ", bytes, " bytes (",
-                  in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
-                  largest.empty() ? "" : ", most of them by ", largest, "\nhint: a batch or a sequence of at most ",
-                  static_cast<int>(100 * std::min(share, 1.0)), "% of this one would fit, or train.recompute = true"),
-      ErrorKind::memory);
+  throw Error(concat_text("out of memory on cuda:", device, ": ", who, " asked for ", bytes, " bytes (", in_mib(asked),
+                          " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
+                          largest.empty() ? "" : ", most of them by ", largest,
+                          "\nhint: a batch or a sequence of at most ", static_cast<int>(100 * std::min(share, 1.0)),
+                          "% of this one would fit, or train.recompute = true", also),
+              ErrorKind::memory);
 }
-
-}  // namespace
 
 void* allocate(size_t bytes, Stream stream) {
   if (bytes == 0) return nullptr;
-  void* const pointer = raw_allocate(bytes, stream);
+  void* pointer = raw_allocate(bytes, stream);
+  if (pointer == nullptr && recording == nullptr && graph_bytes_on(stream.device) > 0) {
+    synchronize(stream);  // graphs get theirs again at their next run
+    trim_graph_bytes(stream.device);
+    count_graph_bytes(stream.device);
+    pointer = raw_allocate(bytes, stream);
+  }
+  if (pointer == nullptr) fail_allocation(OpScope::current(), bytes, stream.device);
   const std::scoped_lock lock(guard);
   Counters& held = counters(stream.device);
-  if (pointer == nullptr) fail_allocation(bytes, stream.device, held);
   const auto count = static_cast<int64_t>(bytes);
   int64_t& owner = held.by_op.try_emplace(OpScope::current(), 0).first->second;
   owner += count;
   held.blocks[pointer] = {bytes, &owner};
-  held.use.live += count;
   held.use.requested += count;
-  held.use.peak = std::max(held.use.peak, held.use.live);
-  if (recording != nullptr) recording->take(stream);
+  change_live(held.use, count);
+  if (recording != nullptr) recording->take(stream, bytes);
   return pointer;
 }
 
 void release(void* pointer, Stream stream) noexcept {
   if (pointer == nullptr) return;
-  if (recording != nullptr) recording->give_back(stream);
   {
     const std::scoped_lock lock(guard);
     Counters& held = counters(stream.device);
     const auto block = held.blocks.extract(pointer);
+    if (recording != nullptr) recording->give_back(stream, block.mapped().bytes);
     *block.mapped().owner -= static_cast<int64_t>(block.mapped().bytes);
     held.use.live -= static_cast<int64_t>(block.mapped().bytes);
   }
   raw_release(pointer, stream);
+}
+
+void count_graph_bytes(int device) {
+  const auto bytes = static_cast<int64_t>(graph_bytes_on(device));
+  const std::scoped_lock lock(guard);
+  Counters& held = counters(device);
+  const int64_t more = bytes - std::exchange(held.graphs, bytes);
+  if (more == 0) return;
+  held.by_op.try_emplace("graphs", 0).first->second += more;
+  change_live(held.use, more);
 }
 
 MemoryRecording::MemoryRecording(Stream stream) : stream_(stream) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/stream.h"
@@ -16,14 +18,29 @@ class MemoryRecording {
   MemoryRecording& operator=(const MemoryRecording&) = delete;
 
   /// Memory was taken from a stream, or goes back to one.
-  void take(Stream stream) { held_ += stream == stream_ ? 1 : 0; }
-  void give_back(Stream stream) { stream == stream_ ? --held_ : ++older_; }
+  void take(Stream stream, size_t bytes) {
+    if (stream != stream_) return;
+    ++held_;
+    bytes_ += bytes;
+    most_bytes_ = std::max(most_bytes_, bytes_);
+  }
+  void give_back(Stream stream, size_t bytes) {
+    if (stream != stream_) {
+      ++older_;
+      return;
+    }
+    --held_;
+    bytes_ -= bytes;
+  }
   /// Throws Error unless that is so.
   void check_balanced() const;
+  /// The most that was held at once: what a run of the graph needs.
+  [[nodiscard]] size_t most_bytes() const { return most_bytes_; }
 
  private:
   Stream stream_;
   int64_t held_ = 0, older_ = 0;  // of what was taken from the stream, given back to others
+  size_t bytes_ = 0, most_bytes_ = 0;
 };
 
 }  // namespace ratel::cuda

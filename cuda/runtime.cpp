@@ -58,7 +58,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
 void raw_release(void* pointer, Stream stream) noexcept {
   // Where this fails the device is lost or the program is ending: the next call that can throw says so.
   cudaSetDevice(stream.device);  // whose default stream the null handle means
-  cudaFreeAsync(pointer, native(stream));
+  if (cudaFreeAsync(pointer, native(stream)) != cudaSuccess) cudaGetLastError();
 }
 
 size_t free_bytes_on(int device) {
@@ -78,6 +78,26 @@ void copy_to_device(void* into, const void* from, size_t bytes, Stream stream) {
   require(cudaMemcpyAsync(into, from, bytes, cudaMemcpyHostToDevice, native(stream)), "cudaMemcpyAsync");
   synchronize(stream);
 }
+
+void start_copy_to_device(void* into, const void* from, size_t bytes, Stream stream) {
+  use_device(stream.device);
+  require(cudaMemcpyAsync(into, from, bytes, cudaMemcpyHostToDevice, native(stream)), "cudaMemcpyAsync");
+}
+
+void* allocate_pinned(size_t bytes, int device) {
+  if (bytes == 0) return nullptr;
+  use_device(device);
+  void* pointer = nullptr;
+  const cudaError_t answer = cudaHostAlloc(&pointer, bytes, cudaHostAllocDefault);
+  if (answer == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  require(answer, "cudaHostAlloc");
+  return pointer;
+}
+
+void release_pinned(void* pointer) noexcept { cudaFreeHost(pointer); }
 
 void copy_to_host(void* into, const void* from, size_t bytes, Stream stream) {
   use_device(stream.device);
@@ -120,15 +140,21 @@ Event::Event(int device) {
 Event::~Event() { cudaEventDestroy(static_cast<cudaEvent_t>(handle_)); }
 
 void Event::record(Stream stream) {
+  use_device(stream.device);  // whose default stream the null handle means
   require(cudaEventRecord(static_cast<cudaEvent_t>(handle_), native(stream)), "cudaEventRecord");
 }
 
 void Event::wait(Stream stream) const {
+  use_device(stream.device);
   require(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(handle_), 0), "cudaStreamWaitEvent");
 }
 
-float Event::milliseconds_since(const Event& earlier) const {
+void Event::synchronize() const {
   require(cudaEventSynchronize(static_cast<cudaEvent_t>(handle_)), "cudaEventSynchronize");
+}
+
+float Event::milliseconds_since(const Event& earlier) const {
+  synchronize();
   float elapsed = 0;
   require(cudaEventElapsedTime(&elapsed, static_cast<cudaEvent_t>(earlier.handle_), static_cast<cudaEvent_t>(handle_)),
           "cudaEventElapsedTime");

@@ -150,10 +150,11 @@ RatPlus::RatPlus(const nn::Scope& s, const RatPlusConfig& c)
       blocks(make_blocks(s / "layers", config)),
       norm(s / "norm", config.channels, config.norm_eps) {}
 
-Tensor RatPlus::hidden(const Tensor& tokens, const ModelPattern& pattern, Recompute recompute) const {
+Tensor RatPlus::hidden(const Tensor& tokens, const ModelPattern& pattern, Recompute recompute,
+                       IdCheck ids_are_checked) const {
   check(tokens.rank() == 2 && tokens.dim(1) >= 1, "rat_plus: expected tokens (B, T) with T >= 1, found ",
         tokens.shape());
-  Tensor x = embedding(tokens);  // (B, T, C)
+  Tensor x = embedding(tokens, ids_are_checked);  // (B, T, C)
   for (size_t layer = 0; layer < blocks.size(); ++layer) {
     const nn::RatPlusBlock& block = blocks[layer];
     const HeadPatterns& patterns = pattern.of_layer(static_cast<int64_t>(layer), config.layers);
@@ -172,6 +173,11 @@ Tensor RatPlus::operator()(const Tensor& tokens, const ModelPattern& pattern) co
 Tensor RatPlus::loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern,
                      Recompute recompute) const {
   return embedding.head_loss(hidden(tokens, pattern, recompute), labels);
+}
+
+Tensor RatPlus::loss(const Tensor& tokens, const CountedLabels& labels, const ModelPattern& pattern,
+                     Recompute recompute) const {
+  return embedding.head_loss(hidden(tokens, pattern, recompute, IdCheck::by_caller), labels);
 }
 
 }  // namespace ratel

@@ -81,11 +81,15 @@ struct RatPlus {
   [[nodiscard]] Device device() const { return embedding.weight.device(); }
   /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
   [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern,
-                              Recompute recompute = Recompute::nothing) const;
+                              Recompute recompute = Recompute::nothing, IdCheck ids_are_checked = IdCheck::by_op) const;
   /// tokens (B, T) -> logits (B, T, V).
   Tensor operator()(const Tensor& tokens, const ModelPattern& pattern) const;
   /// Mean cross-entropy in nats over the labels (B, T) that are not kIgnoreIndex; rank 0.
   [[nodiscard]] Tensor loss(const Tensor& tokens, const Tensor& labels, const ModelPattern& pattern,
+                            Recompute recompute = Recompute::nothing) const;
+  /// The same for a batch that its reader checked on the host: tokens in [0, V), and labels as CountedLabels says. On a
+  /// GPU nothing waits, so that it may be part of a graph.
+  [[nodiscard]] Tensor loss(const Tensor& tokens, const CountedLabels& labels, const ModelPattern& pattern,
                             Recompute recompute = Recompute::nothing) const;
 };
 

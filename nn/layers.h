@@ -27,10 +27,15 @@ struct Embedding {
   Tensor weight;
   Embedding(const Scope& s, int64_t vocab_size, int64_t channels)
       : weight(s.param("weight", {vocab_size, channels}, normal(kInitStd))) {}
-  Tensor operator()(const Tensor& ids) const { return embedding(weight, ids); }
+  Tensor operator()(const Tensor& ids, IdCheck ids_are_checked = IdCheck::by_op) const {
+    return embedding(weight, ids, ids_are_checked);
+  }
   [[nodiscard]] Tensor as_head(const Tensor& x) const { return fused_linear(x, weight); }
   /// Mean cross-entropy of those logits: ops/head_loss.h.
   [[nodiscard]] Tensor head_loss(const Tensor& x, const Tensor& labels) const {
+    return ratel::head_loss(x, weight, labels);
+  }
+  [[nodiscard]] Tensor head_loss(const Tensor& x, const CountedLabels& labels) const {
     return ratel::head_loss(x, weight, labels);
   }
 };

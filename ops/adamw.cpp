@@ -16,14 +16,31 @@ void run(const AdamWArgs& args, Device device) {
   cpu::adamw(args);
 }
 
-double run_clipped(AdamWArgs args, double clip, const std::vector<Tensor>& grads, Device device) {
+void run_clipped(AdamWArgs args, const AdamWControlArgs& control, const std::vector<Tensor>& grads, Device device) {
   if constexpr (kHasCuda)
-    if (device.is_cuda()) return cuda::clipped_adamw(args, clip, current_stream(device));
+    if (device.is_cuda()) return cuda::clipped_adamw(args, control, current_stream(device));
   const double norm = global_norm(grads);
-  if (!std::isfinite(norm)) return norm;
-  if (clip > 0) args.step.grad_scale *= std::min(1.0, clip / (norm + kClipEps));
+  const bool finite = std::isfinite(norm) && std::all_of(control.watched, control.watched + control.watched_count,
+                                                         [](double watched) { return std::isfinite(watched); });
+  control.outcome[0] = norm;
+  control.outcome[1] = finite ? 1 : 0;
+  if (!finite) return;
+  args.step.step = ++*control.steps;
+  if (control.clip > 0) args.step.grad_scale *= std::min(1.0, control.clip / (norm + kClipEps));
   cpu::adamw(args);
-  return norm;
+}
+
+AdamWControlArgs checked(const AdamWControl& control, double clip) {
+  const auto& [watched, steps, outcome] = control;
+  check(steps.numel() == 1 && steps.dtype() == DType::i64 && outcome.numel() == 2 && outcome.dtype() == DType::f64 &&
+            outcome.is_contiguous() && steps.device() == outcome.device(),
+        "adamw: expected steps as one i64 and outcome as two f64 on one device");
+  if (watched.defined())
+    check(watched.dtype() == DType::f64 && watched.is_contiguous() && watched.device() == outcome.device(),
+          "adamw: expected what is watched as contiguous f64 on ", outcome.device());
+  return {watched.defined() ? watched.numel() : 0,
+          watched.defined() ? static_cast<const double*>(watched.data()) : nullptr, static_cast<int64_t*>(steps.data()),
+          static_cast<double*>(outcome.data()), clip};
 }
 
 AdamWItem checked(const AdamWParameter& p) {
@@ -63,23 +80,25 @@ void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const T
   note_change(one);
 }
 
-double clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip) {
+void clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip,
+                   const AdamWControl& control) {
   const OpScope scope("adamw");
-  check_step(step);
-  if (parameters.empty()) return 0;
-  const Tensor& first = parameters.front().parameter;
+  const AdamWControlArgs decides = checked(control, clip);
+  const DType dtype = parameters.empty() ? DType::f32 : parameters.front().parameter.dtype();
+  const Device device = control.outcome.device();
   std::vector<AdamWItem> items;
   std::vector<Tensor> grads;
   for (const AdamWParameter& p : parameters) {
     items.push_back(checked(p));
     grads.push_back(p.grad);
-    check(p.parameter.dtype() == first.dtype() && p.parameter.device() == first.device(),
-          "adamw: expected parameters of one dtype on one device, found ", first.dtype(), " on ", first.device(),
-          " and ", p.parameter.dtype(), " on ", p.parameter.device());
+    check(p.parameter.dtype() == dtype && p.parameter.device() == device, "adamw: expected parameters of ", dtype,
+          " on ", device, ", as the first one and the outcome are, found ", p.parameter.dtype(), " on ",
+          p.parameter.device());
   }
-  const double norm = run_clipped({first.dtype(), items, step}, clip, grads, first.device());
-  if (std::isfinite(norm)) std::ranges::for_each(parameters, note_change);
-  return norm;
+  run_clipped({dtype, items, step}, decides, grads, device);
+  // Whether anything changed is known on the device alone.
+  std::ranges::for_each(parameters, note_change);
+  for (const Tensor& changed : {control.steps, control.outcome}) changed.storage()->bump_version();
 }
 
 }  // namespace ratel

@@ -31,11 +31,21 @@ void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const T
 struct AdamWParameter {
   Tensor parameter, grad, m, v, copy;
 };
+/// What decides about an update and tells of it, all on the parameters' device.
+///
+///   watched   (n) f64, or undefined: the losses. The update is withheld where one of them is not finite
+///   steps     rank 0, i64: how many were made so far; counted up where this one is
+///   outcome   (2) f64: becomes the gradients' norm, and 1 where the update was made, else 0
+struct AdamWControl {
+  Tensor watched, steps, outcome;
+};
 /// The same step on many parameters of one dtype on one device, after clipping the norm of all gradients together as
 /// torch.nn.utils.clip_grad_norm_ does: each is multiplied by clip / (norm + 1e-6) where that is below 1; 0 clips
-/// nothing. Returns the norm, summed in f64. Where it is not finite, nothing was changed. On a GPU the update does not
-/// wait for the norm to reach the host; the function does. Not on the tape. Deterministic. Throws as adamw does.
-double clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip);
+/// nothing. The norm is summed in f64. Where it is not finite, or a watched number is not, only control.outcome
+/// changes. step.step is not looked at: the step's number is control.steps + 1. On a GPU nothing waits for the host.
+/// Not on the tape. Deterministic. Throws as adamw does.
+void clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip,
+                   const AdamWControl& control);
 
 inline constexpr double kClipEps = 1e-6;  // of torch.nn.utils.clip_grad_norm_
 
@@ -50,13 +60,19 @@ struct AdamWArgs {
   std::span<const AdamWItem> items;
   AdamWStep step;
 };
+struct AdamWControlArgs {
+  int64_t watched_count;
+  const double* watched;
+  int64_t* steps;
+  double* outcome;
+  double clip;
+};
 namespace cpu {
 void adamw(const AdamWArgs& args);
 }  // namespace cpu
 namespace cuda {
 void adamw(const AdamWArgs& args, Stream stream);
-/// Waits for the norm, which it returns.
-double clipped_adamw(const AdamWArgs& args, double clip, Stream stream);
+void clipped_adamw(const AdamWArgs& args, const AdamWControlArgs& control, Stream stream);
 }  // namespace cuda
 
 }  // namespace ratel

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "autograd/gradient.h"
 #include "core/op_scope.h"
 
 namespace ratel {
@@ -41,6 +42,12 @@ Tensor full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor out = empty(shape, dtype, device);
   run_fill({out.numel(), dtype, out.data()}, value, device);
   return out;
+}
+
+void fill_into(const Tensor& into, double value) {
+  check(into.is_contiguous() && is_leaf(into), "fill_into: the target must be a contiguous leaf");
+  run_fill({into.numel(), into.dtype(), into.data()}, value, into.device());
+  into.storage()->bump_version();
 }
 
 Tensor arange(int64_t n, DType dtype, Device device) {

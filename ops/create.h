@@ -24,6 +24,9 @@ Tensor arange(int64_t n, DType dtype = DType::i64, Device device = kCpu);
 /// A rank-0 tensor.
 inline Tensor scalar(double value, DType dtype = DType::f32) { return full({}, value, dtype); }
 
+/// Makes every element of `into`, a contiguous leaf, `value`: counts as a change of it.
+void fill_into(const Tensor& into, double value);
+
 /// Independent N(mean, std^2); float dtypes. Element i is a function of (seed, stream, rng.next() + i), and rng
 /// advances by the number of elements: the same values on any number of threads and, up to rounding, in any dtype and
 /// on any device.

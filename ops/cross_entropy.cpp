@@ -1,6 +1,7 @@
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "autograd/node.h"
 #include "core/op_scope.h"
@@ -78,25 +79,27 @@ CountedLabels count_labels(const char* op, const Tensor& labels, int64_t V, Devi
   check(labels.dtype() == DType::i64 || labels.dtype() == DType::i32, op, ": expected labels i64 or i32, found ",
         labels.dtype());
   check(labels.device() == device, op, ": logits on ", device, ", labels on ", labels.device());
-  CountedLabels result{reshape(contiguous(to(detach(labels), DType::i64)), {labels.numel()})};
-  const Tensor host = to(result.labels, kCpu);
+  Tensor in_order = contiguous(to(detach(labels), DType::i64));
+  const Tensor host = to(in_order, kCpu);
   const auto* label = host.data<int64_t>();
+  int64_t counted = 0;
   for (int64_t row = 0; row < labels.numel(); ++row) {
     if (label[row] == kIgnoreIndex) continue;
     check(label[row] >= 0 && label[row] < V, op, ": label ", label[row], " at ", index_of(row, labels.shape()),
           " is neither in [0, ", V, ") nor ", kIgnoreIndex, " (ignored)");
-    ++result.counted;
+    ++counted;
   }
-  return result;
+  return {std::move(in_order), full({}, label_share(counted), DType::f64, device)};
 }
 
-Tensor take_losses(const Tensor& logits, const Tensor& labels, double share, LogitsBecome what) {
+Tensor take_losses(const Tensor& logits, const Tensor& labels, const Tensor& share, LogitsBecome what) {
   const Losses losses = losses_of(logits, labels);
   if (what == LogitsBecome::nothing) return losses.loss;
   const Tensor one = ones({}, losses.loss.dtype(), logits.device());
-  run_backward({labels.numel(), logits.dim(-1), logits.dtype(), logits.data(),
-                static_cast<const int64_t*>(labels.data()), losses.kept.data(), logits.data(), one.data(), share},
-               logits.device());
+  run_backward(
+      {labels.numel(), logits.dim(-1), logits.dtype(), logits.data(), static_cast<const int64_t*>(labels.data()),
+       losses.kept.data(), logits.data(), one.data(), static_cast<const double*>(share.data())},
+      logits.device());
   logits.storage()->bump_version();
   return losses.loss;
 }
@@ -104,13 +107,13 @@ Tensor take_losses(const Tensor& logits, const Tensor& labels, double share, Log
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
   const Checked in = checked("cross_entropy", logits, labels);
   const Losses losses = losses_of(in.logits, in.labels.labels);
-  const double share = in.labels.share();
+  const Tensor& share = in.labels.share;
   return record(to(mul(sum(to(losses.loss, DType::f64)), share), in.wide), "cross_entropy", {logits},
                 [rows = in.rows, V = in.V, share, shape = logits.shape(), logits = Saved(in.logits),
                  labels = Saved(in.labels.labels), kept = losses.kept](const Tensor& grad, const Needs&) -> Grads {
                   Tensor grad_logits = empty(shape, logits->dtype(), logits->device());
                   run_backward({rows, V, logits->dtype(), logits->data(), static_cast<const int64_t*>(labels->data()),
-                                kept.data(), grad_logits.data(), grad.data(), share},
+                                kept.data(), grad_logits.data(), grad.data(), static_cast<const double*>(share.data())},
                                logits->device());
                   return {grad_logits};
                 });
@@ -125,7 +128,7 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels) {
         one_hot.data<T>()[row * in.V + label] = convert_element<T>(1.0F);
   });
   const Tensor logs = to(reshape(log_softmax_reference(logits), {in.rows, in.V}), in.wide);
-  return sum(logs * one_hot) * -in.labels.share();
+  return sum(logs * one_hot) * -in.labels.share.item();
 }
 
 Tensor token_losses(const Tensor& logits, const Tensor& labels) {

@@ -25,19 +25,22 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels);
 /// Loss of every position on its own, (...) f32 (f64 for f64), 0 where the label is ignored. Not differentiable.
 Tensor token_losses(const Tensor& logits, const Tensor& labels);
 
-/// For ops that end in a cross-entropy. Labels as contiguous (n) i64 on `device`, checked to be in [0, V) or ignored,
-/// and how many are not ignored.
+/// Labels for ops that end in a cross-entropy, checked and counted before them.
+///
+///   labels  (...)   i64, contiguous: each in [0, V) or kIgnoreIndex
+///   share   rank 0  f64, on the labels' device: what a label weighs in the mean, label_share() of those not ignored
+///
+/// count_labels() makes them from any labels, for which those on a GPU are copied back and waited for. Whoever makes
+/// one otherwise, as the reader of a batch does on the host, answers for both: kernels index by labels without a look.
 struct CountedLabels {
-  Tensor labels;
-  int64_t counted = 0;
-  /// What a label weighs in the mean; 0 where none counts.
-  [[nodiscard]] double share() const { return counted == 0 ? 0.0 : 1.0 / static_cast<double>(counted); }
+  Tensor labels, share;
 };
+inline double label_share(int64_t counted) { return counted == 0 ? 0.0 : 1.0 / static_cast<double>(counted); }
 CountedLabels count_labels(const char* op, const Tensor& labels, int64_t V, Device device);
-/// The losses (n) of contiguous logits (n, V), off the tape. With `gradient`, the logits become share times the
-/// gradient of the losses' sum.
+/// The losses (n) of contiguous logits (n, V) at labels (n), off the tape. With `gradient`, the logits become share
+/// (rank 0, f64) times the gradient of the losses' sum.
 enum class LogitsBecome { nothing, gradient };
-Tensor take_losses(const Tensor& logits, const Tensor& labels, double share, LogitsBecome what);
+Tensor take_losses(const Tensor& logits, const Tensor& labels, const Tensor& share, LogitsBecome what);
 
 /// loss (rows) per position; kept (rows, 2) for backward: the row's maximum m, and sum_v exp(logits[v] - m). Apart,
 /// because m + log of the sum, rounded, would cost large logits their gradient. Both f32 (f64 for f64).
@@ -49,7 +52,8 @@ struct CrossEntropyArgs {
   void *loss, *kept;
 };
 /// grad_logits[r, v] = scale (softmax(logits[r])[v] - [v == label]), 0 for ignored rows, with scale = share * grad and
-/// grad the one element of the loss's gradient, f32 (f64 for f64). grad_logits may be logits itself.
+/// grad the one element of the loss's gradient, f32 (f64 for f64); both are read by the kernel. grad_logits may be
+/// logits itself.
 struct CrossEntropyBackwardArgs {
   int64_t rows, V;
   DType dtype;
@@ -58,7 +62,7 @@ struct CrossEntropyBackwardArgs {
   const void* kept;
   void* grad_logits;
   const void* grad;
-  double share;
+  const double* share;
 };
 namespace cpu {
 void cross_entropy_forward(const CrossEntropyArgs& args);

@@ -28,16 +28,31 @@ void check_arguments(const Tensor& x, const Tensor& weight) {
 
 Shape without_last(const Shape& shape) { return Shape(shape.dims().first(static_cast<size_t>(shape.rank() - 1))); }
 
+void check_labels(const Tensor& x, const Tensor& labels) {
+  check(labels.shape() == without_last(x.shape()), "head_loss: expected x (..., C) and labels (...), found ", x.shape(),
+        " and ", labels.shape());
+}
+
 }  // namespace
 
 Tensor head_loss(const Tensor& x, const Tensor& weight, const Tensor& labels, int64_t chunk) {
   const OpScope scope("head_loss");
   check_arguments(x, weight);
+  check_labels(x, labels);
+  return head_loss(x, weight, count_labels("head_loss", labels, weight.dim(0), x.device()), chunk);
+}
+
+Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& counted, int64_t chunk) {
+  const OpScope scope("head_loss");
+  check_arguments(x, weight);
+  check_labels(x, counted.labels);
+  check(counted.labels.dtype() == DType::i64 && counted.labels.is_contiguous() && counted.share.numel() == 1 &&
+            counted.share.dtype() == DType::f64 && counted.labels.device() == x.device() &&
+            counted.share.device() == x.device(),
+        "head_loss: expected counted labels as contiguous i64 and their share as one f64 on ", x.device());
   check(chunk >= 0, "head_loss: expected a chunk of 0 or more tokens, found ", chunk);
-  check(labels.shape() == without_last(x.shape()), "head_loss: expected x (..., C) and labels (...), found ", x.shape(),
-        " and ", labels.shape());
-  const int64_t V = weight.dim(0), C = x.dim(-1), n = labels.numel();
-  const CountedLabels counted = count_labels("head_loss", labels, V, x.device());
+  const int64_t V = weight.dim(0), C = x.dim(-1), n = counted.labels.numel();
+  const Tensor labels = reshape(counted.labels, {n});
   const int64_t rows = std::max<int64_t>(1, chunk > 0 ? chunk : kChunkLogits / V);
   const bool wants_x = grad_enabled() && needs_grad(x), wants_weight = grad_enabled() && needs_grad(weight);
   const DType wide = accumulate_dtype(x.dtype());
@@ -49,14 +64,14 @@ Tensor head_loss(const Tensor& x, const Tensor& weight, const Tensor& labels, in
   const Tensor grad_weight = wants_weight ? zeros({V, C}, wide, x.device()) : Tensor();
   for (int64_t begin = 0; begin < n; begin += rows) {
     const int64_t end = std::min(begin + rows, n);
-    const Tensor some = slice(in, 0, begin, end), some_labels = slice(counted.labels, 0, begin, end);
+    const Tensor some = slice(in, 0, begin, end), some_labels = slice(labels, 0, begin, end);
     const Tensor logits = matmul_nt(some, w);  // (rows, V)
     const auto into_gradient = wants_x || wants_weight ? LogitsBecome::gradient : LogitsBecome::nothing;
-    copy_into(slice(losses, 0, begin, end), take_losses(logits, some_labels, counted.share(), into_gradient));
+    copy_into(slice(losses, 0, begin, end), take_losses(logits, some_labels, counted.share, into_gradient));
     if (wants_x) copy_into(slice(grad_x, 0, begin, end), matmul(logits, w));
     if (wants_weight) add_into(grad_weight, matmul_tn(logits, some));
   }
-  const Tensor loss = to(mul(sum(to(losses, DType::f64)), counted.share()), wide);
+  const Tensor loss = to(mul(sum(to(losses, DType::f64)), counted.share), wide);
   const GradMode as_before(wants_x || wants_weight);
   return record(loss, "head_loss", {x, weight},
                 [grad_x, grad_weight, shape = x.shape(), weight_is_leaf = is_leaf(weight), dtype = x.dtype()](

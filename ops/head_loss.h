@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "ops/cross_entropy.h"
 
 namespace ratel {
 
@@ -17,6 +18,8 @@ namespace ratel {
 /// Gradients: x, and weight summed in f32 for bf16. Where neither is wanted, none is computed. Deterministic.
 /// Throws Error as cross_entropy does, and where x and weight do not fit.
 Tensor head_loss(const Tensor& x, const Tensor& weight, const Tensor& labels, int64_t chunk = 0);
+/// The same for labels that the caller checked and counted: nothing waits for the host, and it may be part of a graph.
+Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& counted, int64_t chunk = 0);
 
 /// The definition: the two ops above.
 Tensor head_loss_reference(const Tensor& x, const Tensor& weight, const Tensor& labels);

@@ -125,6 +125,8 @@ std::vector<Field> fields_of(TrainConfig& c) {
        "what the model computes in: f32, f64, or bf16 with f32 master weights and moments"},
       {"train.threads", &c.train.threads, free, 0, 4096, "CPU threads; 0: all cores"},
       {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
+      {"train.graph", &c.train.graph, free, 0, 0,
+       "on a GPU, record a step once and run it again by one call: faster, and gradients keep their memory"},
   };
 }
 

@@ -1,17 +1,17 @@
 #include "train/optimizer.h"
 
-#include <cmath>
-
 #include "autograd/gradient.h"
 #include "ops/adamw.h"
 #include "ops/copy.h"
+#include "ops/create.h"
 
 namespace ratel::train {
 Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies,
                      const TrainConfig::Optimizer& options)
     : parameters_(parameters.parameters()),
       moments_(accumulate_dtype(parameters.dtype()), 0, nn::Start::init, parameters.device()),
-      options_(options) {
+      options_(options),
+      steps_(zeros({}, DType::i64, parameters.device())) {
   for (const auto& [path, parameter] : parameters_) {
     copies_.push_back({path, copies.at(path)});
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
@@ -23,7 +23,14 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
 }
 
 UpdateResult Optimizer::step(double rate) {
-  const AdamWStep update{rate, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_ + 1};
+  const Tensor outcome = empty({2}, DType::f64, steps_.device());
+  step(rate, {}, outcome);
+  const auto values = to_vector<double>(outcome);
+  return {values[0], values[1] != 0};
+}
+
+void Optimizer::step(double rate, const Tensor& losses, const Tensor& outcome) {
+  const AdamWStep update{rate, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, 0};
   const auto& moments = moments_.parameters();  // all m, then all v
   std::vector<AdamWParameter> all;
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -32,10 +39,7 @@ UpdateResult Optimizer::step(double rate) {
       all.push_back({parameter, grad(computed), moments[i].tensor, moments[parameters_.size() + i].tensor,
                      is_same_tensor(computed, parameter) ? Tensor() : computed});
   }
-  const double norm = clipped_adamw(all, update, options_.clip);
-  const bool applied = std::isfinite(norm);
-  if (applied) ++steps_;
-  return {norm, applied};
+  clipped_adamw(all, update, options_.clip, {losses, steps_, outcome});
 }
 
 void Optimizer::update_copies() const {
@@ -47,9 +51,17 @@ void Optimizer::zero_grad() const {
   for (const auto& copy : copies_) ratel::zero_grad(copy.tensor);
 }
 
+void Optimizer::clear_grad() const {
+  for (const auto& [path, copy] : copies_)
+    if (const Tensor there = grad(copy); there.defined())
+      fill_into(there, 0);
+    else
+      set_grad(copy, zeros(copy.shape(), accumulate_dtype(copy.dtype()), copy.device()));
+}
+
 void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {
   moments_.load(state, source);
-  steps_ = steps;
+  copy_into(steps_, full({}, static_cast<double>(steps), DType::i64));
 }
 
 }  // namespace ratel::train

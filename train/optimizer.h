@@ -34,12 +34,17 @@ class Optimizer {
 
   /// One step with the gradients the parameters hold; they stay.
   UpdateResult step(double rate);
+  /// The same, without waiting for it on a GPU: withheld also where one of `losses`, (n) f64, is not finite. `outcome`,
+  /// (2) f64 on the parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
+  void step(double rate, const Tensor& losses, const Tensor& outcome);
   /// Rounds the parameters into the copies: after the parameters were changed by others than step().
   void update_copies() const;
   /// Forgets the gradients of all parameters.
   void zero_grad() const;
-  /// Steps applied so far, which the moments' bias correction needs.
-  [[nodiscard]] int64_t steps() const { return steps_; }
+  /// Makes them zeros that lie where they lay before: what a recorded backward adds to.
+  void clear_grad() const;
+  /// Steps applied so far, which the moments' bias correction needs. Waits for the last one.
+  [[nodiscard]] int64_t steps() const { return static_cast<int64_t>(steps_.item()); }
 
   /// The moments: "m.PATH" and "v.PATH" for every parameter.
   [[nodiscard]] const std::vector<nn::NamedTensor>& state() const { return moments_.parameters(); }
@@ -51,7 +56,7 @@ class Optimizer {
   std::vector<nn::NamedTensor> copies_;  // the parameters themselves where the model computes with them
   nn::ParamStore moments_;
   TrainConfig::Optimizer options_;
-  int64_t steps_ = 0;
+  Tensor steps_;  // rank 0, i64, on the parameters' device: whether a step is applied is decided there
 };
 
 }  // namespace ratel::train

@@ -6,8 +6,9 @@
 #include <utility>
 
 #include "core/device_memory.h"
-#include "ops/backward.h"
+#include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/view.h"
 #include "train/schedule.h"
 
 namespace ratel::train {
@@ -15,6 +16,16 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// One number of a matrix, to be written.
+Tensor element(const Tensor& matrix, size_t row, size_t column) {
+  const auto i = static_cast<int64_t>(row), j = static_cast<int64_t>(column);
+  return reshape(slice(slice(matrix, 0, i, i + 1), 1, j, j + 1), {});
+}
+
+Recompute recompute_of(const TrainConfig& config) {
+  return config.train.recompute ? Recompute::blocks : Recompute::nothing;
 }
 
 }  // namespace
@@ -46,89 +57,113 @@ Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& opt
     : config_(&config),
       model_(&model),
       optimizer_(&optimizer),
-      batches_(std::move(batches)),
-      own_(config.pattern()),
-      sparse_(config.sparse_pattern()) {
-  check(config.data.batch_size % config.data.accumulate == 0, "trainer: ", config.data.accumulate,
-        " parts do not divide a batch of ", config.data.batch_size);
+      batches_(std::move(batches), config.data.accumulate, config.data.batch_size / config.data.accumulate,
+               model.device(), accumulate_dtype(model.embedding.weight.dtype())),
+      launches_(config.train.graph && model.device().is_cuda() ? Launches::recorded : Launches::each),
+      sparse_(model, config.sparse_pattern(), recompute_of(config), launches_),
+      own_(model, config.pattern(), recompute_of(config), launches_) {
+  const int64_t parts = config.data.accumulate;
+  check(config.data.batch_size % parts == 0, "trainer: ", parts, " parts do not divide a batch of ",
+        config.data.batch_size);
+  const auto passes = [&]() -> std::vector<std::vector<Pass>> {
+    switch (config.train.joint) {
+      case Joint::alternate: return {{Pass::sparse}, {Pass::own}};
+      case Joint::sum: return {{Pass::sparse, Pass::own}};
+      case Joint::off: break;
+    }
+    return {{Pass::own}};
+  }();
+  int64_t size = 0;
+  for (const auto& some : passes) size += static_cast<int64_t>(some.size()) * parts + 2;
+  results_ = zeros({size}, DType::f64, model.device());
+  int64_t begin = 0;
+  const auto next = [&](int64_t count) {
+    begin += count;
+    return slice(results_, 0, begin - count, begin);
+  };
+  for (const auto& some : passes) {
+    const auto count = static_cast<int64_t>(some.size());
+    const Tensor losses = reshape(next(count * parts), {count, parts});
+    updates_.push_back({some, losses, next(2)});
+  }
 }
 
-double Trainer::accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const {
-  int64_t counted = 0;
-  for (const Batch& part : parts) counted += part.counted;
-  double total = 0;
-  for (const Batch& part : parts) {
-    const double share = counted > 0 ? static_cast<double>(part.counted) / static_cast<double>(counted) : 0;
-    const Tensor loss = model_->loss(part.tokens, part.labels, pattern,
-                                     config_->train.recompute ? Recompute::blocks : Recompute::nothing);
-    total += share * loss.item();
-    backward(loss, full({}, share, loss.dtype(), loss.device()));
-  }
-  return total;
+void Trainer::enqueue(const Update& update, std::span<const BatchPart> parts, double rate) {
+  if (clear_gradients_ != nullptr)
+    clear_gradients_->run();
+  else if (launches_ == Launches::recorded)
+    optimizer_->clear_grad();
+  else
+    optimizer_->zero_grad();
+  for (size_t pass = 0; pass < update.passes.size(); ++pass)
+    for (size_t part = 0; part < parts.size(); ++part)
+      (update.passes[pass] == Pass::sparse ? sparse_ : own_).add(parts[part], element(update.losses, pass, part));
+  // Neither the rate nor the tensors' number is worth a graph: these are a dozen launches for all parameters.
+  optimizer_->step(rate, update.losses, update.outcome);
 }
 
-Trainer::Update Trainer::update(const std::vector<Batch>& parts, std::span<const Pass> passes, double rate) {
-  optimizer_->zero_grad();
-  Update result{{}, std::numeric_limits<double>::quiet_NaN(), false};
-  bool finite = true;
-  for (const Pass pass : passes) {
-    result.losses.push_back(accumulate_gradient(parts, pass == Pass::sparse ? sparse_ : own_));
-    finite = finite && std::isfinite(result.losses.back());
+void Trainer::record() {
+  clear_gradients_ = std::make_unique<DeviceGraph>(model_->device(), [this] { optimizer_->clear_grad(); });
+  if (config_->train.joint != Joint::off) sparse_.record();
+  own_.record();
+}
+
+std::vector<Trainer::Outcome> Trainer::outcomes(std::span<const BatchPart> parts) const {
+  const auto values = to_vector<double>(results_);
+  auto value = values.begin();
+  std::vector<Outcome> all;
+  for (const Update& update : updates_) {
+    Outcome outcome{{}, std::numeric_limits<double>::quiet_NaN(), false};
+    bool finite = true;
+    for (size_t pass = 0; pass < update.passes.size(); ++pass) {
+      double loss = 0;
+      for (const BatchPart& part : parts) loss += part.share_value * *value++;
+      finite = finite && std::isfinite(loss);
+      outcome.losses.push_back(loss);
+    }
+    const double norm = *value++;
+    if (finite) outcome.grad_norm = norm;  // that of a loss which is not finite says nothing
+    outcome.applied = *value++ != 0;
+    all.push_back(std::move(outcome));
   }
-  if (!finite) return result;
-  const UpdateResult applied = optimizer_->step(rate);
-  result.grad_norm = applied.grad_norm;
-  result.applied = applied.applied;
-  return result;
+  return all;
 }
 
 StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_skipped) {
   const auto start = std::chrono::steady_clock::now();
-  const int64_t batch_size = config_->data.batch_size, parts_count = config_->data.accumulate;
-  const int64_t part_size = batch_size / parts_count;
+  const int64_t batch_size = config_->data.batch_size;
   const auto& o = config_->optimizer;
-  std::vector<Batch> parts;
-  for (int64_t part = 0; part < parts_count; ++part)
-    parts.push_back(moved_to(batches_(progress_.samples + part * part_size, part_size), model_->device()));
-
   StepReport report;
   report.step = progress_.step + 1;
   report.steps = config_->train.steps;
   report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
-  const auto run = [&](const std::vector<Pass>& passes) {
-    Update result = update(parts, passes, report.learning_rate);
-    if (!result.applied) {
+
+  const auto parts = batches_.take(progress_.samples);
+  for (const Update& update : updates_) enqueue(update, parts, report.learning_rate);
+  if (report.step < report.steps) batches_.prefetch(progress_.samples + batch_size);  // while the GPU works
+  const std::vector<Outcome> found = outcomes(parts);
+  if (launches_ == Launches::recorded && clear_gradients_ == nullptr && report.step < report.steps) record();
+
+  for (size_t i = 0; i < found.size(); ++i) {
+    const Outcome& outcome = found[i];
+    const auto& passes = updates_[i].passes;
+    if (!outcome.applied) {
       ++report.skipped;
       size_t failed = 0;  // the first pass without a finite loss; the last one where only the gradient is not
-      while (failed + 1 < passes.size() && std::isfinite(result.losses[failed])) ++failed;
+      while (failed + 1 < passes.size() && std::isfinite(outcome.losses[failed])) ++failed;
       if (on_skipped)
-        on_skipped({report.step, passes[failed] == Pass::sparse, result.losses[failed], result.grad_norm,
+        on_skipped({report.step, passes[failed] == Pass::sparse, outcome.losses[failed], outcome.grad_norm,
                     progress_.samples, batch_size, progress_.skipped_in_a_row + 1});
     }
-    return result;
-  };
-  switch (config_->train.joint) {
-    case Joint::alternate: {
-      const Update sparse = run({Pass::sparse}), own = run({Pass::own});
-      report.sparse_loss = sparse.losses[0];
-      report.sparse_grad_norm = sparse.grad_norm;
-      report.loss = own.losses[0];
-      report.grad_norm = own.grad_norm;
-      break;
-    }
-    case Joint::sum: {
-      const Update both = run({Pass::sparse, Pass::own});
-      report.sparse_loss = both.losses[0];
-      report.loss = both.losses[1];
-      report.grad_norm = both.grad_norm;
-      break;
-    }
-    case Joint::off: {
-      const Update own = run({Pass::own});
-      report.loss = own.losses[0];
-      report.grad_norm = own.grad_norm;
-      break;
-    }
+    for (size_t pass = 0; pass < passes.size(); ++pass)
+      if (passes[pass] == Pass::sparse)
+        report.sparse_loss = outcome.losses[pass];
+      else
+        report.loss = outcome.losses[pass];
+    if (passes.back() == Pass::sparse)
+      report.sparse_grad_norm = outcome.grad_norm;
+    else
+      report.grad_norm = outcome.grad_norm;
   }
 
   const double elapsed = seconds_since(start);

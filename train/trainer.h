@@ -2,16 +2,19 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/device_graph.h"
 #include "io/json.h"
 #include "models/rat_plus.h"
+#include "train/batch_feed.h"
 #include "train/config.h"
-#include "train/data.h"
 #include "train/optimizer.h"
+#include "train/part_gradient.h"
 
 namespace ratel::train {
 
@@ -62,10 +65,12 @@ struct Progress {
   friend bool operator==(const Progress&, const Progress&) = default;
 };
 
-/// Samples [first, first + count) as a batch; called more than once for the same samples it gives the same.
-using BatchSource = std::function<Batch(int64_t first, int64_t count)>;
-
-/// The training loop's body: forward, backward, clip, step. Knows no files and prints nothing.
+/// The training loop's body: forward, backward, clip, step. Knows no files and prints nothing. A step on a GPU is put
+/// into its stream whole, and the next batch read, before the host waits, once, for the losses and norms.
+///
+/// With train.graph on a GPU the first step is also recorded (train/part_gradient.h), and the following ones are that
+/// recording, with the same bits. The gradients of the parameters then stay where they are, and nobody else may forget
+/// or replace them while the trainer lives.
 ///
 /// A batch computed in several parts (data.accumulate) weights each by its share of the batch's counted labels, so that
 /// the result is that of the whole batch up to rounding.
@@ -85,21 +90,34 @@ class Trainer {
 
  private:
   enum class Pass { sparse, own };
+  /// One optimizer step on the sum of the losses of the passes, and where it leaves what became of it.
   struct Update {
-    std::vector<double> losses;  // one a pass
+    std::vector<Pass> passes;
+    Tensor losses;   // (passes, parts) f64: of each part
+    Tensor outcome;  // (2) f64: see Optimizer::step
+  };
+  /// What is read of it.
+  struct Outcome {
+    std::vector<double> losses;  // one a pass, of the batch
     double grad_norm;
     bool applied;
   };
-  /// One optimizer step on the sum of the losses of the passes.
-  Update update(const std::vector<Batch>& parts, std::span<const Pass> passes, double rate);
-  /// Mean loss of the batch through a pattern; its gradient is added to the parameters'.
-  [[nodiscard]] double accumulate_gradient(const std::vector<Batch>& parts, const ModelPattern& pattern) const;
+  /// Puts an update into the device's stream.
+  void enqueue(const Update& update, std::span<const BatchPart> parts, double rate);
+  /// After a step that was not: what the next ones run.
+  void record();
+  /// Waits for all updates of the step.
+  [[nodiscard]] std::vector<Outcome> outcomes(std::span<const BatchPart> parts) const;
 
   const TrainConfig* config_;
   const RatPlus* model_;
   Optimizer* optimizer_;
-  BatchSource batches_;
-  ModelPattern own_, sparse_;
+  BatchFeed batches_;
+  Launches launches_;
+  PartGradient sparse_, own_;
+  std::unique_ptr<DeviceGraph> clear_gradients_;  // once the first step was recorded
+  Tensor results_;                                // of all updates, so that one copy brings them to the host
+  std::vector<Update> updates_;
   Progress progress_;
   double session_seconds_ = 0;
   int64_t session_steps_ = 0;

@@ -99,6 +99,8 @@ void measure(benchmark::State& state, const Work& work, const std::function<std:
   state.counters["median_us"] = *middle * 1e6;
   state.counters["min_us"] = *std::min_element(seconds.begin(), seconds.end()) * 1e6;
   state.counters["peak_MB"] = static_cast<double>(on_gpu() ? memory_use(device()).peak : memory_use().peak) / 1e6;
+  if (work.tokens > 0) state.counters["tok/s"] = work.tokens / *middle;
+  if (work.peak_flops > 0) state.counters["MFU%"] = 100 * flops / work.peak_flops;
   if (work.bytes > 0 && wants_ceilings) {
     state.counters["GB/s"] = bytes / 1e9;
     state.counters["%copy"] = 100 * bytes / ceilings.copy_bytes;

@@ -38,6 +38,9 @@ inline double element_bytes() { return static_cast<double>(size_of(dtype())); }
 struct Work {
   double bytes = 0;
   double flops = 0;
+  double tokens = 0;  ///< that it trains on: tok/s
+  double peak_flops =
+      0;  ///< a second, that the device is specified for: MFU, flops a second as a share of it; 0: unknown
 };
 
 enum class Pass { forward, forward_backward };

@@ -1,11 +1,12 @@
 // Graphs of the twin: a list of steps, kernels with copies of their arguments among them. What a graph's kernels may
 // touch between its runs is checked as everything is: its memory holds NaN before it is taken and after it is given
-// back.
+// back. Graphs do not really share their memory, but are counted as if they did.
 
 #include "cuda/twin/graph.h"
 
 #include <cstring>
 #include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,13 +20,18 @@ namespace {
 struct Graph {
   std::vector<std::function<void()>> steps;
   std::vector<void*> memory;  // that its steps use
-  Graph() = default;
+  size_t bytes = 0;           // that a GPU would need for it
+  Graph() { sizes.insert(bytes); }
   ~Graph() {
     for (void* pointer : memory) raw_release(pointer, {});
+    sizes.erase(sizes.find(bytes));
   }
+  static std::multiset<size_t> sizes;  // of all graphs
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 };
+
+std::multiset<size_t> Graph::sizes;
 
 Graph* recorded = nullptr;
 
@@ -46,15 +52,18 @@ void make_worthless(void* pointer, size_t bytes) { std::memset(pointer, 0xff, by
 }  // namespace
 
 void* record_graph(int device, const std::function<void()>& work) {
+  static const OwnedStream stream(device);
   auto graph = std::make_unique<Graph>();
   {
-    const OwnedStream stream(device);
     const StreamGuard current(stream.get());
     const MemoryRecording memory(stream.get());
     const Recorder recorder(*graph);
     work();
     memory.check_balanced();
+    Graph::sizes.erase(Graph::sizes.find(std::exchange(graph->bytes, memory.most_bytes())));
+    Graph::sizes.insert(graph->bytes);
   }
+  count_graph_bytes(device);
   return graph.release();
 }
 
@@ -62,7 +71,13 @@ void run_graph(void* graph, Stream) {
   for (const auto& step : static_cast<Graph*>(graph)->steps) step();
 }
 
-void release_graph(void* graph) noexcept { delete static_cast<Graph*>(graph); }
+void release_graph(void* graph) noexcept {
+  delete static_cast<Graph*>(graph);
+  count_graph_bytes(0);
+}
+
+size_t graph_bytes_on(int) { return Graph::sizes.empty() ? 0 : *Graph::sizes.rbegin(); }
+void trim_graph_bytes(int) {}
 
 namespace twin {
 

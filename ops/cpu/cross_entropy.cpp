@@ -65,7 +65,7 @@ void backward(const CrossEntropyBackwardArgs& args) {
   const T* logits = static_cast<const T*>(args.logits);
   const A* kept = static_cast<const A*>(args.kept);
   T* grad_logits = static_cast<T*>(args.grad_logits);
-  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * args.share;
+  const double scale = static_cast<double>(*static_cast<const A*>(args.grad)) * *args.share;
   parallel_for(args.rows, rows_per_piece(V), [&](int64_t begin, int64_t end) {
     const RowBuffer<T> in(V), out(V);
     const Scratch<A> working(V);

@@ -1,6 +1,7 @@
 #include <optional>
 
 #include "core/device_graph.h"
+#include "core/device_memory.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -65,6 +66,42 @@ BOOST_AUTO_TEST_CASE(what_could_not_run_again_is_refused) {
     BOOST_TEST(to_vector<float>(y)[0] == 4.0F);
   });
   test::check_error([] { DeviceGraph(ratel::kCpu, [] {}); }, "a graph is recorded on a GPU, not on cpu");
+}
+
+BOOST_AUTO_TEST_CASE(what_a_graph_keeps_is_counted_while_it_lasts) {
+  test::on_gpus([](Device device) {
+    const int64_t n = int64_t{1} << 20;
+    Tensor x = ratel::full({n}, 3, DType::f32, device);
+    const int64_t before = memory_use(device).live;
+    reset_peak_memory(device);
+    std::optional<DeviceGraph> graph(std::in_place, device, [&] { copy_into(x, (x + 1) * 2); });
+    BOOST_TEST(memory_use(device).live >= before + 8 * n);  // x + 1, and twice that
+    BOOST_TEST(memory_use(device).peak >= before + 8 * n);
+    const int64_t one = memory_use(device).live;
+    {
+      const DeviceGraph smaller(device, [&] { copy_into(x, x + 1); });
+      // They run one after the other, in the same memory; a GPU's driver decides that by itself.
+      if (test::is_imitated(device)) BOOST_TEST(memory_use(device).live == one);
+      smaller.run();
+      graph->run();
+      BOOST_TEST(to_vector<float>(x).back() == 10.0F);
+    }
+    BOOST_TEST(memory_use(device).live >= one);
+    graph.reset();
+    BOOST_TEST(memory_use(device).live == before);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(more_memory_than_there_is_is_a_memory_error) {
+  test::on_gpus([](Device device) {
+    const auto out_of_memory = [](const ratel::Error& error) { return error.kind() == ratel::ErrorKind::memory; };
+    const auto greedy = [&] { DeviceGraph(device, [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); }); };
+    BOOST_CHECK_EXCEPTION(greedy(), ratel::Error, out_of_memory);
+    Tensor y = ratel::zeros({7}, DType::f32, device);
+    const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
+    graph.run();
+    BOOST_TEST(to_vector<float>(y)[0] == 1.0F);
+  });
 }
 
 BOOST_AUTO_TEST_CASE(copies_to_the_host_are_refused) {

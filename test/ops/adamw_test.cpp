@@ -41,6 +41,8 @@ void plain_step(std::vector<double>& p, const std::vector<double>& grad, std::ve
   }
 }
 
+Tensor ones2() { return ratel::ones({2}, DType::f64); }
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(equals_its_formulas_over_many_steps) {
@@ -136,19 +138,39 @@ BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
       plain_step(value, ratel::to_vector<double>(p.grad), m, v, scaled);
       expected.push_back(value);
     }
-    const double norm = clipped_adamw(all, step, clip);
-    BOOST_TEST(norm == std::sqrt(squares), boost::test_tools::tolerance(1e-12));
+    // Two steps were made before; what step.step says does not count.
+    const Tensor steps = moved_to(ratel::full({}, 2, DType::i64), device), outcome = moved_to(ones2(), device);
+    const auto clipped = [&](const std::vector<double>& losses) {
+      AdamWStep unnumbered = step;
+      unnumbered.step = 0;
+      const auto count = static_cast<int64_t>(losses.size());
+      clipped_adamw(all, unnumbered, clip, {from_vector(losses, {count}, DType::f64, device), steps, outcome});
+      return ratel::to_vector<double>(outcome);
+    };
+    const auto made = clipped({1.5, -2});
+    BOOST_TEST(made[0] == std::sqrt(squares), boost::test_tools::tolerance(1e-12));
+    BOOST_TEST(made[1] == 1);
+    BOOST_TEST(steps.item() == 3);
     for (size_t i = 0; i < all.size(); ++i) {
       const Tensor& p = all[i].parameter;
       test::check_close(p, ratel::from_vector(expected[i], p.shape()), dtype == DType::f64 ? 1e-13 : 1e-6, "parameter");
       if (all[i].copy.defined()) test::check_identical(all[i].copy, moved_to(to(p, DType::bf16), device), "copy");
     }
-    // A norm that is not finite changes nothing.
+    // A loss or a norm that is not finite changes nothing.
     const Tensor before = clone(all[3].parameter), moment = clone(all[3].m);
-    all[33].grad = all[33].grad * std::numeric_limits<double>::infinity();
-    BOOST_TEST(!std::isfinite(clipped_adamw(all, step, clip)));
-    test::check_identical(all[3].parameter, before, "parameter after infinity");
-    test::check_identical(all[3].m, moment, "moment after infinity");
+    const double infinity = std::numeric_limits<double>::infinity();
+    const auto check_withheld = [&](const std::vector<double>& losses, const char* what) {
+      const auto withheld = clipped(losses);
+      BOOST_TEST(withheld[1] == 0, what);
+      BOOST_TEST(steps.item() == 3, what);
+      test::check_identical(all[3].parameter, before, what);
+      test::check_identical(all[3].m, moment, what);
+      return withheld[0];
+    };
+    for (const double loss : {infinity, -infinity, std::nan("")})
+      BOOST_TEST(check_withheld({1, loss, 2}, "loss") == made[0]);
+    all[33].grad = all[33].grad * infinity;
+    BOOST_TEST(!std::isfinite(check_withheld({1, 2}, "norm")));
   };
   const auto on = [&](ratel::Device device) {
     for (const double clip : {1.0, 0.0, 1e6}) run(device, DType::f32, 0, clip);

@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "ops/copy.h"
+#include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 
 using ratel::DType;
 using ratel::Rng;
@@ -116,4 +118,17 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { ratel::random_integers({2}, rng, (int64_t{1} << 31) + 1); }, "bound must be in");
   test::check_error([&] { ratel::random_integers({2}, rng, 257, DType::u8); }, "bound 257 does not fit u8");
   BOOST_TEST(ratel::random_integers({2}, rng, 256, DType::u8).numel() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(filling_changes_a_leaf_where_it_lies) {
+  for (const ratel::Device device : test::devices()) {
+    const Tensor x = ratel::ones({3, 5}, DType::f32, device);
+    const auto version = x.storage()->version();
+    fill_into(slice(x, 0, 1, 2), -2.5);
+    BOOST_TEST(
+        ratel::to_vector<float>(x) == (std::vector<float>{1, 1, 1, 1, 1, -2.5, -2.5, -2.5, -2.5, -2.5, 1, 1, 1, 1, 1}),
+        boost::test_tools::per_element());
+    BOOST_TEST(x.storage()->version() == version + 1);
+    test::check_error([&] { fill_into(slice(x, 1, 0, 2), 0); }, "must be a contiguous leaf");
+  }
 }

@@ -9,6 +9,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/matmul.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -80,6 +81,27 @@ BOOST_AUTO_TEST_CASE(it_keeps_no_logits) {
   BOOST_TEST(none.item() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(labels_counted_before_weigh_what_their_share_says) {
+  const Tensor labels = some_labels({2, 5}, 6), x = test::randn({2, 5, 4}, 1, DType::f32);
+  const Tensor weight = test::randn({6, 4}, 2, DType::f32);
+  for (const ratel::Device device : test::devices()) {
+    const auto counted = [&](double factor) {  // powers of two change no digit
+      auto result = ratel::count_labels("test", moved_to(labels, device), 6, device);
+      BOOST_TEST(result.share.item() == 1.0 / 8);
+      result.share = result.share * factor;
+      return result;
+    };
+    const auto plain = test::gradients(op(labels, 3), {x, weight}, {}, device);
+    for (const double factor : {1.0, 0.25}) {
+      const auto found = test::gradients([&](const auto& in) { return head_loss(in[0], in[1], counted(factor), 3); },
+                                         {x, weight}, {}, device);
+      test::check_identical(found.out, plain.out * factor, "loss");
+      test::check_identical(found.grads[0], plain.grads[0] * factor, "x");
+      test::check_identical(found.grads[1], plain.grads[1] * factor, "weight");
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(threads_do_not_matter) {
   const Tensor labels = some_labels({50}, 33);
   const std::vector<Tensor> in{test::randn({50, 24}, 1, DType::f32), test::randn({33, 24}, 2, DType::f32)};
@@ -97,5 +119,10 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { head_loss(x, to(weight, DType::f32), labels); }, "one float dtype, found f64 and f32");
   test::check_error([&] { head_loss(x, weight, some_labels({4}, 5)); }, "expected x (..., C) and labels (...)");
   test::check_error([&] { head_loss(x, weight, ratel::full({3}, 5, DType::i64)); }, "head_loss: label 5 at (0)");
+  test::check_error(
+      [&] {
+        head_loss(x, weight, ratel::CountedLabels{labels, ratel::ones({}, DType::f32)});
+      },
+      "expected counted labels as contiguous i64 and their share as one f64 on cpu");
   test::check_error([&] { head_loss(x, weight, labels, -1); }, "expected a chunk of 0 or more tokens, found -1");
 }

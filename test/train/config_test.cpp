@@ -35,8 +35,8 @@ TrainConfig unusual() {
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
   c.data = {48, 6, 3, 11, "none", -1, "held out.bin"};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
-  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2}, {0, 1, 2}, 7,   5, 9,
-             "cuda:1", ratel::DType::f64, 2,  true,       9,   70,        true};
+  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2},   {0, 1, 2}, 7,  5,   9,
+             "cuda:1", ratel::DType::f64, 2,  true,       false, 9,         70, true};
   c.train.window.layers = {{2, 3, 4}};
   c.train.initial.layers[1] = {1, 0, 1};
   return c;

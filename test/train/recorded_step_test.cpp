@@ -1,0 +1,195 @@
+// A step of training that was recorded once, against the same step launched kernel by kernel: on GPUs.
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "autograd/gradient.h"
+#include "core/device_memory.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+#include "test/support/devices.h"
+#include "test/train/tiny_run.h"
+#include "train/trainer.h"
+#include "train/weights.h"
+
+namespace test = ratel::test;
+namespace train = ratel::train;
+using ratel::Device;
+using ratel::DType;
+using ratel::Tensor;
+using train::Joint;
+using train::TrainConfig;
+
+namespace {
+
+constexpr int64_t kT = 6;
+
+/// Everything a trainer needs.
+struct Training {
+  TrainConfig config;
+  train::Weights weights;
+  ratel::RatPlus model;
+  train::Optimizer optimizer;
+  train::Trainer trainer;
+
+  Training(TrainConfig c, const train::TrainData& data)
+      : config(std::move(c)),
+        weights(config),
+        model(ratel::nn::Scope(weights.computed()), config.model),
+        optimizer(weights.masters(), weights.computed(), config.optimizer),
+        trainer(config, model, optimizer, [&data](int64_t first, int64_t count) { return data.batch(first, count); }) {
+    optimizer.update_copies();
+  }
+};
+
+struct Fixture {
+  test::TemporaryFolder folder;
+  train::TrainData data = make();
+  [[nodiscard]] train::TrainData make() const {
+    test::write_tokens(folder / "data.bin", test::tiny_tokens(300, 1));
+    return {ratel::io::TokenFile::open(folder / "data.bin", test::kTinyVocab), kT, 3, test::kTinyEos};
+  }
+};
+
+/// One layer and few tokens: the twin takes its time.
+TrainConfig config_on(Device device) {
+  TrainConfig config = test::tiny_config();
+  config.model.layers = 1;
+  config.data.seq_len = kT;
+  config.data.batch_size = 2;
+  config.train.device = ratel::concat_text(device);
+  return config;
+}
+
+/// All of a report that no clock and no memory decides.
+std::string exact(const train::StepReport& report) {
+  const ratel::io::Json all = to_json(report);
+  ratel::io::Json row = ratel::io::Json::object({});
+  for (const auto& [key, value] : all.as_object("report"))
+    if (!test::kClockColumns.contains(key)) row.set(key, value);
+  return row.dump();
+}
+
+void check_same_weights(Training& a, Training& b, const std::string& what) {
+  for (const auto& [name, p] : a.weights.masters().parameters())
+    test::check_identical(to(detach(b.weights.masters().at(name)), ratel::kCpu), to(detach(p), ratel::kCpu),
+                          ratel::concat_text(what, ' ', name));
+  for (size_t i = 0; i < a.optimizer.state().size(); ++i)
+    test::check_identical(to(b.optimizer.state()[i].tensor, ratel::kCpu),
+                          to(a.optimizer.state()[i].tensor, ratel::kCpu),
+                          ratel::concat_text(what, ' ', a.optimizer.state()[i].name));
+  BOOST_TEST(a.optimizer.steps() == b.optimizer.steps(), what);
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(a_recorded_step_is_the_same_bits, Fixture) {
+  struct Case {
+    Joint joint;
+    int64_t accumulate;
+    bool recompute;
+    DType dtype;
+    ratel::Recurrence recurrence;
+    train::LayerValues dilation, window;
+    const char* what;
+  };
+  using enum ratel::Recurrence;
+  train::LayerValues by_head{1};
+  by_head.layers = {{1, 3}};
+
+  test::on_gpus([&](Device device) {
+    for (const Case& c : {Case{Joint::alternate, 2, true, DType::f32, gated, {1}, {0}, "alternate, parts, recompute"},
+                          Case{Joint::sum, 1, false, DType::bf16, none, {1}, {0}, "sum, bf16, attention only"},
+                          Case{Joint::off, 2, false, DType::f32, gated, by_head, {2}, "off, parts, heads apart"}}) {
+      TrainConfig config = config_on(device);
+      config.train.steps = 3;
+      config.train.joint = c.joint;
+      config.data.accumulate = c.accumulate;
+      config.train.recompute = c.recompute;
+      config.train.dtype = c.dtype;
+      config.train.dilation = c.dilation;
+      config.train.window = c.window;
+      config.model.recurrence = c.recurrence;
+      Training recorded(config, data);
+      config.train.graph = false;
+      Training plain(config, data);
+      while (!plain.trainer.finished())
+        BOOST_TEST(exact(recorded.trainer.step()) == exact(plain.trainer.step()), c.what);
+      check_same_weights(plain, recorded, c.what);
+    }
+  });
+}
+
+BOOST_FIXTURE_TEST_CASE(an_update_that_is_not_finite_is_withheld_on_the_device, Fixture) {
+  test::on_gpus([&](Device device) {
+    for (const bool graph : {true, false}) {
+      TrainConfig config = config_on(device);
+      config.train.graph = graph;
+      Training b(config, data);
+      for (int step = 0; step < 2; ++step) b.trainer.step();
+      const Tensor weight = detach(b.weights.masters().at("layers.0.mixer.out_proj.weight"));
+      const Tensor first = slice(slice(weight, 0, 0, 1), 1, 0, 1), good = clone(first);
+      const auto before = ratel::to_vector<float>(b.weights.masters().at("embedding.weight"));
+      const auto moment = ratel::to_vector<float>(b.optimizer.state()[0].tensor);
+      fill_into(first, std::numeric_limits<double>::quiet_NaN());
+      std::vector<train::SkippedUpdate> skipped;
+      const auto report = b.trainer.step([&](const train::SkippedUpdate& s) { skipped.push_back(s); });
+      BOOST_TEST(report.skipped == 2);
+      BOOST_REQUIRE(skipped.size() == 2u);
+      BOOST_TEST(describe(skipped[0]) ==
+                 "step 3: loss nan, gradient norm nan through the sparse pattern: not applied; samples 4 to 5");
+      BOOST_TEST(!skipped[1].sparse);
+      BOOST_TEST(b.optimizer.steps() == 4);
+      BOOST_TEST(ratel::to_vector<float>(b.weights.masters().at("embedding.weight")) == before,
+                 boost::test_tools::per_element());
+      BOOST_TEST(ratel::to_vector<float>(b.optimizer.state()[0].tensor) == moment, boost::test_tools::per_element());
+      copy_into(first, good);
+      const auto after = b.trainer.step();
+      BOOST_TEST(after.skipped == 0);
+      BOOST_TEST(std::isfinite(after.loss));
+      BOOST_TEST(b.optimizer.steps() == 6);
+      BOOST_TEST(b.trainer.progress().skipped_in_a_row == 0);
+    }
+  });
+}
+
+BOOST_FIXTURE_TEST_CASE(a_recorded_step_asks_for_no_memory, Fixture) {
+  test::on_gpus([&](Device device) {
+    const auto before = memory_use(device);
+    {
+      Training b(config_on(device), data);
+      const auto asked_for = [&] {
+        const int64_t requested = memory_use(device).requested;
+        b.trainer.step();
+        return memory_use(device).requested - requested;
+      };
+      const int64_t launched = asked_for();
+      const auto gradient = [&] { return grad(b.model.embedding.weight).data(); };
+      const void* const place = gradient();
+      // All but the gradients' norm, which the optimizer sums outside the graph: a number a tensor, and its decision.
+      const int64_t sums = 2 * (static_cast<int64_t>(b.weights.masters().parameters().size()) * 8 + 64);
+      for (int step = 0; step < 2; ++step) BOOST_TEST(asked_for() <= sums);
+      BOOST_TEST(launched > 20 * sums);
+      BOOST_TEST(gradient() == place);
+      BOOST_TEST(memory_use(device).peak >= memory_use(device).live);
+    }
+    BOOST_TEST(memory_use(device).live == before.live);
+  });
+}
+
+BOOST_FIXTURE_TEST_CASE(progress_set_back_reads_other_batches, Fixture) {
+  test::on_gpus([&](Device device) {
+    TrainConfig config = config_on(device);
+    config.train.joint = Joint::off;
+    config.optimizer.peak_rate = config.optimizer.final_rate = 0;  // so that a batch has one loss
+    Training b(config, data);
+    const train::Progress start = b.trainer.progress();
+    std::vector<double> losses;
+    for (int step = 0; step < 3; ++step) losses.push_back(b.trainer.step().loss);
+    BOOST_TEST(losses[0] != losses[1]);
+    b.trainer.set_progress(start);
+    for (const double loss : losses) BOOST_TEST(b.trainer.step().loss == loss);
+  });
+}

@@ -1,0 +1,125 @@
+#include "train/batch_feed.h"
+
+#include <utility>
+
+#include "core/upload.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/view.h"
+
+namespace ratel::train {
+
+/// A place for a batch: page-locked memory, the same on the GPU, and the copy between them.
+struct BatchFeed::Slot {
+  struct Tensors {
+    Tensor tokens, labels;        // (parts, B, T) i64
+    Tensor label_shares, shares;  // (parts) f64, loss dtype
+  };
+  Tensors host, there;
+  Upload upload;  // the last member: its end waits for the copies of the others
+  std::vector<BatchPart> parts;
+  int64_t first = -1;  // the sample it begins with; -1: none
+
+  Slot(const Shape& shape, DType loss_dtype, Device device)
+      : host(made(shape, loss_dtype, [&](const Shape& s, DType d) { return empty_pinned(s, d, device); })),
+        there(made(shape, loss_dtype, [&](const Shape& s, DType d) { return empty(s, d, device); })),
+        upload(device) {
+    const auto part_of = [](const Tensor& all, int64_t part) {
+      Shape one(all.shape().dims().subspan(1));
+      return reshape(slice(all, 0, part, part + 1), one);
+    };
+    for (int64_t part = 0; part < shape[0]; ++part)
+      parts.push_back({part_of(there.tokens, part),
+                       {part_of(there.labels, part), part_of(there.label_shares, part)},
+                       part_of(there.shares, part),
+                       0});
+  }
+
+  void fill(const Sources& sources) {
+    upload.wait();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const auto part = static_cast<int64_t>(i);
+      const Batch& batch = sources.batches[i];
+      const auto put = [&](const Tensor& all, const Tensor& one) {
+        copy_into(slice(all, 0, part, part + 1), reshape(one, slice(all, 0, part, part + 1).shape()));
+      };
+      put(host.tokens, batch.tokens);
+      put(host.labels, batch.labels);
+      put(host.label_shares, scalar(label_share(batch.counted), DType::f64));
+      put(host.shares, scalar(sources.shares[i], DType::f64));
+      parts[i].share_value = sources.shares[i];
+    }
+    upload.copy(there.tokens, host.tokens);
+    upload.copy(there.labels, host.labels);
+    upload.copy(there.label_shares, host.label_shares);
+    upload.copy(there.shares, host.shares);
+  }
+
+ private:
+  template <class Make>
+  static Tensors made(const Shape& shape, DType loss_dtype, Make&& make) {
+    return {make(shape, DType::i64), make(shape, DType::i64), make({shape[0]}, DType::f64),
+            make({shape[0]}, loss_dtype)};
+  }
+};
+
+BatchFeed::BatchFeed(BatchSource source, int64_t parts, int64_t part_size, Device device, DType loss_dtype)
+    : source_(std::move(source)), count_(parts), part_size_(part_size), device_(device), loss_dtype_(loss_dtype) {}
+BatchFeed::~BatchFeed() = default;
+
+BatchFeed::Sources BatchFeed::read(int64_t first) const {
+  Sources sources;
+  int64_t counted = 0;
+  for (int64_t part = 0; part < count_; ++part) {
+    sources.batches.push_back(source_(first + part * part_size_, part_size_));
+    counted += sources.batches.back().counted;
+  }
+  for (const Batch& batch : sources.batches)
+    sources.shares.push_back(counted > 0 ? static_cast<double>(batch.counted) / static_cast<double>(counted) : 0);
+  return sources;
+}
+
+void BatchFeed::load(int64_t first, const Sources& sources) {
+  if (slots_.empty()) {
+    Shape shape = sources.batches[0].tokens.shape();
+    shape = {count_, shape[0], shape[1]};
+    for (int slot = 0; slot < 2; ++slot) slots_.push_back(std::make_unique<Slot>(shape, loss_dtype_, device_));
+  }
+  Slot& slot = *slots_[1];
+  slot.first = -1;  // until it is whole
+  slot.fill(sources);
+  slot.first = first;
+}
+
+std::span<const BatchPart> BatchFeed::take(int64_t first) {
+  if (!device_.is_cuda()) {
+    const Sources sources = read(first);
+    parts_.clear();
+    for (size_t i = 0; i < sources.batches.size(); ++i) {
+      const Batch& batch = sources.batches[i];
+      parts_.push_back({to(batch.tokens, DType::i64),
+                        {contiguous(to(batch.labels, DType::i64)), scalar(label_share(batch.counted), DType::f64)},
+                        scalar(sources.shares[i], loss_dtype_),
+                        sources.shares[i]});
+    }
+    return parts_;
+  }
+  if (slots_.empty() || slots_[1]->first != first) load(first, read(first));
+  slots_[0]->upload.release();
+  std::swap(slots_[0], slots_[1]);
+  slots_[0]->upload.arrive();
+  return slots_[0]->parts;
+}
+
+void BatchFeed::prefetch(int64_t first) {
+  if (!device_.is_cuda()) return;
+  Sources sources;
+  try {
+    sources = read(first);
+  } catch (...) {
+    return;  // whoever takes this batch reads it again, and is told
+  }
+  load(first, sources);
+}
+
+}  // namespace ratel::train
