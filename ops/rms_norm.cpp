@@ -57,18 +57,15 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   const Tensor inverse_rms = empty({rows}, accumulate_dtype(x.dtype()), x.device());
   run_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps}, x.device());
   return record(y, "rms_norm", {x, weight},
-                [rows, C, x = Saved(in), w = Saved(w), inverse_rms, weight_is_leaf = is_leaf(weight)](
-                    const Tensor& grad, const Needs& needs) -> Grads {
+                [rows, C, x = Saved(in), w = Saved(w), inverse_rms](const Tensor& grad, const Needs& needs) -> Grads {
                   const Tensor g = contiguous(grad);
                   const DType dtype = g.dtype();
                   const Tensor grad_x = needs[0] ? empty_like(g) : Tensor();
-                  Tensor grad_w = needs[1] ? empty({C}, accumulate_dtype(dtype), g.device()) : Tensor();
+                  const Tensor grad_w = needs[1] ? empty({C}, accumulate_dtype(dtype), g.device()) : Tensor();
                   run_backward({rows, C, dtype, x->data(), w->data(), inverse_rms.data(), g.data(),
                                 needs[0] ? grad_x.data() : nullptr, needs[1] ? grad_w.data() : nullptr},
                                g.device());
-                  // A leaf takes the sum as wide as it was made; what another op made takes its own dtype.
-                  if (needs[1] && !weight_is_leaf) grad_w = to(grad_w, dtype);
-                  return {grad_x, grad_w};
+                  return {grad_x, needs[1] ? to(grad_w, needs.dtype(1)) : grad_w};
                 });
 }
 
