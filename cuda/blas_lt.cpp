@@ -97,7 +97,7 @@ class Product {
                args.transpose_b == Transpose::yes ? args.K : args.N, args.ldb, args.batch, args.b_batch),
         second_(args.dtype, args.transpose_a == Transpose::yes ? args.K : args.M,
                 args.transpose_a == Transpose::yes ? args.M : args.K, args.lda, args.batch, args.a_batch),
-        out_(args.dtype, args.M, args.N, args.ldc, args.batch, args.c_batch) {
+        out_(args.c_dtype, args.M, args.N, args.ldc, args.batch, args.c_batch) {
     const bool wide = args.dtype == DType::f64;
     require(cublasLtMatmulDescCreate(operation_.into(), wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
                                      wide ? CUDA_R_64F : CUDA_R_32F),
@@ -157,7 +157,7 @@ class Product {
 size_t quickest(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
                 cublasLtHandle_t handle, void* workspace, Stream stream) {
   const int64_t extent = (args.batch - 1) * args.c_batch + (args.M - 1) * args.ldc + args.N;
-  const Scratch<char> out(extent * static_cast<int64_t>(size_of(args.dtype)), stream);
+  const Scratch<char> out(extent * static_cast<int64_t>(size_of(args.c_dtype)), stream);
   Event begin(stream.device), end(stream.device);
   size_t best = 0;
   float least = 0;
@@ -186,7 +186,7 @@ size_t choose(const Product& product, const MatmulArgs& args, const std::vector<
   }
 }
 
-using Key = std::array<int64_t, 19>;
+using Key = std::array<int64_t, 20>;
 
 Key key_of(const MatmulArgs& args, int device) {
   return {device,
@@ -198,6 +198,7 @@ Key key_of(const MatmulArgs& args, int device) {
           args.N,
           args.K,
           static_cast<int64_t>(args.dtype),
+          static_cast<int64_t>(args.c_dtype),
           args.lda,
           args.ldb,
           args.ldc,

@@ -12,7 +12,7 @@ void matmul(const MatmulArgs& args, Stream stream) {
   for (int64_t entry = 0; entry < args.batch; ++entry)
     for (int64_t row = 0; row < args.M; ++row) {
       const int64_t begin = entry * args.c_batch + row * args.ldc;
-      fill({args.N, args.dtype, static_cast<char*>(args.c) + static_cast<size_t>(begin) * size_of(args.dtype)}, 0,
+      fill({args.N, args.c_dtype, static_cast<char*>(args.c) + static_cast<size_t>(begin) * size_of(args.c_dtype)}, 0,
            stream);
     }
 }
