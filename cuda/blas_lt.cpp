@@ -117,7 +117,7 @@ class Product {
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(args_.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(args_.a));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args_.c));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args_.addend == nullptr ? args_.c : args_.addend));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(args_.c));
     std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
     int count = 0;
@@ -133,12 +133,13 @@ class Product {
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, void* c, void* workspace,
                      Stream stream) const {
-    const double one = 1, keep = args_.accumulate ? 1 : 0;
+    const double one = 1, keep = args_.addend == nullptr ? 0 : 1;
     const auto narrow_one = static_cast<float>(one), narrow_keep = static_cast<float>(keep);
     const bool wide = args_.dtype == DType::f64;
     const void* alpha = wide ? static_cast<const void*>(&one) : &narrow_one;
     const void* beta = wide ? static_cast<const void*>(&keep) : &narrow_keep;
-    return cublasLtMatmul(handle, operation_.get(), alpha, args_.b, first_.get(), args_.a, second_.get(), beta, c,
+    const void* addend = args_.addend == nullptr || args_.addend == args_.c ? c : args_.addend;
+    return cublasLtMatmul(handle, operation_.get(), alpha, args_.b, first_.get(), args_.a, second_.get(), beta, addend,
                           out_.get(), c, out_.get(), &algorithm, workspace, kWorkspace,
                           static_cast<cudaStream_t>(stream.handle));
   }
@@ -186,7 +187,7 @@ size_t choose(const Product& product, const MatmulArgs& args, const std::vector<
   }
 }
 
-using Key = std::array<int64_t, 20>;
+using Key = std::array<int64_t, 22>;
 
 Key key_of(const MatmulArgs& args, int device) {
   return {device,
@@ -205,10 +206,12 @@ Key key_of(const MatmulArgs& args, int device) {
           args.a_batch,
           args.b_batch,
           args.c_batch,
-          args.accumulate ? 1 : 0,
+          args.addend == nullptr ? 0 : 1,
+          args.addend == args.c ? 1 : 0,
           alignment_of(args.a),
           alignment_of(args.b),
-          alignment_of(args.c)};
+          alignment_of(args.c),
+          alignment_of(args.addend)};
 }
 
 }  // namespace

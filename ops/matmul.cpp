@@ -92,13 +92,12 @@ void run(const MatmulArgs& args, Device device) {
   cpu::matmul(args);
 }
 
-enum class Sum { replaced, added_to };
-
-/// What a product becomes: a tensor of some dtype, and where there is memory for it already, that.
+/// What a product becomes: a tensor of some dtype, and where there is memory for it already, that. An addend, where
+/// there is one, is added, and may be that memory.
 struct Target {
   DType dtype;
   Tensor memory = {};
-  Sum sum = Sum::replaced;
+  Tensor addend = {};
 };
 
 /// Off the tape.
@@ -110,6 +109,11 @@ Tensor product(const Tensor& a, const Tensor& b, const Op& op, const Target& tar
         " to write to, found ", out.shape());
   check((out.dtype() == a.dtype() || out.dtype() == accumulate_dtype(a.dtype())) && out.device() == a.device(), op.name,
         ": a product in ", a.dtype(), " on ", a.device(), " was to be written in ", out.dtype(), " on ", out.device());
+  const Tensor addend = target.addend.defined() ? contiguous(detach(target.addend)) : Tensor();
+  if (addend.defined())
+    check(addend.shape() == n.out && addend.dtype() == out.dtype() && addend.device() == out.device(), op.name,
+          ": expected an addend ", n.out, " in ", out.dtype(), " on ", out.device(), ", found ", addend.shape(), " in ",
+          addend.dtype(), " on ", addend.device());
   Stack x = stack_of(detach(a), op.a), y = stack_of(detach(b), op.b);
   if (n.M == 1 && x.transpose == Transpose::no && x.batch_stride >= n.K) x.row_stride = x.batch_stride;
   // A shared b and rows of a that follow one another over the batch make one tall product.
@@ -119,7 +123,7 @@ Tensor product(const Tensor& a, const Tensor& b, const Op& op, const Target& tar
   }
   run({x.transpose, y.transpose, n.batch, n.M, n.N, n.K, a.dtype(), out.dtype(), x.tensor.data(), y.tensor.data(),
        out.data(), x.row_stride, y.row_stride, n.N, x.batch_stride, n.shared_b ? 0 : y.batch_stride, n.M * n.N,
-       target.sum == Sum::added_to},
+       addend.defined() ? addend.data() : nullptr},
       a.device());
   if (target.memory.defined()) out.storage()->bump_version();
   return out;
@@ -136,15 +140,15 @@ Tensor folded(const Tensor& x) {
 /// What the gradient of an input becomes: where the leaf has one already, the product is added to it.
 Target target_of(const Needs& needs, size_t input) {
   const Tensor gathered = needs.gathered(input);
-  return {needs.dtype(input), gathered, gathered.defined() ? Sum::added_to : Sum::replaced};
+  return {needs.dtype(input), gathered, gathered};
 }
 
 /// The gradients of one product: how each follows from the output's gradient and the other operand.
 template <class GradA, class GradB>
-Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, GradB grad_b) {
-  return record(product(a, b, op, {a.dtype()}), op.name, {a, b},
+Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, GradB grad_b, const Tensor& addend = {}) {
+  return record(product(a, b, op, {a.dtype(), {}, addend}), op.name, {a, b, addend},
                 [a = Saved(a), b = Saved(b), grad_a, grad_b](const Tensor& grad, const Needs& needs) -> Grads {
-                  Grads grads(2);
+                  Grads grads{{}, {}, grad};
                   if (needs[0]) grads[0] = grad_a(grad, *b, target_of(needs, 0));
                   if (needs[1]) grads[1] = grad_b(grad, *a, b->rank() == 2, target_of(needs, 1));
                   return grads;
@@ -162,13 +166,16 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
       });
 }
 
-Tensor matmul_nt(const Tensor& a, const Tensor& b) {
+Tensor matmul_nt(const Tensor& a, const Tensor& b) { return matmul_nt(a, b, {}); }
+
+Tensor matmul_nt(const Tensor& a, const Tensor& b, const Tensor& addend) {
   // c = a b^T:  da = g b;  db = g^T a.
   return recorded(
       a, b, kNT, [](const Tensor& g, const Tensor& b, const Target& into) { return product(g, b, kNN, into); },
       [](const Tensor& g, const Tensor& a, bool shared, const Target& into) {
         return shared ? product(folded(g), folded(a), kTN, into) : product(g, a, kTN, into);
-      });
+      },
+      addend);
 }
 
 Tensor matmul_tn(const Tensor& a, const Tensor& b) {
@@ -184,12 +191,10 @@ Tensor matmul_tn(const Tensor& a, const Tensor& b) {
       });
 }
 
-void matmul_into(const Tensor& into, const Tensor& a, const Tensor& b) {
-  product(a, b, kNN, {into.dtype(), into, Sum::replaced});
-}
+void matmul_into(const Tensor& into, const Tensor& a, const Tensor& b) { product(a, b, kNN, {into.dtype(), into}); }
 
 void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b) {
-  product(a, b, kTN, {into.dtype(), into, Sum::added_to});
+  product(a, b, kTN, {into.dtype(), into, into});
 }
 
 Tensor matmul_reference(const Tensor& a, const Tensor& b) {

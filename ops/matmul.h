@@ -22,6 +22,10 @@ Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor matmul_nt(const Tensor& a, const Tensor& b);
 Tensor matmul_tn(const Tensor& a, const Tensor& b);
 
+/// a b^T + addend, rounded once: a linear layer and the residual it is added to. The addend has the product's shape and
+/// dtype, any layout; its gradient is the result's.
+Tensor matmul_nt(const Tensor& a, const Tensor& b, const Tensor& addend);
+
 /// The same into memory that is there: into = a b, and into += a^T b. Not on the tape; count as changes of `into`,
 /// which is a contiguous leaf of the product's shape, in the dtype of a or accumulate_dtype of it, and shares no memory
 /// with a or b.
@@ -32,8 +36,10 @@ void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b);
 Tensor matmul_reference(const Tensor& a, const Tensor& b);
 
 enum class Transpose { no, yes };
-/// c = op(a) op(b), or c += where `accumulate`; row-major with leading dimensions in elements; c is (M, N) a batch
-/// entry, batch entries are *_batch elements apart (0: shared). c is of `dtype`, as a and b, or accumulate_dtype of it.
+/// c = op(a) op(b) + addend; row-major with leading dimensions in elements; c is (M, N) a batch entry, batch entries
+/// are
+/// *_batch elements apart (0: shared). The addend lies as c does, and is null, c itself, or shares no memory with c. c
+/// is of `dtype`, as a and b, or accumulate_dtype of it.
 struct MatmulArgs {
   Transpose transpose_a, transpose_b;
   int64_t batch, M, N, K;
@@ -41,7 +47,7 @@ struct MatmulArgs {
   const void *a, *b;
   void* c;
   int64_t lda, ldb, ldc, a_batch, b_batch, c_batch;
-  bool accumulate;
+  const void* addend;
 };
 namespace cpu {
 void matmul(const MatmulArgs& args);

@@ -18,12 +18,14 @@ void multiply(const MatmulArgs& args) {
     const T* a = static_cast<const T*>(args.a) + entry * args.a_batch;
     const T* b = static_cast<const T*>(args.b) + entry * args.b_batch;
     C* c = static_cast<C*>(args.c) + entry * args.c_batch;
+    const C* addend = args.addend == nullptr ? nullptr : static_cast<const C*>(args.addend) + entry * args.c_batch;
     for (int64_t m = 0; m < args.M; ++m)
       for (int64_t n = 0; n < args.N; ++n) {
-        A sum = args.accumulate ? convert_element<A>(c[m * args.ldc + n]) : A{0};
+        A sum{0};
         for (int64_t k = 0; k < args.K; ++k)
           sum += convert_element<A>(ta ? a[k * args.lda + m] : a[m * args.lda + k]) *
                  convert_element<A>(tb ? b[n * args.ldb + k] : b[k * args.ldb + n]);
+        if (addend != nullptr) sum += convert_element<A>(addend[m * args.ldc + n]);
         c[m * args.ldc + n] = convert_element<C>(sum);
       }
   }

@@ -28,7 +28,7 @@ struct Product {
   int64_t b_column, b_k;
   C* c;
   int64_t ldc;
-  bool accumulate;
+  bool accumulate;  ///< c += instead of c =
 };
 
 /// Stands in for parallel_for where the caller is one of many tasks already.
@@ -226,7 +226,7 @@ void run(const MatmulArgs& args) {
                          tb ? 1 : args.ldb,
                          static_cast<C*>(args.c) + i * args.c_batch,
                          args.ldc,
-                         args.accumulate};
+                         args.addend != nullptr};
   };
   const int64_t work = args.M * args.N * args.K;  // of one entry
   constexpr int64_t kSmall = 1 << 17, kLarge = 1 << 25;
@@ -239,13 +239,28 @@ void run(const MatmulArgs& args) {
       work < kSmall ? one_entry(entry(i), Serial{}) : one_entry(entry(i), Parallel{});
 }
 
+/// c = addend, or zeros where there is none.
+template <class C>
+void begin_sums(const MatmulArgs& args) {
+  parallel_for(args.batch * args.M, rows_per_piece(args.N), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = row / args.M * args.c_batch + row % args.M * args.ldc;
+      C* c = static_cast<C*>(args.c) + at;
+      if (args.addend == nullptr)
+        std::fill_n(c, args.N, C{});
+      else
+        std::copy_n(static_cast<const C*>(args.addend) + at, args.N, c);
+    }
+  });
+}
+
 template <class E, class C>
-void run_or_clear(const MatmulArgs& args) {
-  if (args.K > 0) return run<E, C>(args);
-  for (int64_t row = 0; row < args.batch * args.M && !args.accumulate; ++row) {
-    C* c = static_cast<C*>(args.c) + row / args.M * args.c_batch + row % args.M * args.ldc;
-    std::fill(c, c + args.N, C{});
+void multiply(MatmulArgs args) {
+  if (args.addend != args.c && (args.addend != nullptr || args.K == 0)) {
+    begin_sums<C>(args);
+    args.addend = args.c;
   }
+  if (args.K > 0) run<E, C>(args);
 }
 
 }  // namespace
@@ -253,7 +268,7 @@ void run_or_clear(const MatmulArgs& args) {
 void matmul(const MatmulArgs& args) {
   if (args.batch == 0 || args.M == 0 || args.N == 0) return;
   visit_float(args.dtype, "matmul", [&]<class E>() {
-    args.c_dtype == args.dtype ? run_or_clear<E, E>(args) : run_or_clear<E, accumulate_t<E>>(args);
+    args.c_dtype == args.dtype ? multiply<E, E>(args) : multiply<E, accumulate_t<E>>(args);
   });
 }
 

@@ -119,6 +119,31 @@ BOOST_AUTO_TEST_CASE(gradients_are_those_of_the_composed_version) {
       {layer.x, layer.weight, layer.fusion.norm_weight, layer.fusion.residual}, "all inputs");
 }
 
+// More rows than the kernel has, where the product adds the residual: forward and all gradients.
+BOOST_AUTO_TEST_CASE(the_ops_of_many_rows_agree_with_the_composed_version) {
+  for (const unsigned parts : {kResidual, kNorm | kResidual, kAll}) {
+    const auto with = [parts](auto linear) {
+      return [=](const std::vector<Tensor>& in) {
+        return linear(in[0], in[1],
+                      LinearFusion{.norm_weight = parts & kNorm ? in[3] : Tensor(),
+                                   .activation = parts & kGelu ? Activation::gelu : Activation::none,
+                                   .residual = in[2]});
+      };
+    };
+    for (const bool scattered : {false, true}) {
+      const Layer layer({2, 13, 24}, 9, kAll, 17);
+      std::vector<Tensor> inputs{layer.x, layer.weight, layer.fusion.residual};
+      if (scattered)
+        for (Tensor& each : inputs) each = test::scattered(each);
+      if (parts & kNorm) inputs.push_back(layer.fusion.norm_weight);
+      test::check_against_reference(with(ratel::fused_linear), with(ratel::fused_linear_reference), inputs,
+                                    ratel::concat_text("parts ", parts, scattered ? ", scattered" : ""));
+    }
+  }
+  const auto same = [](const std::vector<Tensor>& in) { return fused_linear(in[0], in[1], {.residual = in[0]}); };
+  test::gradcheck(same, {test::randn({5, 4}, 1), test::randn({4, 4}, 2)}, "x is the residual");
+}
+
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const Layer layer = Layer({3, 512}, 1024, kAll, 13).in(DType::f32, ratel::kCpu);
   test::check_thread_independent([&] { return layer.fused(); }, "fused_linear");

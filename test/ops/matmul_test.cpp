@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(the_kernel_accumulates_where_asked) {
                      c = test::randn({M, N}, 3, c_dtype);
         const Tensor expected = to(c, DType::f64) + ratel::matmul_nt(to(a, DType::f64), to(b, DType::f64));
         ratel::cpu::matmul({ratel::Transpose::no, ratel::Transpose::yes, 1, M, N, K, dtype, c_dtype, a.data(), b.data(),
-                            c.data(), K, K, N, 0, 0, 0, true});
+                            c.data(), K, K, N, 0, 0, 0, c.data()});
         test::check_close(c, to(expected, c_dtype), c_dtype == DType::bf16 ? 0x1p-7 : 1e-5, "accumulate");
       }
 }
@@ -274,6 +274,39 @@ BOOST_AUTO_TEST_CASE(a_product_is_written_where_it_belongs) {
         is(sum, wide(ratel::slice(c, 0, 0, 20)) + ratel::matmul(wide(a), wide(b)), " added");
         BOOST_TEST(sum.storage()->version() == 1);
       }
+}
+
+BOOST_AUTO_TEST_CASE(an_addend_is_added_and_rounded_once) {
+  const auto op = [](const std::vector<Tensor>& x) { return ratel::matmul_nt(x[0], x[1], x[2]); };
+  const auto reference = [](const std::vector<Tensor>& x) { return ratel::matmul_nt(x[0], x[1]) + x[2]; };
+  struct Product {
+    const char* path;
+    Shape batch;
+    int64_t M, N, K;
+  };
+  for (const Product& p : {Product{"few rows", {}, 3, 5, 20},
+                           {"packed", {}, 40, 33, 17},
+                           {"two depths", {}, 20, 9, 400},
+                           {"a batch", {2, 3}, 4, 5, 6}})
+    test::check_against_reference(op, reference,
+                                  {test::randn(batched(p.batch, {p.M, p.K}), 1), test::randn({p.N, p.K}, 2),
+                                   test::randn(batched(p.batch, {p.M, p.N}), 3)},
+                                  p.path);
+  const std::vector<Tensor> inputs{test::randn({2, 20, 6}, 1), test::randn({6, 6}, 2),
+                                   test::scattered(test::randn({2, 20, 6}, 3))};
+  test::check_against_reference(op, reference, inputs, "a scattered addend");
+  test::gradcheck(op, inputs, "all inputs");
+  test::gradcheck([](const auto& x) { return ratel::matmul_nt(x[0], x[1], x[0]); }, {inputs[0], inputs[1]},
+                  "an operand is the addend");
+  for (const ratel::Device device : test::devices()) {
+    const Tensor none = to(ratel::zeros({3, 0}), device), addend = to(test::randn({3, 3}, 1, DType::f32), device);
+    test::check_identical(to(ratel::matmul_nt(none, none, addend), ratel::kCpu), to(addend, ratel::kCpu), "K of none");
+  }
+  // The addend takes the result's gradient, not a copy of it.
+  const Tensor x = test::randn({20, 3}, 1), w = test::randn({4, 3}, 2), g = test::randn({20, 4}, 3);
+  const Tensor addend = requires_grad(test::randn({20, 4}, 4));
+  backward(ratel::matmul_nt(x, w, addend), g);
+  BOOST_TEST(grad(addend).data() == g.data());
 }
 
 BOOST_AUTO_TEST_CASE(a_weights_gradient_is_as_wide_as_its_leaf_wants_and_grows_in_place) {
@@ -328,6 +361,9 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { ratel::matmul(a, test::randn({3}, 1)); }, "matmul: expected ranks of at least 2");
   test::check_error([&] { ratel::matmul(a, to(b, DType::f32)); }, "found f64 and f32");
   test::check_error([&] { ratel::matmul(a, Tensor()); }, "undefined tensor");
+  test::check_error([&] { ratel::matmul_nt(a, a, a); },
+                    "matmul_nt: expected an addend (2, 2) in f64 on cpu, found (2, 3) in f64 on cpu");
+  test::check_error([&] { ratel::matmul_nt(a, a, test::randn({2, 2}, 1, DType::f32)); }, "found (2, 2) in f32 on cpu");
   const Tensor c = test::randn({3, 5}, 3), fits = test::randn({3, 3}, 4), other = test::randn({3, 5}, 5);
   test::check_error(
       [&] {
@@ -336,6 +372,9 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       "matmul: expected a contiguous leaf (3, 5) to write to, found (5, 5)");
   test::check_error([&] { matmul_into(test::scattered(c), fits, other); }, "expected a contiguous leaf");
   test::check_error([&] { matmul_into(requires_grad(c) * 1, fits, other); }, "expected a contiguous leaf");
-  test::check_error([&] { add_matmul_tn_into(test::randn({3, 5}, 3, DType::bf16), fits, other); },
-                    "matmul_tn: a product in f64 on cpu was to be written in bf16 on cpu");
+  test::check_error(
+      [&] {
+        add_matmul_tn_into(test::randn({3, 5}, 3, DType::bf16), fits, other);
+      },
+      "matmul_tn: a product in f64 on cpu was to be written in bf16 on cpu");
 }
