@@ -86,6 +86,14 @@ Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& f
   return composed(fusion.norm_weight.defined() ? rms_norm(x, fusion.norm_weight, fusion.norm_eps) : x, weight, fusion);
 }
 
+BranchStart fused_linear_branch(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+  check_arguments(x, weight, fusion);
+  check(fusion.norm_weight.defined(), kName, ": expected a norm's weight at the start of a branch");
+  if (is_one_kernel(x, weight, fusion)) return {one_kernel(x, weight, fusion), x};
+  const auto [norm, residual] = rms_norm_residual(x, fusion.norm_weight, fusion.norm_eps);
+  return {composed(norm, weight, fusion), residual};
+}
+
 Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   check_arguments(x, weight, fusion);
   const Tensor in = fusion.norm_weight.defined() ? rms_norm(x, fusion.norm_weight, fusion.norm_eps) : x;

@@ -26,7 +26,16 @@ struct LinearFusion {
 /// Deterministic. Throws Error where shapes, dtypes or devices do not fit.
 Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion = {});
 
-/// The same, composed of rms_norm, matmul_nt, gelu and add: the definition.
+/// The projection that a residual branch begins with, and x again for the residual at its end.
+struct BranchStart {
+  Tensor y;
+  Tensor residual;  ///< x, or a view of it
+};
+/// fused_linear with a norm, and x. Where a gradient is wanted, the norm's backward adds that of the residual:
+/// rms_norm_residual. Throws as fused_linear does, and where there is no norm's weight.
+BranchStart fused_linear_branch(const Tensor& x, const Tensor& weight, const LinearFusion& fusion);
+
+/// fused_linear composed of rms_norm, matmul_nt, gelu and add: the definition.
 Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const LinearFusion& fusion = {});
 
 inline constexpr int64_t kFewFusedRows = 16;
