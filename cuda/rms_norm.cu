@@ -60,9 +60,10 @@ int64_t rows_per_piece(const RmsNormBackwardArgs& args) {
 
 enum class Sums { none, shared, global };
 
+/// Three blocks a multiprocessor leave a thread 80 registers; without a number ptxas saves more of them, and spills.
 /// `sums` (pieces, C) receives the pieces' dw; where they do not fit shared memory, it is also where they are kept.
 template <class T, int N, Sums kSums>
-__global__ __launch_bounds__(kThreads) void backward(RmsNormBackwardArgs args, int64_t rows_per_piece, void* sums) {
+__global__ __launch_bounds__(kThreads, 3) void backward(RmsNormBackwardArgs args, int64_t rows_per_piece, void* sums) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Shared<A> scratch = arena.take<A>(2 * (kThreads / kWarp));
@@ -98,17 +99,19 @@ __global__ __launch_bounds__(kThreads) void backward(RmsNormBackwardArgs args, i
     const A along = block_sum(dot, scratch + static_cast<int>((row - begin) % 2) * (kThreads / kWarp)) * (r * r) /
                     static_cast<A>(C);
     T* grad_x = static_cast<T*>(args.grad_x) + row * C;
-    const T* grad_residual =
-        args.grad_residual == nullptr ? nullptr : static_cast<const T*>(args.grad_residual) + row * C;
     for (int c = mine; c < C; c += step) {
       const auto values = load_vec<N>(x + c), dy = load_vec<N>(grad + c), weights = load_vec<N>(w + c);
-      const auto residual = grad_residual == nullptr ? Vec<T, N>{} : load_vec<N>(grad_residual + c);
-      Vec<T, N> out;
+      A slope[N];
       for (int i = 0; i < N; ++i)
-        out.at[i] = convert_element<T>((convert_element<A>(dy.at[i]) * convert_element<A>(weights.at[i]) -
-                                        convert_element<A>(values.at[i]) * along) *
-                                           r +
-                                       convert_element<A>(residual.at[i]));
+        slope[i] = (convert_element<A>(dy.at[i]) * convert_element<A>(weights.at[i]) -
+                    convert_element<A>(values.at[i]) * along) *
+                   r;
+      if (args.grad_residual != nullptr) {
+        const auto residual = load_vec<N>(static_cast<const T*>(args.grad_residual) + row * C + c);
+        for (int i = 0; i < N; ++i) slope[i] += convert_element<A>(residual.at[i]);
+      }
+      Vec<T, N> out;
+      for (int i = 0; i < N; ++i) out.at[i] = convert_element<T>(slope[i]);
       store_vec(grad_x + c, out);
     }
   }

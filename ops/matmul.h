@@ -36,10 +36,9 @@ void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b);
 Tensor matmul_reference(const Tensor& a, const Tensor& b);
 
 enum class Transpose { no, yes };
-/// c = op(a) op(b) + addend; row-major with leading dimensions in elements; c is (M, N) a batch entry, batch entries
-/// are
-/// *_batch elements apart (0: shared). The addend lies as c does, and is null, c itself, or shares no memory with c. c
-/// is of `dtype`, as a and b, or accumulate_dtype of it.
+/// c = op(a) op(b) + addend; row-major with leading dimensions in elements; c is (M, N) a batch entry, and entries lie
+/// *_batch elements apart (0: shared). c is of `dtype`, as a and b, or accumulate_dtype of it. The addend lies as c
+/// does: null, c itself, or memory that c does not share.
 struct MatmulArgs {
   Transpose transpose_a, transpose_b;
   int64_t batch, M, N, K;
