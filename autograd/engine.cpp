@@ -1,5 +1,6 @@
 #include "autograd/engine.h"
 
+#include <optional>
 #include <queue>
 #include <unordered_map>
 #include <utility>
@@ -39,6 +40,7 @@ class Engine {
   }
 
  private:
+  using Version = std::optional<uint64_t>;
   struct BySequence {
     bool operator()(const Node* a, const Node* b) const { return a->sequence < b->sequence; }
   };
@@ -73,10 +75,10 @@ class Engine {
     for (size_t i = 0; i < grads.size(); ++i)
       if (const auto meta = node.outputs[i].lock(); meta != nullptr && meta->retain_grad && grads[i].defined())
         accumulate(meta->grad, grads[i]);
-    std::vector<bool> flags;
-    for (const auto& input : node.inputs) flags.push_back(input.needed());
     const auto backward = tape_ == Tape::consume ? std::exchange(node.backward, nullptr) : node.backward;
-    Grads results = call(node, backward, grads, Needs(std::move(flags)));
+    const Needs needs(node);
+    const std::vector<Version> gathered = versions_of_gathered(node, needs);
+    Grads results = call(node, backward, grads, needs);
     grads.clear();
     check(results.size() == node.inputs.size(), "backward of ", node.name, ": expected ", node.inputs.size(),
           " gradients, found ", results.size());
@@ -86,9 +88,21 @@ class Engine {
       check_result(node, i, results[i]);
       if (input.node != nullptr)
         deliver(*input.node, input.output, std::move(results[i]));
+      else if (gathered[i] && is_same_tensor(results[i], input.leaf->grad))
+        check(results[i].storage()->version() != *gathered[i], "backward of ", node.name, ": gradient of input ", i,
+              ": what was gathered so far came back as it was");
       else
         add_to_leaf(*input.leaf, input.dtype, std::move(results[i]));
     }
+  }
+
+  /// The versions of the gradients that the backward function may add to in place: nobody else has a handle on them, so
+  /// that one of them among its results says that it did.
+  static std::vector<Version> versions_of_gathered(const Node& node, const Needs& needs) {
+    std::vector<Version> versions(node.inputs.size());
+    for (size_t i = 0; i < versions.size(); ++i)
+      if (const Tensor sum = needs.gathered(i); sum.defined()) versions[i] = sum.storage()->version();
+    return versions;
   }
 
   static Grads call(const Node& node, const Node::Backward& backward, std::span<const Tensor> grads,

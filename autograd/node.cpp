@@ -77,6 +77,20 @@ const Tensor& Saved::get() const {
   return tensor_;
 }
 
+bool Needs::operator[](size_t input) const { return node_->inputs[input].needed(); }
+
+DType Needs::dtype(size_t input) const {
+  const Node::Input& of = node_->inputs[input];
+  return of.leaf != nullptr ? accumulate_dtype(of.dtype) : of.dtype;
+}
+
+Tensor Needs::gathered(size_t input) const {
+  const Node::Input& of = node_->inputs[input];
+  if (of.leaf == nullptr || !of.leaf->grad.defined()) return {};
+  const Tensor& grad = of.leaf->grad;
+  return grad.solely_owned() && grad.is_contiguous() && grad.dtype() == dtype(input) ? grad : Tensor();
+}
+
 Node::~Node() {
   thread_local std::vector<std::shared_ptr<Node>>* draining = nullptr;
   std::vector<std::shared_ptr<Node>> queue;

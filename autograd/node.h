@@ -25,14 +25,20 @@ struct AutogradMeta {
 /// The gradients a backward function returns: one an input, in order; undefined means zero.
 using Grads = std::vector<Tensor>;
 
-/// Which inputs want a gradient: a backward function skips the others.
+/// What a backward function is asked for.
 class Needs {
  public:
-  explicit Needs(std::vector<bool> flags) : flags_(std::move(flags)) {}
-  bool operator[](size_t input) const { return flags_[input]; }
+  explicit Needs(const Node& node) : node_(&node) {}
+  /// Whether that input wants a gradient: a backward function skips the others.
+  bool operator[](size_t input) const;
+  /// The dtype its gradient is best in: the input's own, which is always right, or the wider one that a leaf sums in.
+  [[nodiscard]] DType dtype(size_t input) const;
+  /// The gradient that a leaf has gathered so far, to be added to in place: contiguous, of that dtype, and nobody
+  /// else's. A function that adds to it returns it in place of a gradient of its own. Undefined where there is none.
+  [[nodiscard]] Tensor gathered(size_t input) const;
 
  private:
-  std::vector<bool> flags_;
+  const Node* node_;
 };
 
 /// A tensor kept for backward. It shares the storage but not the graph (an output may be saved by the op that made it),

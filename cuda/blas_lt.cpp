@@ -97,7 +97,7 @@ class Product {
                args.transpose_b == Transpose::yes ? args.K : args.N, args.ldb, args.batch, args.b_batch),
         second_(args.dtype, args.transpose_a == Transpose::yes ? args.K : args.M,
                 args.transpose_a == Transpose::yes ? args.M : args.K, args.lda, args.batch, args.a_batch),
-        out_(args.dtype, args.M, args.N, args.ldc, args.batch, args.c_batch) {
+        out_(args.c_dtype, args.M, args.N, args.ldc, args.batch, args.c_batch) {
     const bool wide = args.dtype == DType::f64;
     require(cublasLtMatmulDescCreate(operation_.into(), wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
                                      wide ? CUDA_R_64F : CUDA_R_32F),
@@ -117,7 +117,7 @@ class Product {
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(args_.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(args_.a));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args_.c));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args_.addend == nullptr ? args_.c : args_.addend));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(args_.c));
     std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
     int count = 0;
@@ -133,12 +133,13 @@ class Product {
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm, void* c, void* workspace,
                      Stream stream) const {
-    const double one = 1, keep = args_.accumulate ? 1 : 0;
+    const double one = 1, keep = args_.addend == nullptr ? 0 : 1;
     const auto narrow_one = static_cast<float>(one), narrow_keep = static_cast<float>(keep);
     const bool wide = args_.dtype == DType::f64;
     const void* alpha = wide ? static_cast<const void*>(&one) : &narrow_one;
     const void* beta = wide ? static_cast<const void*>(&keep) : &narrow_keep;
-    return cublasLtMatmul(handle, operation_.get(), alpha, args_.b, first_.get(), args_.a, second_.get(), beta, c,
+    const void* addend = args_.addend == nullptr || args_.addend == args_.c ? c : args_.addend;
+    return cublasLtMatmul(handle, operation_.get(), alpha, args_.b, first_.get(), args_.a, second_.get(), beta, addend,
                           out_.get(), c, out_.get(), &algorithm, workspace, kWorkspace,
                           static_cast<cudaStream_t>(stream.handle));
   }
@@ -157,7 +158,7 @@ class Product {
 size_t quickest(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
                 cublasLtHandle_t handle, void* workspace, Stream stream) {
   const int64_t extent = (args.batch - 1) * args.c_batch + (args.M - 1) * args.ldc + args.N;
-  const Scratch<char> out(extent * static_cast<int64_t>(size_of(args.dtype)), stream);
+  const Scratch<char> out(extent * static_cast<int64_t>(size_of(args.c_dtype)), stream);
   Event begin(stream.device), end(stream.device);
   size_t best = 0;
   float least = 0;
@@ -194,7 +195,7 @@ size_t choose(const Product& product, const MatmulArgs& args, const std::vector<
   }
 }
 
-using Key = std::array<int64_t, 19>;
+using Key = std::array<int64_t, 22>;
 
 Key key_of(const MatmulArgs& args, int device) {
   return {device,
@@ -206,16 +207,19 @@ Key key_of(const MatmulArgs& args, int device) {
           args.N,
           args.K,
           static_cast<int64_t>(args.dtype),
+          static_cast<int64_t>(args.c_dtype),
           args.lda,
           args.ldb,
           args.ldc,
           args.a_batch,
           args.b_batch,
           args.c_batch,
-          args.accumulate ? 1 : 0,
+          args.addend == nullptr ? 0 : 1,
+          args.addend == args.c ? 1 : 0,
           alignment_of(args.a),
           alignment_of(args.b),
-          alignment_of(args.c)};
+          alignment_of(args.c),
+          alignment_of(args.addend)};
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
 // Root-mean-square normalisation on a GPU. With h = x r, r = 1 / std::sqrt(mean x^2 + eps):
 //
-//   y = h w;   dx = r (dy w - h mean(dy w h));   dw = sum over rows of dy h.
+//   y = h w;   dx = r (dy w - h mean(dy w h)) + the residual's gradient, if any;   dw = sum over rows of dy h.
 //
 // Forward: a block takes a row, its threads N neighbouring channels at a time; the second reading of the row hits the
 // cache. Backward: a block takes a piece of rows, one after the other, and a thread keeps the dw of its channels in
 // shared memory; a second kernel adds the pieces' dw in order. Pieces follow from the shape alone, so that the sums
-// have the same bits every time. Bytes an element in bf16: forward 4, backward 6; bound by memory.
+// have the same bits every time. Bytes an element in bf16: forward 4, backward 6, 8 with the residual's gradient,
+// whose addition in a pass of its own would move 6; bound by memory.
 
 #include "ops/rms_norm.h"
 
@@ -59,9 +60,10 @@ int64_t rows_per_piece(const RmsNormBackwardArgs& args) {
 
 enum class Sums { none, shared, global };
 
+/// Three blocks a multiprocessor leave a thread 80 registers; without a number ptxas saves more of them, and spills.
 /// `sums` (pieces, C) receives the pieces' dw; where they do not fit shared memory, it is also where they are kept.
 template <class T, int N, Sums kSums>
-__global__ __launch_bounds__(kThreads) void backward(RmsNormBackwardArgs args, int64_t rows_per_piece, void* sums) {
+__global__ __launch_bounds__(kThreads, 3) void backward(RmsNormBackwardArgs args, int64_t rows_per_piece, void* sums) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const Shared<A> scratch = arena.take<A>(2 * (kThreads / kWarp));
@@ -99,11 +101,17 @@ __global__ __launch_bounds__(kThreads) void backward(RmsNormBackwardArgs args, i
     T* grad_x = static_cast<T*>(args.grad_x) + row * C;
     for (int c = mine; c < C; c += step) {
       const auto values = load_vec<N>(x + c), dy = load_vec<N>(grad + c), weights = load_vec<N>(w + c);
-      Vec<T, N> out;
+      A slope[N];
       for (int i = 0; i < N; ++i)
-        out.at[i] = convert_element<T>((convert_element<A>(dy.at[i]) * convert_element<A>(weights.at[i]) -
-                                        convert_element<A>(values.at[i]) * along) *
-                                       r);
+        slope[i] = (convert_element<A>(dy.at[i]) * convert_element<A>(weights.at[i]) -
+                    convert_element<A>(values.at[i]) * along) *
+                   r;
+      if (args.grad_residual != nullptr) {
+        const auto residual = load_vec<N>(static_cast<const T*>(args.grad_residual) + row * C + c);
+        for (int i = 0; i < N; ++i) slope[i] += convert_element<A>(residual.at[i]);
+      }
+      Vec<T, N> out;
+      for (int i = 0; i < N; ++i) out.at[i] = convert_element<T>(slope[i]);
       store_vec(grad_x + c, out);
     }
   }
@@ -156,7 +164,7 @@ void rms_norm_forward(const RmsNormArgs& args, Stream stream) {
 
 void rms_norm_backward(const RmsNormBackwardArgs& args, Stream stream) {
   visit_float(args.dtype, "rms_norm", [&]<class T>() {
-    if (is_vectorisable<T>(args.C, args.x, args.weight, args.grad, args.grad_x))
+    if (is_vectorisable<T>(args.C, args.x, args.weight, args.grad, args.grad_residual, args.grad_x))
       run_backward<T, kPerVec<T>>(args, stream);
     else
       run_backward<T, 1>(args, stream);

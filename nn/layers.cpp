@@ -8,8 +8,9 @@ FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)
       fc2(s / "fc2", 4 * channels, channels) {}
 
 Tensor FeedForward::operator()(const Tensor& x) const {
-  const Tensor hidden = fc1(x, {.norm_weight = norm.weight, .norm_eps = norm.eps, .activation = Activation::gelu});
-  return fc2(hidden, {.residual = x});
+  const auto [hidden, residual] =
+      fc1.branch(x, {.norm_weight = norm.weight, .norm_eps = norm.eps, .activation = Activation::gelu});
+  return fc2(hidden, {.residual = residual});
 }
 
 RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
@@ -20,16 +21,18 @@ RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
       recurrence(config.recurrence),
       rope_base(config.rope_base) {}
 
-Tensor RatPlusMixer::project(const Tensor& x) const {
-  return in_proj(x, {.norm_weight = norm.weight, .norm_eps = norm.eps});
+BranchStart RatPlusMixer::project(const Tensor& x) const {
+  return in_proj.branch(x, {.norm_weight = norm.weight, .norm_eps = norm.eps});
 }
 
 Tensor RatPlusMixer::operator()(const Tensor& x, const HeadPatterns& patterns) const {
-  return out_proj(recurrent_attention(project(x), heads, patterns, recurrence, rope_base), {.residual = x});
+  const auto [projected, residual] = project(x);
+  return out_proj(recurrent_attention(projected, heads, patterns, recurrence, rope_base), {.residual = residual});
 }
 
 Tensor RatPlusMixer::operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const {
-  return out_proj(cached_attention(project(x), cache, at, rope_base), {.residual = x});
+  const auto [projected, residual] = project(x);
+  return out_proj(cached_attention(projected, cache, at, rope_base), {.residual = residual});
 }
 
 RatPlusBlock::RatPlusBlock(const Scope& s, const RatPlusLayerConfig& config)

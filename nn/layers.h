@@ -20,6 +20,10 @@ struct Linear {
   Tensor weight;
   Linear(const Scope& s, int64_t in, int64_t out) : weight(s.param("weight", {out, in}, normal(kInitStd))) {}
   Tensor operator()(const Tensor& x, const LinearFusion& fusion = {}) const { return fused_linear(x, weight, fusion); }
+  /// The same after a norm, and x for the residual at the branch's end.
+  [[nodiscard]] BranchStart branch(const Tensor& x, const LinearFusion& fusion) const {
+    return fused_linear_branch(x, weight, fusion);
+  }
 };
 
 /// ids (...) -> (..., C),  W (V, C); as_head gives the logits of the output head tied to it: (..., C) -> (..., V).
@@ -75,7 +79,7 @@ struct RatPlusMixer {
   Recurrence recurrence;
   double rope_base;
   RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config);
-  [[nodiscard]] Tensor project(const Tensor& x) const;  ///< in_proj(norm(x)): (B, T, 5C), or 4C
+  [[nodiscard]] BranchStart project(const Tensor& x) const;  ///< in_proj(norm(x)): (B, T, 5C), or 4C; and x
   Tensor operator()(const Tensor& x, const HeadPatterns& patterns) const;
   /// The same for new tokens that follow those in a cache: ops/cached_attention.h.
   Tensor operator()(const Tensor& x, AttentionCache& cache, const CachePositions& at) const;

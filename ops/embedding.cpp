@@ -56,14 +56,13 @@ Tensor embedding(const Tensor& weight, const Tensor& ids, IdCheck ids_are_checke
   run_forward({n, V, C, weight.dtype(), weight.data(), static_cast<const int64_t*>(rows.data()), out.data()},
               weight.device());
   return record(out, "embedding", {weight},
-                [rows = Saved(rows), V, C, n, wide = is_leaf(weight), dtype = weight.dtype()](const Tensor& grad,
-                                                                                              const Needs&) -> Grads {
+                [rows = Saved(rows), V, C, n, dtype = weight.dtype()](const Tensor& grad, const Needs& needs) -> Grads {
                   const Tensor in = contiguous(grad);
                   Tensor grad_weight = empty({V, C}, accumulate_dtype(dtype), in.device());
                   run_backward(
                       {n, V, C, dtype, in.data(), static_cast<const int64_t*>(rows->data()), grad_weight.data()},
                       in.device());
-                  return {wide ? grad_weight : to(grad_weight, dtype)};
+                  return {to(grad_weight, needs.dtype(0))};
                 });
 }
 

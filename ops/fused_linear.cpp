@@ -14,8 +14,7 @@ namespace {
 
 constexpr const char* kName = "fused_linear";
 
-/// Throws where the arguments do not fit; returns the result's shape.
-Shape check_arguments(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+void check_arguments(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   check(x.rank() >= 2 && x.dim(-1) >= 1 && weight.rank() == 2 && weight.dim(1) == x.dim(-1), kName,
         ": expected x (..., K) and a weight (N, K), found ", x.shape(), " and ", weight.shape());
   check(is_float(x.dtype()), kName, ": expected a float dtype, found ", x.dtype());
@@ -29,7 +28,6 @@ Shape check_arguments(const Tensor& x, const Tensor& weight, const LinearFusion&
   check_like_x("a weight", weight, weight.shape());
   if (fusion.norm_weight.defined()) check_like_x("a norm's weight", fusion.norm_weight, {x.dim(-1)});
   if (fusion.residual.defined()) check_like_x("a residual", fusion.residual, out);
-  return out;
 }
 
 bool wants_gradient(const Tensor& x) { return x.defined() && needs_grad(x); }
@@ -40,24 +38,26 @@ void run(const FusedLinearArgs& args, Device device) {
   cpu::fused_linear(args);
 }
 
-}  // namespace
-
-Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
-  const Shape shape = check_arguments(x, weight, fusion);
-  const int64_t K = x.dim(-1), N = weight.dim(0), rows = x.numel() / K;
+/// Whether one kernel computes it all: few rows, and nobody wants a gradient.
+bool is_one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   const bool is_recorded = grad_enabled() && (wants_gradient(x) || wants_gradient(weight) ||
                                               wants_gradient(fusion.norm_weight) || wants_gradient(fusion.residual));
-  if (is_recorded || rows > kFewFusedRows) return fused_linear_reference(x, weight, fusion);
+  return !is_recorded && x.numel() / x.dim(-1) <= kFewFusedRows;
+}
+
+Tensor one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   const OpScope scope(kName);
+  Shape shape = x.shape();
+  shape.set(-1, weight.dim(0));
   Tensor y = empty(shape, x.dtype(), x.device());
   if (y.numel() == 0) return y;
   const auto in_order = [](const Tensor& of) { return of.defined() ? contiguous(detach(of)) : of; };
   const auto data = [](const Tensor& of) { return of.defined() ? of.data() : nullptr; };
   const Tensor in = in_order(x), w = in_order(weight), norm = in_order(fusion.norm_weight),
                residual = in_order(fusion.residual);
-  run({.rows = rows,
-       .N = N,
-       .K = K,
+  run({.rows = x.numel() / x.dim(-1),
+       .N = weight.dim(0),
+       .K = x.dim(-1),
        .dtype = x.dtype(),
        .x = in.data(),
        .weight = w.data(),
@@ -68,6 +68,30 @@ Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& f
        .activation = fusion.activation},
       x.device());
   return y;
+}
+
+/// What follows the norm, by ops of their own. A residual is added by the product where nothing comes between.
+Tensor composed(const Tensor& in, const Tensor& weight, const LinearFusion& fusion) {
+  if (fusion.activation == Activation::none && fusion.residual.defined()) return matmul_nt(in, weight, fusion.residual);
+  const Tensor product = matmul_nt(in, weight);
+  const Tensor active = fusion.activation == Activation::gelu ? gelu(product) : product;
+  return fusion.residual.defined() ? fusion.residual + active : active;
+}
+
+}  // namespace
+
+Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+  check_arguments(x, weight, fusion);
+  if (is_one_kernel(x, weight, fusion)) return one_kernel(x, weight, fusion);
+  return composed(fusion.norm_weight.defined() ? rms_norm(x, fusion.norm_weight, fusion.norm_eps) : x, weight, fusion);
+}
+
+BranchStart fused_linear_branch(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+  check_arguments(x, weight, fusion);
+  check(fusion.norm_weight.defined(), kName, ": expected a norm's weight at the start of a branch");
+  if (is_one_kernel(x, weight, fusion)) return {one_kernel(x, weight, fusion), x};
+  const auto [norm, residual] = rms_norm_residual(x, fusion.norm_weight, fusion.norm_eps);
+  return {composed(norm, weight, fusion), residual};
 }
 
 Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {

@@ -21,11 +21,21 @@ struct LinearFusion {
 ///   returns  (..., N)
 ///
 /// Up to kFewFusedRows rows of x, those of decoding, are one kernel that reads the weight once, which bounds it, and
-/// computes in f32 (f64 for f64) with one rounding at the end. More rows, and all where a gradient is wanted, are the
-/// reference, with its gradients. Deterministic. Throws Error where shapes, dtypes or devices do not fit.
+/// computes in f32 (f64 for f64) with one rounding at the end. More rows, and all where a gradient is wanted, are ops
+/// of their own, with their gradients; there the product adds the residual, unless an activation comes between.
+/// Deterministic. Throws Error where shapes, dtypes or devices do not fit.
 Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion = {});
 
-/// The same, composed of rms_norm, matmul_nt, gelu and add: the definition.
+/// The projection that a residual branch begins with, and x again for the residual at its end.
+struct BranchStart {
+  Tensor y;
+  Tensor residual;  ///< x, or a view of it
+};
+/// fused_linear with a norm, and x. Where a gradient is wanted, the norm's backward adds that of the residual:
+/// rms_norm_residual. Throws as fused_linear does, and where there is no norm's weight.
+BranchStart fused_linear_branch(const Tensor& x, const Tensor& weight, const LinearFusion& fusion);
+
+/// fused_linear composed of rms_norm, matmul_nt, gelu and add: the definition.
 Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const LinearFusion& fusion = {});
 
 inline constexpr int64_t kFewFusedRows = 16;

@@ -68,21 +68,19 @@ Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& cou
     const Tensor logits = matmul_nt(some, w);  // (rows, V)
     const auto into_gradient = wants_x || wants_weight ? LogitsBecome::gradient : LogitsBecome::nothing;
     copy_into(slice(losses, 0, begin, end), take_losses(logits, some_labels, counted.share, into_gradient));
-    if (wants_x) copy_into(slice(grad_x, 0, begin, end), matmul(logits, w));
-    if (wants_weight) add_into(grad_weight, matmul_tn(logits, some));
+    if (wants_x) matmul_into(slice(grad_x, 0, begin, end), logits, w);
+    if (wants_weight) add_matmul_tn_into(grad_weight, logits, some);
   }
   const Tensor loss = to(mul(sum(to(losses, DType::f64)), counted.share), wide);
   const GradMode as_before(wants_x || wants_weight);
-  return record(loss, "head_loss", {x, weight},
-                [grad_x, grad_weight, shape = x.shape(), weight_is_leaf = is_leaf(weight), dtype = x.dtype()](
-                    const Tensor& grad, const Needs& needs) -> Grads {
-                  Tensor for_x, for_weight;
-                  if (needs[0]) for_x = reshape(mul(grad_x, to(grad, dtype)), shape);
-                  if (needs[1]) for_weight = mul(grad_weight, grad);
-                  // A leaf takes the sum as wide as it was made; what another op made takes its own dtype.
-                  if (needs[1] && !weight_is_leaf) for_weight = to(for_weight, dtype);
-                  return {for_x, for_weight};
-                });
+  return record(
+      loss, "head_loss", {x, weight},
+      [grad_x, grad_weight, shape = x.shape(), dtype = x.dtype()](const Tensor& grad, const Needs& needs) -> Grads {
+        Tensor for_x, for_weight;
+        if (needs[0]) for_x = reshape(mul(grad_x, to(grad, dtype)), shape);
+        if (needs[1]) for_weight = to(mul(grad_weight, grad), needs.dtype(1));
+        return {for_x, for_weight};
+      });
 }
 
 Tensor head_loss_reference(const Tensor& x, const Tensor& weight, const Tensor& labels) {

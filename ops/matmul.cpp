@@ -92,11 +92,28 @@ void run(const MatmulArgs& args, Device device) {
   cpu::matmul(args);
 }
 
+/// What a product becomes: a tensor of some dtype, and where there is memory for it already, that. An addend, where
+/// there is one, is added, and may be that memory.
+struct Target {
+  DType dtype;
+  Tensor memory = {};
+  Tensor addend = {};
+};
+
 /// Off the tape.
-Tensor product(const Tensor& a, const Tensor& b, const Op& op) {
+Tensor product(const Tensor& a, const Tensor& b, const Op& op, const Target& target) {
   const OpScope scope(op.name);
   Sizes n = check_sizes(a, b, op);
-  Tensor out = empty(n.out, a.dtype(), a.device());
+  Tensor out = target.memory.defined() ? target.memory : empty(n.out, target.dtype, a.device());
+  check(out.shape() == n.out && out.is_contiguous() && is_leaf(out), op.name, ": expected a contiguous leaf ", n.out,
+        " to write to, found ", out.shape());
+  check((out.dtype() == a.dtype() || out.dtype() == accumulate_dtype(a.dtype())) && out.device() == a.device(), op.name,
+        ": a product in ", a.dtype(), " on ", a.device(), " was to be written in ", out.dtype(), " on ", out.device());
+  const Tensor addend = target.addend.defined() ? contiguous(detach(target.addend)) : Tensor();
+  if (addend.defined())
+    check(addend.shape() == n.out && addend.dtype() == out.dtype() && addend.device() == out.device(), op.name,
+          ": expected an addend ", n.out, " in ", out.dtype(), " on ", out.device(), ", found ", addend.shape(), " in ",
+          addend.dtype(), " on ", addend.device());
   Stack x = stack_of(detach(a), op.a), y = stack_of(detach(b), op.b);
   if (n.M == 1 && x.transpose == Transpose::no && x.batch_stride >= n.K) x.row_stride = x.batch_stride;
   // A shared b and rows of a that follow one another over the batch make one tall product.
@@ -104,9 +121,11 @@ Tensor product(const Tensor& a, const Tensor& b, const Op& op) {
     n.M *= n.batch;
     n.batch = 1;
   }
-  run({x.transpose, y.transpose, n.batch, n.M, n.N, n.K, a.dtype(), x.tensor.data(), y.tensor.data(), out.data(),
-       x.row_stride, y.row_stride, n.N, x.batch_stride, n.shared_b ? 0 : y.batch_stride, n.M * n.N, false},
+  run({x.transpose, y.transpose, n.batch, n.M, n.N, n.K, a.dtype(), out.dtype(), x.tensor.data(), y.tensor.data(),
+       out.data(), x.row_stride, y.row_stride, n.N, x.batch_stride, n.shared_b ? 0 : y.batch_stride, n.M * n.N,
+       addend.defined() ? addend.data() : nullptr},
       a.device());
+  if (target.memory.defined()) out.storage()->bump_version();
   return out;
 }
 
@@ -118,14 +137,22 @@ Tensor folded(const Tensor& x) {
   return reshape(x, Shape{rows, x.dim(-1)});
 }
 
+/// What the gradient of an input becomes: where the leaf has one already, the product is added to it.
+Target target_of(const Needs& needs, size_t input) {
+  const Tensor gathered = needs.gathered(input);
+  return {needs.dtype(input), gathered, gathered};
+}
+
 /// The gradients of one product: how each follows from the output's gradient and the other operand.
 template <class GradA, class GradB>
-Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, GradB grad_b) {
-  return record(
-      product(a, b, op), op.name, {a, b},
-      [a = Saved(a), b = Saved(b), grad_a, grad_b](const Tensor& grad, const Needs& needs) -> Grads {
-        return {needs[0] ? grad_a(grad, *b) : Tensor(), needs[1] ? grad_b(grad, *a, b->rank() == 2) : Tensor()};
-      });
+Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, GradB grad_b, const Tensor& addend = {}) {
+  return record(product(a, b, op, {a.dtype(), {}, addend}), op.name, {a, b, addend},
+                [a = Saved(a), b = Saved(b), grad_a, grad_b](const Tensor& grad, const Needs& needs) -> Grads {
+                  Grads grads{{}, {}, grad};
+                  if (needs[0]) grads[0] = grad_a(grad, *b, target_of(needs, 0));
+                  if (needs[1]) grads[1] = grad_b(grad, *a, b->rank() == 2, target_of(needs, 1));
+                  return grads;
+                });
 }
 
 }  // namespace
@@ -133,29 +160,41 @@ Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, Gr
 Tensor matmul(const Tensor& a, const Tensor& b) {
   // c = a b:  da = g b^T;  db = a^T g, and over a batch that shares b one product of the folded rows.
   return recorded(
-      a, b, kNN, [](const Tensor& g, const Tensor& b) { return matmul_nt(g, b); },
-      [](const Tensor& g, const Tensor& a, bool shared) {
-        return shared ? matmul_tn(folded(a), folded(g)) : matmul_tn(a, g);
+      a, b, kNN, [](const Tensor& g, const Tensor& b, const Target& into) { return product(g, b, kNT, into); },
+      [](const Tensor& g, const Tensor& a, bool shared, const Target& into) {
+        return shared ? product(folded(a), folded(g), kTN, into) : product(a, g, kTN, into);
       });
 }
 
-Tensor matmul_nt(const Tensor& a, const Tensor& b) {
+Tensor matmul_nt(const Tensor& a, const Tensor& b) { return matmul_nt(a, b, {}); }
+
+Tensor matmul_nt(const Tensor& a, const Tensor& b, const Tensor& addend) {
   // c = a b^T:  da = g b;  db = g^T a.
   return recorded(
-      a, b, kNT, [](const Tensor& g, const Tensor& b) { return matmul(g, b); },
-      [](const Tensor& g, const Tensor& a, bool shared) {
-        return shared ? matmul_tn(folded(g), folded(a)) : matmul_tn(g, a);
-      });
+      a, b, kNT, [](const Tensor& g, const Tensor& b, const Target& into) { return product(g, b, kNN, into); },
+      [](const Tensor& g, const Tensor& a, bool shared, const Target& into) {
+        return shared ? product(folded(g), folded(a), kTN, into) : product(g, a, kTN, into);
+      },
+      addend);
 }
 
 Tensor matmul_tn(const Tensor& a, const Tensor& b) {
   // c = a^T b:  da = b g^T = (g b^T)^T;  db = a g, and over a batch that shares b the sum of a[i] g[i] is one product
   // of all columns of a with all rows of g.
   return recorded(
-      a, b, kTN, [](const Tensor& g, const Tensor& b) { return transpose(matmul_nt(g, b), -1, -2); },
-      [](const Tensor& g, const Tensor& a, bool shared) {
-        return shared ? matmul_tn(folded(transpose(a, -1, -2)), folded(g)) : matmul(a, g);
+      a, b, kTN,
+      [](const Tensor& g, const Tensor& b, const Target& into) {
+        return transpose(product(g, b, kNT, {into.dtype}), -1, -2);
+      },
+      [](const Tensor& g, const Tensor& a, bool shared, const Target& into) {
+        return shared ? product(folded(transpose(a, -1, -2)), folded(g), kTN, into) : product(a, g, kNN, into);
       });
+}
+
+void matmul_into(const Tensor& into, const Tensor& a, const Tensor& b) { product(a, b, kNN, {into.dtype(), into}); }
+
+void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b) {
+  product(a, b, kTN, {into.dtype(), into, into});
 }
 
 Tensor matmul_reference(const Tensor& a, const Tensor& b) {

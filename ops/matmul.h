@@ -14,27 +14,39 @@ namespace ratel {
 ///            axes of both agree, or b has rank 2 and is shared by all of a's.
 ///   returns  contiguous, dtype of a. bf16 multiplies and accumulates in f32 and rounds once.
 ///
-/// K may be 0 (the result is zeros), M and N too. Gradients: a and b; of a shared b summed over the batch.
+/// K may be 0 (the result is zeros), M and N too. Gradients: a and b; of a shared b summed over the batch. A leaf's
+/// gradient is not rounded to bf16, and is added by the product to what the leaf has gathered, where it may be.
 /// Deterministic: the work is cut into tiles by the shapes alone, so that the number of threads changes no bit.
 /// Throws Error where shapes, dtypes or devices do not fit.
 Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor matmul_nt(const Tensor& a, const Tensor& b);
 Tensor matmul_tn(const Tensor& a, const Tensor& b);
 
+/// a b^T + addend, rounded once: a linear layer and the residual it is added to. The addend has the product's shape and
+/// dtype, any layout; its gradient is the result's.
+Tensor matmul_nt(const Tensor& a, const Tensor& b, const Tensor& addend);
+
+/// The same into memory that is there: into = a b, and into += a^T b. Not on the tape; count as changes of `into`,
+/// which is a contiguous leaf of the product's shape, in the dtype of a or accumulate_dtype of it, and shares no memory
+/// with a or b.
+void matmul_into(const Tensor& into, const Tensor& a, const Tensor& b);
+void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b);
+
 /// The definition by mul and sum over a (..., M, N, K) product: slow, and the oracle for the kernels.
 Tensor matmul_reference(const Tensor& a, const Tensor& b);
 
 enum class Transpose { no, yes };
-/// c = op(a) op(b), or c += where `accumulate`; row-major with leading dimensions in elements; c is (M, N) a batch
-/// entry, batch entries are *_batch elements apart (0: shared).
+/// c = op(a) op(b) + addend; row-major with leading dimensions in elements; c is (M, N) a batch entry, and entries lie
+/// *_batch elements apart (0: shared). c is of `dtype`, as a and b, or accumulate_dtype of it. The addend lies as c
+/// does: null, c itself, or memory that c does not share.
 struct MatmulArgs {
   Transpose transpose_a, transpose_b;
   int64_t batch, M, N, K;
-  DType dtype;
+  DType dtype, c_dtype;
   const void *a, *b;
   void* c;
   int64_t lda, ldb, ldc, a_batch, b_batch, c_batch;
-  bool accumulate;
+  const void* addend;
 };
 namespace cpu {
 void matmul(const MatmulArgs& args);

@@ -1,5 +1,6 @@
 #include "ops/rms_norm.h"
 
+#include <array>
 #include <cmath>
 
 #include "autograd/node.h"
@@ -46,35 +47,65 @@ Tensor inverse_root(const Tensor& x) {
                 [y = Saved(out)](const Tensor& grad, const Needs&) -> Grads { return {grad * (*y * *y * *y * -0.5)}; });
 }
 
-}  // namespace
+/// What backward needs of a forward.
+struct Kept {
+  int64_t rows, C;
+  Saved x, weight;
+  Tensor inverse_rms;
+};
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  const OpScope scope("rms_norm");
+Tensor forward(const Tensor& x, const Tensor& weight, double eps, Kept& kept) {
   check_arguments(x, weight);
   const Tensor in = contiguous(detach(x)), w = contiguous(detach(weight));
   const int64_t C = x.dim(-1), rows = x.numel() / C;
   Tensor y = empty_like(in);
   const Tensor inverse_rms = empty({rows}, accumulate_dtype(x.dtype()), x.device());
   run_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps}, x.device());
+  kept = {rows, C, Saved(in), Saved(w), inverse_rms};
+  return y;
+}
+
+/// The gradients of x and weight; an undefined grad_residual counts as zero.
+Grads backward(const Kept& kept, const Tensor& grad, const Tensor& grad_residual, const Needs& needs) {
+  const Tensor g = contiguous(grad), residual = grad_residual.defined() ? contiguous(grad_residual) : Tensor();
+  const DType dtype = g.dtype();
+  const auto data = [](const Tensor& of) { return of.defined() ? of.data() : nullptr; };
+  const Tensor grad_x = needs[0] ? empty_like(g) : Tensor();
+  const Tensor grad_w = needs[1] ? empty({kept.C}, accumulate_dtype(dtype), g.device()) : Tensor();
+  run_backward({kept.rows, kept.C, dtype, kept.x->data(), kept.weight->data(), kept.inverse_rms.data(), g.data(),
+                data(residual), data(grad_x), data(grad_w)},
+               g.device());
+  return {grad_x, needs[1] ? to(grad_w, needs.dtype(1)) : grad_w};
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  const OpScope scope("rms_norm");
+  Kept kept;
+  const Tensor y = forward(x, weight, eps, kept);
   return record(y, "rms_norm", {x, weight},
-                [rows, C, x = Saved(in), w = Saved(w), inverse_rms, weight_is_leaf = is_leaf(weight)](
-                    const Tensor& grad, const Needs& needs) -> Grads {
-                  const Tensor g = contiguous(grad);
-                  const DType dtype = g.dtype();
-                  const Tensor grad_x = needs[0] ? empty_like(g) : Tensor();
-                  Tensor grad_w = needs[1] ? empty({C}, accumulate_dtype(dtype), g.device()) : Tensor();
-                  run_backward({rows, C, dtype, x->data(), w->data(), inverse_rms.data(), g.data(),
-                                needs[0] ? grad_x.data() : nullptr, needs[1] ? grad_w.data() : nullptr},
-                               g.device());
-                  // A leaf takes the sum as wide as it was made; what another op made takes its own dtype.
-                  if (needs[1] && !weight_is_leaf) grad_w = to(grad_w, dtype);
-                  return {grad_x, grad_w};
-                });
+                [kept](const Tensor& grad, const Needs& needs) -> Grads { return backward(kept, grad, {}, needs); });
+}
+
+NormAndResidual rms_norm_residual(const Tensor& x, const Tensor& weight, double eps) {
+  const OpScope scope("rms_norm_residual");
+  Kept kept;
+  std::array<Tensor, 2> outputs{forward(x, weight, eps, kept), detach(x)};
+  record(outputs, "rms_norm_residual", {x, weight}, [kept](std::span<const Tensor> grads, const Needs& needs) -> Grads {
+    if (!grads[0].defined()) return {grads[1], {}};
+    return backward(kept, grads[0], grads[1], needs);
+  });
+  return {outputs[0], outputs[1]};
 }
 
 Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps) {
   check_arguments(x, weight);
   return x * inverse_root(mean(x * x, {-1}, KeepDims::yes) + eps) * weight;
+}
+
+NormAndResidual rms_norm_residual_reference(const Tensor& x, const Tensor& weight, double eps) {
+  return {rms_norm_reference(x, weight, eps), x};
 }
 
 }  // namespace ratel

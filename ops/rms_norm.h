@@ -17,6 +17,18 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6);
 /// The same, composed from elementwise ops.
 Tensor rms_norm_reference(const Tensor& x, const Tensor& weight, double eps = 1e-6);
 
+/// The norm at the beginning of a residual branch, and x again for the sum at the branch's end.
+struct NormAndResidual {
+  Tensor norm;
+  Tensor residual;  ///< a view of x
+};
+/// rms_norm, and x. Whoever reads x both ways has two gradients of it: here norm's backward adds them in its kernel,
+/// grad_x = J^T grad_norm + grad_residual, rounded once. Either output may go unused.
+NormAndResidual rms_norm_residual(const Tensor& x, const Tensor& weight, double eps = 1e-6);
+
+/// The reference of rms_norm, and x itself.
+NormAndResidual rms_norm_residual_reference(const Tensor& x, const Tensor& weight, double eps = 1e-6);
+
 /// inverse_rms (rows), f32 (f64 for f64), is kept for backward.
 struct RmsNormArgs {
   int64_t rows, C;
@@ -25,11 +37,12 @@ struct RmsNormArgs {
   void *y, *inverse_rms;
   double eps;
 };
-/// grad_x (rows, C) in dtype and grad_weight (C) in accumulate_dtype(dtype); either may be null.
+/// grad_x (rows, C) in dtype and grad_weight (C) in accumulate_dtype(dtype); either may be null. grad_residual (rows,
+/// C) in dtype is added to grad_x; null: nothing is.
 struct RmsNormBackwardArgs {
   int64_t rows, C;
   DType dtype;
-  const void *x, *weight, *inverse_rms, *grad;
+  const void *x, *weight, *inverse_rms, *grad, *grad_residual;
   void *grad_x, *grad_weight;
 };
 namespace cpu {

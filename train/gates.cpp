@@ -34,7 +34,7 @@ void look_at_gates(const nn::RatPlusMixer& mixer, const Tensor& x, int64_t span,
   const NoGrad no_grad;
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   const int64_t first = C * static_cast<int64_t>(ProjectionPart::gate);
-  const Tensor projected = contiguous(slice(mixer.project(x), 2, first, first + C));
+  const Tensor projected = contiguous(slice(mixer.project(x).y, 2, first, first + C));
   const Tensor z = to(projected, accumulate_dtype(projected.dtype())), gate = sigmoid(z);  // (B, T, C)
   const int64_t windows = T / span;
   const Tensor inside = reshape(contiguous(slice(log(gate), 1, 0, windows * span)), {B, windows, span, C});

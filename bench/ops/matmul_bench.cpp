@@ -1,4 +1,4 @@
-// Shapes are [batch x] M x N x K. 2 M N K FLOPs; bytes of a, b and c once each.
+// Shapes are [batch x] M x N x K. 2 M N K FLOPs; bytes of a, b and c once each, of a c in f32 that is added to twice.
 
 #include "ops/matmul.h"
 
@@ -32,6 +32,19 @@ void add_product(const Variant& v, int64_t M, int64_t N, int64_t K, int64_t batc
   });
 }
 
+/// A weight's gradient that is added to the sum of earlier ones, in f32 where the operands are bf16.
+void add_weight_gradient(int64_t M, int64_t N, int64_t K, DType dtype = bench::dtype()) {
+  const double flops = 2 * static_cast<double>(M * N * K);
+  const double bytes = static_cast<double>(size_of(dtype)) * static_cast<double>(K * (M + N)) +
+                       2 * static_cast<double>(size_of(accumulate_dtype(dtype))) * static_cast<double>(M * N);
+  const std::string suffix = dtype == bench::dtype() ? "" : "/" + std::string(ratel::name_of(dtype));
+  add(concat_text("add_matmul_tn_into/forward/", text_of({M, N, K}), suffix), {.bytes = bytes, .flops = flops}, [=] {
+    const Tensor grad = to(normals({K, M}), dtype), x = to(normals({K, N}), dtype),
+                 sum = zeros({M, N}, accumulate_dtype(dtype), device());
+    return [=] { add_matmul_tn_into(sum, grad, x); };
+  });
+}
+
 }  // namespace
 
 void declare() {
@@ -41,6 +54,7 @@ void declare() {
       add_product(kNT, 32768, out, in);
       add_product(kNN, 32768, in, out);
       add_product(kTN, out, in, 32768);
+      add_weight_gradient(out, in, 32768);
     }
     return;
   }
@@ -58,6 +72,8 @@ void declare() {
   add_product(kNN, 64, 128, 128, 64);
   add_product(kNT, 1024, 1024, 1024, 0, DType::bf16);
   add_product(kNT, 2048, 640, 128, 0, DType::bf16);
+  add_product(kTN, 640, 128, 2048, 0, DType::bf16);
+  for (const DType dtype : {DType::f32, DType::bf16}) add_weight_gradient(640, 128, 2048, dtype);
 }
 
 }  // namespace ratel::bench

@@ -86,9 +86,9 @@ void dot_loaded_rows(int64_t M, int64_t N, int64_t K, T alpha, const T* a, const
 }
 
 /// The same for rows of a with strides (a_row, a_k).
-template <class E>
+template <class E, class C>
 void dot_rows(int64_t M, int64_t N, int64_t K, accumulate_t<E> alpha, const E* a, int64_t a_row, int64_t a_k,
-              const E* b, int64_t ldb, E* c, int64_t ldc, bool add) {
+              const E* b, int64_t ldb, C* c, int64_t ldc, bool add) {
   using T = accumulate_t<E>;
   const Scratch<T> rows(M * K);
   for (int64_t i = 0; i < M; ++i)

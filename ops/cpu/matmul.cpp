@@ -12,22 +12,23 @@
 // c = a b on all threads: a block of b, all of K deep, is packed once by all threads together; then each task packs its
 // rows of a, a depth at a time, unless they are read as they lie, and multiplies them with the block. Next to few rows
 // each task packs its own columns of b. bf16 becomes f32 while it is packed, and c is kept in an f32 tile until it is
-// complete. 2 M N K FLOPs over M K + K N + 2 M N elements; packing reads b once and a once for every block of columns.
-// Bound by FMAs, for a few rows by reading b. Tasks follow from the sizes alone.
+// complete, unless c is in f32 itself. 2 M N K FLOPs over M K + K N + 2 M N elements; packing reads b once and a once
+// for every block of columns. Bound by FMAs, for a few rows by reading b. Tasks follow from the sizes alone.
 
 namespace ratel::cpu {
 namespace {
 
-template <class E>
+/// The product of operands in E, summed in T = accumulate_t<E>, as a c in C: E or T.
+template <class E, class C>
 struct Product {
   int64_t M, N, K;
   const E* a;
   int64_t a_row, a_k;  // distances of neighbours along M and K
   const E* b;
   int64_t b_column, b_k;
-  E* c;
+  C* c;
   int64_t ldc;
-  bool accumulate;
+  bool accumulate;  ///< c += instead of c =
 };
 
 /// Stands in for parallel_for where the caller is one of many tasks already.
@@ -77,7 +78,8 @@ struct Cut {
   bool share_a;                            ///< else it is packed by each task or, if several of them need it, before
   bool own_b;                              ///< each task packs its columns of b, which are of use to no other
 
-  explicit Cut(const Product<E>& p) {
+  template <class C>
+  explicit Cut(const Product<E, C>& p) {
     depth = gemm_depth(p.K);
     depths = (p.K + depth - 1) / depth;
     const int64_t widest = std::clamp(kPacked / p.K / kUnit * kUnit, int64_t{256}, kWidest);
@@ -94,12 +96,13 @@ struct Cut {
 };
 
 /// One product, a block of columns after the other.
-template <class E>
+template <class E, class C>
 class Multiplication {
   using T = accumulate_t<E>;
+  static constexpr bool kRounds = !std::is_same_v<C, T>;  ///< c cannot hold the sums until they are complete
 
  public:
-  explicit Multiplication(const Product<E>& product)
+  explicit Multiplication(const Product<E, C>& product)
       : p_(product),
         cut_(product),
         packed_b_(cut_.own_b ? 0 : padded_columns<T>(std::min(cut_.block, p_.N)) * p_.K),
@@ -170,60 +173,60 @@ class Multiplication {
   void multiply_tile(Rows rows, int64_t j, int64_t width) const {
     const Scratch<T> own_a(cut_.direct || cut_.share_a ? 0 : rows.count * cut_.depth);
     const Scratch<T> own_b(cut_.own_b ? padded_columns<T>(width) * cut_.depth : 0);
-    const Scratch<T> tile(Cut<E>::kConverts ? rows.count * width : 0);
-    E* c = p_.c + rows.begin * p_.ldc + first_ + j;
+    const Scratch<T> tile(kRounds ? rows.count * width : 0);
+    C* c = p_.c + rows.begin * p_.ldc + first_ + j;
     for (int64_t k = 0; k < p_.K; k += cut_.depth) {
       const RowsOfA<T> a = ready_a(rows, k, own_a.get());
       const T* b = ready_b(j, width, k, own_b.get());
-      if constexpr (Cut<E>::kConverts)
+      if constexpr (kRounds)
         multiply_packed(rows.count, width, deep(k), T{1}, a, b, tile.get(), width, k > 0);
       else
         multiply_packed(rows.count, width, deep(k), T{1}, a, b, c, p_.ldc, k > 0 || p_.accumulate);
     }
-    if constexpr (Cut<E>::kConverts) store(tile.get(), rows.count, width, c);
+    if constexpr (kRounds) store(tile.get(), rows.count, width, c);
   }
-  void store(const T* tile, int64_t rows, int64_t width, E* c) const {
+  void store(const T* tile, int64_t rows, int64_t width, C* c) const {
     for (int64_t row = 0; row < rows; ++row, tile += width, c += p_.ldc)
       if (p_.accumulate)
-        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<E>(tile[n] + convert_element<T>(c[n]));
+        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<C>(tile[n] + convert_element<T>(c[n]));
       else
-        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<E>(tile[n]);
+        for (int64_t n = 0; n < width; ++n) c[n] = convert_element<C>(tile[n]);
   }
 
-  const Product<E> p_;
+  const Product<E, C> p_;
   const Cut<E> cut_;
   const Scratch<T> packed_b_;        ///< a block of b, depth after depth
   const Scratch<T> shared_a_;        ///< all of a, depth after depth
   int64_t first_ = 0, columns_ = 0;  ///< of the block that is multiplied
 };
 
-template <class E, class For>
-void one_entry(const Product<E>& p, For parallel) {
+template <class E, class C, class For>
+void one_entry(const Product<E, C>& p, For parallel) {
   if (p.M <= kFewRows && p.b_k == 1)
     parallel(p.N, rows_per_piece(p.K, 1 << 16), [&](int64_t begin, int64_t end) {
       dot_rows(p.M, end - begin, p.K, accumulate_t<E>{1}, p.a, p.a_row, p.a_k, p.b + begin * p.b_column, p.b_column,
                p.c + begin, p.ldc, p.accumulate);
     });
   else
-    Multiplication<E>(p).run(parallel);
+    Multiplication<E, C>(p).run(parallel);
 }
 
-template <class E>
+template <class E, class C>
 void run(const MatmulArgs& args) {
   const bool ta = args.transpose_a == Transpose::yes, tb = args.transpose_b == Transpose::yes;
   const auto entry = [&](int64_t i) {
-    return Product<E>{args.M,
-                      args.N,
-                      args.K,
-                      static_cast<const E*>(args.a) + i * args.a_batch,
-                      ta ? 1 : args.lda,
-                      ta ? args.lda : 1,
-                      static_cast<const E*>(args.b) + i * args.b_batch,
-                      tb ? args.ldb : 1,
-                      tb ? 1 : args.ldb,
-                      static_cast<E*>(args.c) + i * args.c_batch,
-                      args.ldc,
-                      args.accumulate};
+    return Product<E, C>{args.M,
+                         args.N,
+                         args.K,
+                         static_cast<const E*>(args.a) + i * args.a_batch,
+                         ta ? 1 : args.lda,
+                         ta ? args.lda : 1,
+                         static_cast<const E*>(args.b) + i * args.b_batch,
+                         tb ? args.ldb : 1,
+                         tb ? 1 : args.ldb,
+                         static_cast<C*>(args.c) + i * args.c_batch,
+                         args.ldc,
+                         args.addend != nullptr};
   };
   const int64_t work = args.M * args.N * args.K;  // of one entry
   constexpr int64_t kSmall = 1 << 17, kLarge = 1 << 25;
@@ -236,16 +239,36 @@ void run(const MatmulArgs& args) {
       work < kSmall ? one_entry(entry(i), Serial{}) : one_entry(entry(i), Parallel{});
 }
 
+/// c = addend, or zeros where there is none.
+template <class C>
+void begin_sums(const MatmulArgs& args) {
+  parallel_for(args.batch * args.M, rows_per_piece(args.N), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = row / args.M * args.c_batch + row % args.M * args.ldc;
+      C* c = static_cast<C*>(args.c) + at;
+      if (args.addend == nullptr)
+        std::fill_n(c, args.N, C{});
+      else
+        std::copy_n(static_cast<const C*>(args.addend) + at, args.N, c);
+    }
+  });
+}
+
+template <class E, class C>
+void multiply(MatmulArgs args) {
+  if (args.addend != args.c && (args.addend != nullptr || args.K == 0)) {
+    begin_sums<C>(args);
+    args.addend = args.c;
+  }
+  if (args.K > 0) run<E, C>(args);
+}
+
 }  // namespace
 
 void matmul(const MatmulArgs& args) {
   if (args.batch == 0 || args.M == 0 || args.N == 0) return;
   visit_float(args.dtype, "matmul", [&]<class E>() {
-    if (args.K > 0) return run<E>(args);
-    for (int64_t row = 0; row < args.batch * args.M && !args.accumulate; ++row) {
-      E* c = static_cast<E*>(args.c) + row / args.M * args.c_batch + row % args.M * args.ldc;
-      std::fill(c, c + args.N, E{});
-    }
+    args.c_dtype == args.dtype ? multiply<E, E>(args) : multiply<E, accumulate_t<E>>(args);
   });
 }
 

@@ -215,6 +215,79 @@ BOOST_AUTO_TEST_CASE(bf16_leaves_accumulate_in_f32) {
                     "backward of probe: gradient of input 0: expected bf16 (4) on cpu, found f32 (4) on cpu");
 }
 
+BOOST_AUTO_TEST_CASE(a_backward_function_may_add_to_what_a_leaf_has_gathered) {
+  int in_place = 0;
+  const auto adding = [&](const Tensor& g, const Needs& needs) -> Grads {
+    const Tensor gathered = needs.gathered(0);
+    if (!gathered.defined()) return {to(g, needs.dtype(0))};
+    BOOST_TEST(gathered.dtype() == needs.dtype(0));
+    add_into(gathered, g);
+    ++in_place;
+    return {gathered};
+  };
+  const auto run = [&](const Tensor& x) { backward(probe(x, adding), ratel::ones({2}, x.dtype())); };
+  for (const DType dtype : {DType::f64, DType::bf16}) {
+    in_place = 0;
+    const Tensor x = requires_grad(ratel::ones({2}, dtype));
+    run(x);  // there is nothing to add to
+    BOOST_TEST(in_place == 0);
+    const void* place = grad(x).data();
+    run(x);
+    BOOST_TEST(in_place == 1);
+    BOOST_TEST(grad(x).data() == place);
+    check_grad(x, {2, 2});
+    {  // What somebody else sees is left alone, a view as well.
+      const Tensor held = grad(x);
+      run(x);
+      const Tensor viewed = reshape(grad(x), {1, 2});
+      run(x);
+      BOOST_TEST(in_place == 1);
+      check_grad(x, {4, 4});
+      BOOST_TEST(ratel::to_vector<double>(held) == (std::vector<double>{2, 2}));
+      BOOST_TEST(ratel::to_vector<double>(viewed) == (std::vector<double>{3, 3}));
+    }
+    run(x);
+    BOOST_TEST(in_place == 2);
+    // The caller's own gradient, given to the leaf as it is, comes back a second time: it is added.
+    zero_grad(x);
+    const Tensor seed = ratel::ones({2}, dtype);
+    const auto passing = [](const Tensor& g, const Needs&) -> Grads { return {g}; };
+    for (int i = 0; i < 2; ++i) backward(probe(x, passing), seed);
+    check_grad(x, {2, 2});
+    BOOST_TEST(ratel::to_vector<double>(seed) == (std::vector<double>{1, 1}));
+    // What an op made gathers nothing.
+    run(x * 1);
+    BOOST_TEST(in_place == 2);
+  }
+  const Tensor narrow = requires_grad(ratel::ones({2}, DType::bf16));
+  set_grad(narrow, ratel::ones({2}, DType::bf16));
+  in_place = 0;
+  run(narrow);
+  BOOST_TEST(in_place == 0);
+  check_grad(narrow, {2, 2});
+
+  // One leaf as two inputs, first both added in place, then one of them.
+  const Tensor y = leaf({1, 2});
+  for (const bool both : {true, false}) {
+    backward(y * 1, ratel::ones({2}, DType::f64));
+    backward(record(clone(detach(y)), "pair", {y, y},
+                    [both](const Tensor& g, const Needs& needs) -> Grads {
+                      Grads grads{needs.gathered(0), Tensor()};
+                      add_into(grads[0], g);
+                      if (both) add_into(grads[0], g);
+                      grads[1] = both ? grads[0] : g;
+                      return grads;
+                    }),
+             ratel::ones({2}, DType::f64));
+    check_grad(y, {3, 3});
+    zero_grad(y);
+  }
+  backward(y * 1, ratel::ones({2}, DType::f64));
+  test::check_error(
+      [&] { backward(sum(probe(y, [](const Tensor&, const Needs& needs) -> Grads { return {needs.gathered(0)}; }))); },
+      "backward of probe: gradient of input 0: what was gathered so far came back as it was");
+}
+
 BOOST_AUTO_TEST_CASE(gradients_of_other_layouts_become_contiguous) {
   const Tensor x = requires_grad(test::randn({3, 4}, 1));
   backward(sum(transpose(x, 0, 1) * test::randn({4, 3}, 2)));

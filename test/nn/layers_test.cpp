@@ -1,6 +1,9 @@
 #include "nn/layers.h"
 
+#include "autograd/engine.h"
 #include "autograd/gradient.h"
+#include "ops/arithmetic.h"
+#include "ops/copy.h"
 #include "ops/create.h"
 #include "test/support/compare.h"
 #include "test/support/gradcheck.h"
@@ -162,6 +165,26 @@ BOOST_AUTO_TEST_CASE(a_block_equals_the_composed_references) {
     test::check_close(ours.out, exact.out, 1e-11, c.path);
     for (size_t i = 0; i < inputs.size(); ++i)
       test::check_close(ours.grads[i], exact.grads[i], 1e-11, std::string(c.path) + ", gradient " + std::to_string(i));
+  }
+}
+
+// The norm's backward adds the residual's gradient, and products add to what weights have gathered: the engine is left
+// the weights of the two norms, and x.
+BOOST_AUTO_TEST_CASE(a_block_leaves_the_engine_next_to_no_additions) {
+  static int additions = 0;
+  static constexpr ratel::GradientOps kCounting{
+      [](const Tensor& a, const Tensor& b) { return ++additions, a + b; },
+      [](const Tensor& into, const Tensor& b) { ++additions, add_into(into, b); },
+      [](const Tensor& g, DType dtype) { return ratel::contiguous(to(g, dtype)); }};
+  ParamStore store = make_store();
+  const nn::RatPlusBlock block(Scope(store), {kChannels, kHeads});
+  for (const auto& parameter : store.parameters()) requires_grad(parameter.tensor);
+  const Tensor x = requires_grad(test::randn({2, 9, kChannels}, 1)), g = test::randn({2, 9, kChannels}, 2);
+  for (const int expected : {0, 3}) {
+    const Tensor y = block(x, {{4, 0, 0}});
+    additions = 0;
+    run_backward({&y, 1}, {&g, 1}, ratel::Tape::consume, kCounting);
+    BOOST_TEST(additions == expected);
   }
 }
 

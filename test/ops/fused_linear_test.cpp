@@ -119,6 +119,54 @@ BOOST_AUTO_TEST_CASE(gradients_are_those_of_the_composed_version) {
       {layer.x, layer.weight, layer.fusion.norm_weight, layer.fusion.residual}, "all inputs");
 }
 
+// More rows than the kernel has, where the product adds the residual: forward and all gradients.
+BOOST_AUTO_TEST_CASE(the_ops_of_many_rows_agree_with_the_composed_version) {
+  for (const unsigned parts : {kResidual, kNorm | kResidual, kAll}) {
+    const auto with = [parts](auto linear) {
+      return [=](const std::vector<Tensor>& in) {
+        return linear(in[0], in[1],
+                      LinearFusion{.norm_weight = parts & kNorm ? in[3] : Tensor(),
+                                   .activation = parts & kGelu ? Activation::gelu : Activation::none,
+                                   .residual = in[2]});
+      };
+    };
+    for (const bool scattered : {false, true}) {
+      const Layer layer({2, 13, 24}, 9, kAll, 17);
+      std::vector<Tensor> inputs{layer.x, layer.weight, layer.fusion.residual};
+      if (scattered)
+        for (Tensor& each : inputs) each = test::scattered(each);
+      if (parts & kNorm) inputs.push_back(layer.fusion.norm_weight);
+      test::check_against_reference(with(ratel::fused_linear), with(ratel::fused_linear_reference), inputs,
+                                    ratel::concat_text("parts ", parts, scattered ? ", scattered" : ""));
+    }
+  }
+  const auto same = [](const std::vector<Tensor>& in) { return fused_linear(in[0], in[1], {.residual = in[0]}); };
+  test::gradcheck(same, {test::randn({5, 4}, 1), test::randn({4, 4}, 2)}, "x is the residual");
+}
+
+BOOST_AUTO_TEST_CASE(a_branch_starts_with_its_projection_and_passes_x_on) {
+  const auto branch = [](const std::vector<Tensor>& in) {
+    const auto [y, residual] =
+        fused_linear_branch(in[0], in[1], {.norm_weight = in[2], .activation = Activation::gelu});
+    return fused_linear(y, in[3], {.residual = residual});
+  };
+  const auto composed = [](const std::vector<Tensor>& in) {
+    const Tensor y = fused_linear_reference(in[0], in[1], {.norm_weight = in[2], .activation = Activation::gelu});
+    return fused_linear_reference(y, in[3], {.residual = in[0]});
+  };
+  const std::vector<Tensor> inputs{test::randn({2, 11, 8}, 1), test::randn({12, 8}, 2) * 0.3,
+                                   test::randn({8}, 3) * 0.3 + 1, test::randn({8, 12}, 4) * 0.3};
+  test::check_against_reference(branch, composed, inputs, "a whole branch");
+  test::gradcheck(branch, inputs, "a whole branch");
+  for (const ratel::Device device : test::devices())
+    for (const int64_t rows : {3, 40}) {  // one kernel; ops
+      const Layer layer = Layer({rows, 20}, 6, kNorm, 19).in(DType::f64, device);
+      const auto [y, residual] = fused_linear_branch(layer.x, layer.weight, layer.fusion);
+      BOOST_TEST(residual.data() == layer.x.data());
+      test::check_identical(to(y, ratel::kCpu), layer.fused(), "the same projection");
+    }
+}
+
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const Layer layer = Layer({3, 512}, 1024, kAll, 13).in(DType::f32, ratel::kCpu);
   test::check_thread_independent([&] { return layer.fused(); }, "fused_linear");
@@ -132,4 +180,5 @@ BOOST_AUTO_TEST_CASE(errors) {
                     "expected a norm's weight (4)");
   test::check_error([&] { fused_linear(x, weight, {.residual = x}); }, "expected a residual (2, 3)");
   test::check_error([&] { fused_linear(to(x, DType::i64), weight); }, "expected a float dtype");
+  test::check_error([&] { fused_linear_branch(x, weight, {}); }, "expected a norm's weight at the start of a branch");
 }

@@ -102,6 +102,15 @@ BOOST_AUTO_TEST_CASE(labels_counted_before_weigh_what_their_share_says) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(chunks_are_summed_in_f32_without_rounding_any) {
+  const Tensor labels = some_labels({16}, 33);
+  const std::vector<Tensor> in{test::randn({16, 24}, 1, DType::bf16), test::randn({33, 24}, 2, DType::bf16)};
+  // Few rows make the same logits however many they are: what differs is the sum over chunks.
+  const auto gradient = [&](int64_t chunk) { return test::gradients(op(labels, chunk), in).grads[1]; };
+  const Tensor whole = gradient(16);
+  for (const int64_t chunk : {1, 5}) test::check_close(gradient(chunk), whole, 1e-6, "the weight's gradient");
+}
+
 BOOST_AUTO_TEST_CASE(threads_do_not_matter) {
   const Tensor labels = some_labels({50}, 33);
   const std::vector<Tensor> in{test::randn({50, 24}, 1, DType::f32), test::randn({33, 24}, 2, DType::f32)};

@@ -10,6 +10,7 @@
 #include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -116,11 +117,13 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums
           const auto exact =
               test::gradients(reference_of(v), {to(x[0], DType::f64), to(x[1], DType::f64)}, to(g, DType::f64));
           const auto ours = test::gradients(op_of(v), x, g);
-          const Tensor a = swapped(x[0], v.ta), b = swapped(x[1], v.tb);
-          const Tensor da = chain(g, ratel::transpose(b, 0, 1)), db = chain(ratel::transpose(a, 0, 1), g);
+          const Tensor a = swapped(x[0], v.ta), b = swapped(x[1], v.tb), wide = to(g, DType::f32);
+          // The inputs are leaves: their gradients stay in f32.
+          const Tensor da = chain(wide, ratel::transpose(b, 0, 1)),
+                       db = chain(to(ratel::transpose(a, 0, 1), DType::f32), g);
           out.add(ours.out, chain(a, b), exact.out);
-          grad_a.add(ours.grads[0], swapped(da, v.ta), exact.grads[0], dtype);
-          grad_b.add(ours.grads[1], swapped(db, v.tb), exact.grads[1], dtype);
+          grad_a.add(ours.grads[0], swapped(da, v.ta), exact.grads[0]);
+          grad_b.add(ours.grads[1], swapped(db, v.tb), exact.grads[1]);
         }
         out.check(what);
         grad_a.check(what + " gradient of a");
@@ -227,17 +230,125 @@ BOOST_AUTO_TEST_CASE(a_scaled_product_of_one_thread_rounds_alike_wherever_it_is_
 }
 
 BOOST_AUTO_TEST_CASE(the_kernel_accumulates_where_asked) {
-  for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+  for (const auto& [dtype, c_dtype] : {std::pair{DType::f64, DType::f64},
+                                       {DType::f32, DType::f32},
+                                       {DType::bf16, DType::bf16},
+                                       {DType::bf16, DType::f32}})
     for (const int64_t M : {3, 40})  // dot products; packed
       for (const int64_t K : {0, 400}) {
         const int64_t N = 50;
         const Tensor a = test::randn({M, K}, 1, dtype), b = test::randn({N, K}, 2, dtype),
-                     c = test::randn({M, N}, 3, dtype);
+                     c = test::randn({M, N}, 3, c_dtype);
         const Tensor expected = to(c, DType::f64) + ratel::matmul_nt(to(a, DType::f64), to(b, DType::f64));
-        ratel::cpu::matmul({ratel::Transpose::no, ratel::Transpose::yes, 1, M, N, K, dtype, a.data(), b.data(),
-                            c.data(), K, K, N, 0, 0, 0, true});
-        test::check_close(c, to(expected, dtype), dtype == DType::bf16 ? 0x1p-7 : 1e-5, "accumulate");
+        ratel::cpu::matmul({ratel::Transpose::no, ratel::Transpose::yes, 1, M, N, K, dtype, c_dtype, a.data(), b.data(),
+                            c.data(), K, K, N, 0, 0, 0, c.data()});
+        test::check_close(c, to(expected, c_dtype), c_dtype == DType::bf16 ? 0x1p-7 : 1e-5, "accumulate");
       }
+}
+
+BOOST_AUTO_TEST_CASE(a_product_is_written_where_it_belongs) {
+  for (const ratel::Device device : test::devices())
+    for (const auto& [dtype, c_dtype] : {std::pair{DType::f64, DType::f64},
+                                         {DType::f32, DType::f32},
+                                         {DType::bf16, DType::bf16},
+                                         {DType::bf16, DType::f32}})
+      for (const int64_t K : {0, 33}) {
+        const std::string what = ratel::concat_text(dtype, " in ", c_dtype, " on ", device, ", K ", K);
+        const Tensor a = test::randn({20, K}, 1, dtype), b = test::randn({K, 9}, 2, dtype),
+                     c = test::randn({50, 9}, 3, c_dtype);
+        const double tolerance = c_dtype == DType::bf16 ? 0x1p-7 : c_dtype == DType::f32 ? 1e-6 : 1e-14;
+        const auto wide = [](const Tensor& x) { return to(x, DType::f64); };
+        const auto is = [&](const Tensor& c, const Tensor& expected, const char* op) {
+          test::check_close(to(c, ratel::kCpu), to(expected, c_dtype), tolerance, what + op);
+        };
+        // A slice of rows: what lies around it stays.
+        const Tensor whole = clone(to(c, device));
+        const auto version = whole.storage()->version();
+        matmul_into(ratel::slice(whole, 0, 10, 30), to(a, device), to(b, device));
+        is(ratel::slice(whole, 0, 10, 30), ratel::matmul(wide(a), wide(b)), " replaced");
+        is(ratel::slice(whole, 0, 0, 10), ratel::slice(c, 0, 0, 10), " before");
+        is(ratel::slice(whole, 0, 30, 50), ratel::slice(c, 0, 30, 50), " behind");
+        BOOST_TEST(whole.storage()->version() == version + 1);
+        const Tensor sum = clone(to(ratel::slice(c, 0, 0, 20), device));
+        add_matmul_tn_into(sum, to(ratel::contiguous(ratel::transpose(a, 0, 1)), device), to(b, device));
+        is(sum, wide(ratel::slice(c, 0, 0, 20)) + ratel::matmul(wide(a), wide(b)), " added");
+        BOOST_TEST(sum.storage()->version() == 1);
+      }
+}
+
+BOOST_AUTO_TEST_CASE(an_addend_is_added_and_rounded_once) {
+  const auto op = [](const std::vector<Tensor>& x) { return ratel::matmul_nt(x[0], x[1], x[2]); };
+  const auto reference = [](const std::vector<Tensor>& x) { return ratel::matmul_nt(x[0], x[1]) + x[2]; };
+  struct Product {
+    const char* path;
+    Shape batch;
+    int64_t M, N, K;
+  };
+  for (const Product& p : {Product{"few rows", {}, 3, 5, 20},
+                           {"packed", {}, 40, 33, 17},
+                           {"two depths", {}, 20, 9, 400},
+                           {"a batch", {2, 3}, 4, 5, 6}})
+    test::check_against_reference(op, reference,
+                                  {test::randn(batched(p.batch, {p.M, p.K}), 1), test::randn({p.N, p.K}, 2),
+                                   test::randn(batched(p.batch, {p.M, p.N}), 3)},
+                                  p.path);
+  const std::vector<Tensor> inputs{test::randn({2, 20, 6}, 1), test::randn({6, 6}, 2),
+                                   test::scattered(test::randn({2, 20, 6}, 3))};
+  test::check_against_reference(op, reference, inputs, "a scattered addend");
+  test::gradcheck(op, inputs, "all inputs");
+  test::gradcheck([](const auto& x) { return ratel::matmul_nt(x[0], x[1], x[0]); }, {inputs[0], inputs[1]},
+                  "an operand is the addend");
+  for (const ratel::Device device : test::devices()) {
+    const Tensor none = to(ratel::zeros({3, 0}), device), addend = to(test::randn({3, 3}, 1, DType::f32), device);
+    test::check_identical(to(ratel::matmul_nt(none, none, addend), ratel::kCpu), to(addend, ratel::kCpu), "K of none");
+  }
+  // The addend takes the result's gradient, not a copy of it.
+  const Tensor x = test::randn({20, 3}, 1), w = test::randn({4, 3}, 2), g = test::randn({20, 4}, 3);
+  const Tensor addend = requires_grad(test::randn({20, 4}, 4));
+  backward(ratel::matmul_nt(x, w, addend), g);
+  BOOST_TEST(grad(addend).data() == g.data());
+}
+
+BOOST_AUTO_TEST_CASE(a_weights_gradient_is_as_wide_as_its_leaf_wants_and_grows_in_place) {
+  for (const ratel::Device device : test::devices())
+    for (const Variant& v : kVariants)
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+        const std::string what = ratel::concat_text(v.name, ' ', dtype, " on ", device);
+        const Tensor x = to(test::randn(batched({2}, sizes(5, 6, v.ta)), 1, dtype), device);
+        const Tensor weight = requires_grad(to(test::randn(sizes(6, 7, v.tb), 2, dtype), device));
+        const Tensor g = to(test::randn({2, 5, 7}, 3, dtype), device);
+        const double tolerance = dtype == DType::f64 ? 1e-14 : 1e-6;  // f32 sums of bf16 operands too
+        const auto once =
+            to(test::gradients(op_of(v),
+                               {to(to(x, ratel::kCpu), DType::f64), to(to(detach(weight), ratel::kCpu), DType::f64)},
+                               to(to(g, ratel::kCpu), DType::f64))
+                   .grads[1],
+               accumulate_dtype(dtype));
+        const auto is_times = [&](const Tensor& grad, double times) {
+          test::check_close(to(grad, ratel::kCpu), once * times, tolerance, what);
+        };
+        backward(v.op(x, weight), g);
+        is_times(grad(weight), 1);
+        const void* place = grad(weight).data();
+        backward(v.op(x, weight) + v.op(x, weight), g);  // a weight used twice
+        is_times(grad(weight), 3);
+        BOOST_TEST(grad(weight).data() == place);
+        // A handle of somebody's keeps what it saw.
+        const Tensor held = grad(weight);
+        backward(v.op(x, weight), g);
+        is_times(grad(weight), 4);
+        is_times(held, 3);
+        // What an op made takes a gradient of its own dtype, or the engine would complain.
+        backward(v.op(x, weight * 1), g);
+        test::check_close(to(grad(weight), ratel::kCpu), once * 5, dtype == DType::bf16 ? 0x1p-8 : tolerance, what);
+      }
+  // One leaf on both sides, both gradients added in place.
+  const Tensor square = requires_grad(test::randn({4, 4}, 1)), g = test::randn({4, 4}, 2);
+  const Tensor once = test::gradients([](const auto& x) { return ratel::matmul(x[0], x[0]); }, {square}, g).grads[0];
+  for (const double times : {1.0, 2.0, 3.0}) {
+    backward(ratel::matmul(square, square), g);
+    test::check_close(grad(square), once * times, 1e-14, "both sides");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
@@ -250,4 +361,20 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { ratel::matmul(a, test::randn({3}, 1)); }, "matmul: expected ranks of at least 2");
   test::check_error([&] { ratel::matmul(a, to(b, DType::f32)); }, "found f64 and f32");
   test::check_error([&] { ratel::matmul(a, Tensor()); }, "undefined tensor");
+  test::check_error([&] { ratel::matmul_nt(a, a, a); },
+                    "matmul_nt: expected an addend (2, 2) in f64 on cpu, found (2, 3) in f64 on cpu");
+  test::check_error([&] { ratel::matmul_nt(a, a, test::randn({2, 2}, 1, DType::f32)); }, "found (2, 2) in f32 on cpu");
+  const Tensor c = test::randn({3, 5}, 3), fits = test::randn({3, 3}, 4), other = test::randn({3, 5}, 5);
+  test::check_error(
+      [&] {
+        matmul_into(test::randn({5, 5}, 1), fits, other);
+      },
+      "matmul: expected a contiguous leaf (3, 5) to write to, found (5, 5)");
+  test::check_error([&] { matmul_into(test::scattered(c), fits, other); }, "expected a contiguous leaf");
+  test::check_error([&] { matmul_into(requires_grad(c) * 1, fits, other); }, "expected a contiguous leaf");
+  test::check_error(
+      [&] {
+        add_matmul_tn_into(test::randn({3, 5}, 3, DType::bf16), fits, other);
+      },
+      "matmul_tn: a product in f64 on cpu was to be written in bf16 on cpu");
 }

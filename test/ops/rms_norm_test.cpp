@@ -3,9 +3,11 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/checkpoint.h"
 #include "autograd/gradient.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
+#include "ops/concat.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/view.h"
@@ -46,6 +48,14 @@ test::TensorFunction reference(double eps) {
   return [eps](const std::vector<Tensor>& x) { return rms_norm_reference(x[0], x[1], eps); };
 }
 
+/// Both outputs of rms_norm_residual in one tensor, each with a cotangent of its own.
+test::TensorFunction both(ratel::NormAndResidual (*op)(const Tensor&, const Tensor&, double), double eps) {
+  return [=](const std::vector<Tensor>& x) {
+    const auto [norm, residual] = op(x[0], x[1], eps);
+    return ratel::concat({norm, residual}, 0);
+  };
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(agrees_with_the_reference) {
@@ -76,6 +86,56 @@ BOOST_AUTO_TEST_CASE(gradients) {
   test::gradcheck([](const auto& x) { return rms_norm(x[0], x[0]); }, {test::randn({7}, 5)}, "the same tensor twice");
   test::gradcheck([](const auto& x) { return rms_norm(rms_norm(x[0], x[1]), x[1]); },
                   {test::randn({3, 7}, 5), test::randn({7}, 6)}, "the same weight twice");
+}
+
+BOOST_AUTO_TEST_CASE(a_norm_and_its_residual_agree_with_the_reference) {
+  const auto ours = [](double eps) { return both(ratel::rms_norm_residual, eps); };
+  const auto reference = [](double eps) { return both(ratel::rms_norm_residual_reference, eps); };
+  for (const Case& c : kCases) {
+    if (c.shape.numel() > 5000) continue;  // what is added does not depend on the row's length
+    const double eps = c.shape[-1] == 1 ? 0.5 : 1e-6;
+    const std::vector<Tensor> inputs{test::randn(c.shape, 1), test::randn({c.shape[-1]}, 2) * 0.3 + 1};
+    test::check_against_reference(ours(eps), reference(eps), inputs, c.path);
+    if (c.shape.numel() < 1000) test::gradcheck(ours(eps), {inputs[0] + 0.5, inputs[1]}, c.path);
+  }
+  const std::vector<Tensor> strided{test::scattered(test::randn({3, 4, 5}, 3)), test::scattered(test::randn({5}, 4))};
+  test::check_against_reference(ours(1e-2), reference(1e-2), strided, "strided");
+  const auto broadcast = [](const auto& x) {
+    const auto [norm, residual] = rms_norm_residual(x[0], x[1]);
+    return ratel::concat({broadcast_to(norm, {3, 2, 7}), broadcast_to(residual, {3, 2, 7})}, 1);
+  };
+  test::gradcheck(broadcast, {test::randn({2, 7}, 5), test::randn({7}, 6)}, "gradients that are not contiguous");
+  const auto checkpointed = [&](const auto& x) { return checkpoint(ours(1e-6), x); };
+  const std::vector<Tensor> inputs{test::randn({9, 40}, 1, DType::f32), test::randn({40}, 2, DType::f32)};
+  const auto plain = test::gradients(ours(1e-6), inputs), again = test::gradients(checkpointed, inputs);
+  for (const size_t i : {0, 1}) test::check_identical(again.grads[i], plain.grads[i], "recomputed");
+  const std::vector<Tensor> many{test::randn({700, 130}, 1, DType::f32), test::randn({130}, 2, DType::f32)};
+  for (const size_t i : {0, 1})
+    test::check_thread_independent([&] { return test::gradients(ours(1e-6), many).grads[i]; }, "backward");
+}
+
+BOOST_AUTO_TEST_CASE(either_output_may_go_unused) {
+  const std::vector<Tensor> inputs{test::randn({9, 40}, 1, DType::f32), test::randn({40}, 2, DType::f32)};
+  const auto norm_alone = [](const auto& x) { return rms_norm_residual(x[0], x[1]).norm; };
+  const auto expected = test::gradients(op(1e-6), inputs), ours = test::gradients(norm_alone, inputs);
+  test::check_identical(ours.out, expected.out, "the norm alone");
+  for (const size_t i : {0, 1}) test::check_identical(ours.grads[i], expected.grads[i], "the norm alone, gradient");
+
+  const Tensor x = requires_grad(inputs[0]), weight = requires_grad(inputs[1]), g = test::randn({9, 40}, 3, DType::f32);
+  const auto [norm, residual] = rms_norm_residual(x, weight);
+  BOOST_TEST(residual.data() == x.data());
+  backward(residual, g);
+  BOOST_TEST(grad(x).data() == g.data());  // not a copy
+  BOOST_TEST(!grad(weight).defined());
+  // The weight alone wants a gradient.
+  const auto [of_plain, plain] = rms_norm_residual(detach(x), weight);
+  backward(of_plain + plain, test::randn({9, 40}, 99, DType::f32));
+  test::check_identical(grad(weight), expected.grads[1], "the weight alone");
+  // A change of x is one of its view as well.
+  const Tensor y = requires_grad(test::randn({2, 3}, 1));
+  const Tensor sum = rms_norm_residual(y, ratel::ones({3}, DType::f64)).norm;
+  copy_into(y, test::randn({2, 3}, 2));
+  test::check_error([&] { backward(sum, ratel::ones({2, 3}, DType::f64)); }, "was changed in place");
 }
 
 BOOST_AUTO_TEST_CASE(the_gradient_of_a_bf16_weight_is_as_wide_as_its_leaf_wants) {
@@ -123,4 +183,5 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { rms_norm(x, to(w, DType::f32)); }, "one float dtype, found f64 and f32");
   test::check_error([&] { rms_norm(ratel::zeros({2, 0}), ratel::zeros({0})); }, "no mean over the last axis");
   test::check_error([&] { rms_norm(x, Tensor()); }, "undefined tensor");
+  test::check_error([&] { rms_norm_residual(x, x); }, "found (2, 3) and (2, 3)");
 }
