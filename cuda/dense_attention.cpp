@@ -1,0 +1,63 @@
+// Which attention is cuDNN's to compute, on a GPU and on the twin.
+
+#include "cuda/dense_attention.h"
+
+#include <atomic>
+#include <initializer_list>
+
+#include "cuda/cudnn_attention.h"
+
+namespace ratel::cuda {
+namespace {
+
+std::atomic<DenseAttention> choice{DenseAttention::cudnn};
+
+constexpr int64_t kWidest = 128, kLongest = int64_t{1} << 31;
+
+/// The last query of T sees all keys only where every other one sees all of its own: no rule hides a key from a query
+/// that it shows to a later one.
+bool is_dense(const Pattern& pattern, int64_t T) { return pattern.top_blocks == 0 && visible_keys(pattern, T) == T; }
+
+bool takes(const AttentionShape& shape, std::initializer_list<AttentionOperand> all_rows) {
+  const auto [B, H, T, d, dtype, patterns] = shape;
+  if (dtype != DType::bf16 || d % 8 != 0 || d > kWidest || T < 2) return false;
+  for (int64_t h = 0; h < H; ++h)
+    if (!is_dense(patterns[h], T)) return false;
+  for (const AttentionOperand& rows : all_rows) {
+    const bool is_aligned = reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % 8 == 0 &&
+                            rows.head % 8 == 0 && rows.time % 8 == 0;
+    if (!is_aligned || (B - 1) * rows.batch + (H - 1) * rows.head + (T - 1) * rows.time + d > kLongest) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void set_dense_attention(DenseAttention wanted) { choice = wanted; }
+
+std::string dense_attention_refusal() { return cudnn::refusal(); }
+
+namespace dense {
+
+bool takes(const AttentionForwardArgs& args) {
+  return cuda::takes(args.shape, {args.q, args.k, args.v, operand_of(args.out), args.gate, operand_of(args.gated)});
+}
+
+bool takes(const AttentionBackwardArgs& args) {
+  return args.grad_lse == nullptr &&
+         cuda::takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
+                                  operand_of(args.grad_k), operand_of(args.grad_v)});
+}
+
+bool forward(const AttentionForwardArgs& args, Stream stream) {
+  return choice == DenseAttention::cudnn && takes(args) && cudnn::forward(args, stream);
+}
+
+bool backward(const AttentionBackwardArgs& args, Stream stream) {
+  return choice == DenseAttention::cudnn && takes(args) && cudnn::backward(args, stream);
+}
+
+std::string library_version() { return cudnn::library_version(); }
+
+}  // namespace dense
+}  // namespace ratel::cuda
