@@ -93,15 +93,19 @@ int64_t Descriptor::number(cudnnBackendAttributeName_t name) const {
   return value;
 }
 
-std::vector<Descriptor> Descriptor::descriptors(cudnnBackendAttributeName_t name,
-                                                cudnnBackendDescriptorType_t type) const {
-  int64_t count = get_values(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
+std::vector<Descriptor> Descriptor::descriptors(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
+                                                int64_t most) const {
   std::vector<Descriptor> found;
   std::vector<cudnnBackendDescriptor_t> handles;
-  for (int64_t i = 0; i < count; ++i) handles.push_back(found.emplace_back(type).get());
-  count = get_values(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, handles.data());
-  while (static_cast<int64_t>(found.size()) > count) found.pop_back();
+  for (int64_t i = 0; i < most; ++i) handles.push_back(found.emplace_back(type).get());
+  if (most == 0) return found;
+  const int64_t held = get_values(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, handles.data());
+  while (static_cast<int64_t>(found.size()) > held) found.pop_back();
   return found;
+}
+
+int64_t Descriptor::count(cudnnBackendAttributeName_t name) const {
+  return get_values(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
 }
 
 Descriptor& Descriptor::set_values(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,

@@ -95,9 +95,10 @@ class Descriptor {
     found.resize(static_cast<size_t>(get_values(name, kTypeOf<T>, most, found.data())));
     return found;
   }
-  /// The descriptors that an attribute holds, of one type.
-  [[nodiscard]] std::vector<Descriptor> descriptors(cudnnBackendAttributeName_t name,
-                                                    cudnnBackendDescriptorType_t type) const;
+  /// The descriptors that an attribute holds, up to `most` of one type; and how many a list of them has.
+  [[nodiscard]] std::vector<Descriptor> descriptors(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
+                                                    int64_t most = 1) const;
+  [[nodiscard]] int64_t count(cudnnBackendAttributeName_t name) const;
   [[nodiscard]] cudnnBackendDescriptor_t get() const { return handle_; }
 
  private:

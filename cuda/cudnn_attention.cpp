@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "cuda/check.h"
+#include "cuda/cudnn_graph.h"
 #include "cuda/cudnn_plan.h"
 #include "cuda/scratch.h"
 

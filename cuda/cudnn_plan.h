@@ -1,31 +1,15 @@
 #pragma once
 
 #include <deque>
+#include <string>
 
 #include "cuda/attention.h"
 #include "cuda/cudnn.h"
 
 namespace ratel::cuda::cudnn {
 
-/// What a plan calls the tensors it is run with.
-enum TensorId : int64_t {
-  id_q = 1,
-  id_k,
-  id_v,
-  id_out,
-  id_lse,     // (B, H, T) f32, contiguous
-  id_scale,   // one f32 on the host: 1 / sqrt(d)
-  id_hidden,  // one f32 on the host: the score of a key that is not seen
-  id_one,     // one f32 on the host
-  id_grad_out,
-  id_delta,  // (B, H, T) f32, working memory
-  id_grad_q,
-  id_grad_k,
-  id_grad_v,
-  id_first_inner,  // tensors between two operations count from here
-};
-
-/// One of cuDNN's ways to compute dense causal attention of `batches` sequences and `heads` heads each.
+/// One of cuDNN's ways to compute dense causal attention of `batches` sequences and `heads` heads each, run with the
+/// tensors that TensorId names.
 struct Plan {
   int64_t batches, heads;
   int64_t workspace;             ///< bytes it needs beside its tensors
