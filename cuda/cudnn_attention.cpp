@@ -21,11 +21,16 @@
 namespace ratel::cuda::cudnn {
 namespace {
 
+// cuDNN compiles for every shape: about a second. A training run has a few; an evaluation of texts of all lengths has
+// hundreds, each seen once or twice, and is better off with our own kernels.
+constexpr int kMostPlans = 16;
+
 /// cuDNN on one GPU.
 struct Gpu {
   explicit Gpu(cudnnHandle_t created) : handle(created), properties(gpu_of(created)) {}
   cudnnHandle_t handle;
   Descriptor properties;
+  int plans = 0;  // made for it
 };
 
 using Key = std::vector<int64_t>;
@@ -86,7 +91,10 @@ bool run_planned(const Key& key, Stream stream, Find&& find, Compute&& compute) 
     if (is_new) {
       found = state().plans.emplace(key, std::nullopt).first;
       check_generation(stream.device);
-      found->second.emplace(find(gpu_at(stream.device)));
+      Gpu& gpu = gpu_at(stream.device);
+      check(gpu.plans < kMostPlans, "dense attention by cuDNN: ", kMostPlans, " shapes have plans already");
+      found->second.emplace(find(gpu));
+      ++gpu.plans;
     }
     if (!found->second) return false;
     Gpu& gpu = gpu_at(stream.device);

@@ -67,7 +67,8 @@ namespace cuda {
 /// Whose kernels compute attention in bf16 on a GPU where every query of every head sees all tokens up to itself
 /// (D = 1); all else is ours always.
 enum class DenseAttention {
-  cudnn,  ///< cuDNN's where it is there and has a deterministic kernel for the sizes, ours elsewhere
+  cudnn,  ///< cuDNN's where it is there and has a deterministic kernel for the sizes, ours elsewhere; the first call of
+          ///< a shape takes about a second, and 16 shapes have one
   own,    ///< those of this tree
 };
 /// Of the whole program; the start is `cudnn`.
