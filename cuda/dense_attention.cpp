@@ -2,6 +2,7 @@
 
 #include "cuda/dense_attention.h"
 
+#include <algorithm>
 #include <atomic>
 #include <initializer_list>
 
@@ -19,16 +20,15 @@ bool is_dense(const Pattern& pattern, int64_t T) {
 }
 
 bool takes(const AttentionShape& shape, std::initializer_list<AttentionOperand> all_rows) {
-  const auto [B, H, T, d, dtype, patterns] = shape;
-  if (dtype != DType::bf16 || d % 8 != 0 || d > kWidest || T < 2) return false;
+  const int64_t B = shape.B, H = shape.H, T = shape.T, d = shape.d;
+  if (shape.dtype != DType::bf16 || d % 8 != 0 || d > kWidest || T < 2) return false;
   for (int64_t h = 0; h < H; ++h)
-    if (!is_dense(patterns[h], T)) return false;
-  for (const AttentionOperand& rows : all_rows) {
+    if (!is_dense(shape.patterns[h], T)) return false;
+  return std::all_of(all_rows.begin(), all_rows.end(), [&](const AttentionOperand& rows) {
     const bool is_aligned = reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % 8 == 0 &&
                             rows.head % 8 == 0 && rows.time % 8 == 0;
-    if (!is_aligned || (B - 1) * rows.batch + (H - 1) * rows.head + (T - 1) * rows.time + d > kLongest) return false;
-  }
-  return true;
+    return is_aligned && (B - 1) * rows.batch + (H - 1) * rows.head + (T - 1) * rows.time + d <= kLongest;
+  });
 }
 
 }  // namespace
