@@ -1,5 +1,6 @@
 #include "cli/gpu.h"
 #include "cli/output.h"
+#include "cuda/dense_attention.h"
 #include "cuda/device_info.h"
 
 namespace ratel::cli {
@@ -13,7 +14,8 @@ GpuStatus gpu_status(const Machine&) {
                                gpu.multiprocessors, " multiprocessors, ", human_bytes(gpu.memory_bytes), ")");
   }
   if (report.gpus.empty()) status.note = report.problem;
-  status.note += "; CUDA runtime " + cuda::runtime_version();
+  const std::string cudnn = cuda::dense::library_version();
+  status.note += "; CUDA runtime " + cuda::runtime_version() + (cudnn.starts_with("no ") ? "; " : "; cuDNN ") + cudnn;
   return status;
 }
 

@@ -7,6 +7,11 @@
 //              their own (below) or as the query-stationary one's beginning
 //
 // The kernels themselves are in attention_tensor_core.cu (bf16, d = 64 and 128) and attention_plain.cu (anything else).
+// Where every head is dense and the dtype bf16, cuDNN's stand in for all of them (dense_attention.h), and the output
+// gate is a kernel of its own:
+//
+// Output gate: gated = out sigmoid(gate); a block has a token, a thread 16 bytes of its channels at a time. 6 bytes a
+// token and channel; bound by memory.
 //
 // Own terms: a warp takes a row and reads q, k, v, grad_out and out of it, 16 bytes a lane at a time where rows allow
 // it. Where a pattern has no window, a key that is neither dilated nor initial is seen by its own query alone, and its
@@ -16,12 +21,14 @@
 
 #include "cuda/attention.h"
 #include "cuda/attention_own.h"
+#include "cuda/dense_attention.h"
 #include "cuda/scratch.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 128, kGateThreads = 256;
 
 template <class T, int N>
 __global__ __launch_bounds__(kThreads, 4) void own_terms_kernel(AttentionBackwardArgs args,
@@ -59,10 +66,31 @@ void own_terms(const AttentionBackwardArgs& args, const AttentionStatistics& sta
   });
 }
 
+/// Of what dense::takes().
+__global__ __launch_bounds__(kGateThreads) void output_gate_kernel(AttentionForwardArgs args) {
+  constexpr int N = kPerVec<bfloat16>;
+  const int64_t b = block_index().x / args.shape.T, t = block_index().x % args.shape.T;
+  const int d = static_cast<int>(args.shape.d), channels = static_cast<int>(args.shape.H) * d;
+  for (int c = thread_index().x * N; c < channels; c += kGateThreads * N) {
+    const int h = c / d, channel = c % d;
+    const auto out = load_vec<N>(head_rows<bfloat16>(args.out, b, h)[t] + channel);
+    const auto gate = load_vec<N>(head_rows<const bfloat16>(args.gate, b, h)[t] + channel);
+    Vec<bfloat16, N> gated;
+    for (int i = 0; i < N; ++i)
+      gated.at[i] = round_to<bfloat16>(static_cast<float>(out.at[i]) * fast_sigmoid(static_cast<float>(gate.at[i])));
+    store_vec(head_rows<bfloat16>(args.gated, b, h)[t] + channel, gated);
+  }
+}
+
 }  // namespace
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
+  if (dense::forward(args, stream)) {
+    if (args.gated.data == nullptr) return;
+    return launch({"attention_output_gate", args.shape.B * args.shape.T, kGateThreads, 0, stream}, output_gate_kernel,
+                  args);
+  }
   if (tensor_core::takes(args)) return tensor_core::forward(args, stream);
   plain::forward(args, stream);
 }
@@ -73,7 +101,7 @@ void cached_attention_forward(const AttentionForwardArgs& args, const CachedAtte
 }
 
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
-  if (args.shape.B * args.shape.H == 0) return;
+  if (args.shape.B * args.shape.H == 0 || dense::backward(args, stream)) return;
   const int64_t rows = args.shape.B * args.shape.H * args.shape.T;
   const auto bytes = static_cast<int64_t>(size_of(accumulate_dtype(args.shape.dtype)));
   const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);

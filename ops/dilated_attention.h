@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "core/stream.h"
 #include "core/tensor.h"
 #include "ops/pattern.h"
@@ -62,6 +64,18 @@ void dilated_attention_forward(const DilatedAttentionArgs& args);
 void dilated_attention_backward(const DilatedAttentionBackwardArgs& args);
 }  // namespace cpu
 namespace cuda {
+/// Whose kernels compute attention in bf16 on a GPU where every query of every head sees all tokens up to itself
+/// (D = 1); all else is ours always.
+enum class DenseAttention {
+  cudnn,  ///< cuDNN's where it is there and has a deterministic kernel for the sizes, ours elsewhere; the first call of
+          ///< a shape takes about a second, and 16 shapes have one
+  own,    ///< those of this tree
+};
+/// Of the whole program; the start is `cudnn`.
+void set_dense_attention(DenseAttention wanted);
+/// Why cuDNN last computed none that it was asked for; empty where it always could.
+std::string dense_attention_refusal();
+
 void dilated_attention_forward(const DilatedAttentionArgs& args, Stream stream);
 void dilated_attention_backward(const DilatedAttentionBackwardArgs& args, Stream stream);
 }  // namespace cuda

@@ -1,7 +1,10 @@
 // Elements moved for one of an operand: four forward (q, k, v, out), eight more backward (q, k, v, out, grad_out read,
 // three gradients written); FLOPs in attention_work.h. The reference holds T x T scores, so that it runs at T = 1024.
+// On a GPU dense attention is cuDNN's where that is there (it is said where not), and dilated_attention_own is ours.
 
 #include "ops/dilated_attention.h"
+
+#include <iostream>
 
 #include "autograd/gradient.h"
 #include "bench/support/attention_work.h"
@@ -34,14 +37,31 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
   });
 }
 
+/// The op with dense attention by whose kernels are named.
+template <cuda::DenseAttention kWhose>
+AttentionResult with_dense(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
+  if constexpr (kHasCuda) {
+    cuda::set_dense_attention(kWhose);
+    static bool is_told = false;
+    if (const std::string refusal = cuda::dense_attention_refusal(); !refusal.empty() && !is_told) {
+      std::cerr << "dilated_attention: D=1 is not cuDNN's: " << refusal << '\n';
+      is_told = true;
+    }
+  }
+  return dilated_attention(q, k, v, patterns);
+}
+
 }  // namespace
 
 void declare() {
   if (on_gpu()) {
-    for (const Pass pass : {Pass::forward, Pass::forward_backward})
+    for (const Pass pass : {Pass::forward, Pass::forward_backward}) {
       for (const Pattern& pattern : {Pattern{.dilation = 1}, Pattern{.dilation = 16}, Pattern{.dilation = 64},
                                      Pattern{.dilation = 16, .window = 256}})
-        add_attention("dilated_attention", dilated_attention, pass, {8, 16, 4096, 128}, pattern);
+        add_attention("dilated_attention", with_dense<cuda::DenseAttention::cudnn>, pass, {8, 16, 4096, 128}, pattern);
+      add_attention("dilated_attention_own", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
+                    {.dilation = 1});
+    }
     return;
   }
   const Shape large{1, 8, 4096, 64}, small{1, 8, 1024, 64};

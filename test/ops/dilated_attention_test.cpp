@@ -86,12 +86,14 @@ BOOST_AUTO_TEST_CASE(every_pattern_equals_its_reference_on_every_path) {
 }
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  const test::OwnDenseAttention own;
   for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{4, 5, 3}, Pattern{-1, 17, 130}})
     test::check_against_reference(op({p}), reference({p}), inputs_of({"", 1, 2, 260, 16}), name_of("f32 and bf16", p));
 }
 
 // bf16 of width 64 and 128 goes to a GPU's tensor cores: tiles of 64 queries by 64 keys, backward by 64 (d = 64) or 32.
 BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_version) {
+  const test::OwnDenseAttention own;
   struct Sized {
     const char* path;
     int64_t H, T, d;
@@ -109,6 +111,31 @@ BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_vers
        })
     test::check_against_reference(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
                                   name_of(c.path, c.pattern));
+}
+
+// Where all heads are dense and the dtype is bf16, a GPU's forward is cuDNN's (the twin imitates it), and so is its
+// backward where lse has no gradient. What cuDNN is asked for is tested in test/cuda/dense_attention_test.cpp.
+BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_version) {
+  struct Sized {
+    const char* path;
+    int64_t B, H, T, d;
+    HeadPatterns patterns;
+  };
+  for (const Sized& c : {
+           Sized{"two tokens", 1, 2, 2, 8, {{}}},
+           {"a window and initial tokens that add nothing", 2, 2, 70, 64, {{1, 5, 3}}},
+           {"heads that are dense by dilation, window and initial tokens", 1, 3, 129, 40, {{}, {-1, 128}, {4, 0, 128}}},
+           {"d = 128", 1, 1, 257, 128, {{}}},
+       }) {
+    const auto x = inputs_of({"", c.B, c.H, c.T, c.d});
+    const auto out_of = [&](const auto& attention) {
+      return [&](const auto& in) { return attention(in[0], in[1], in[2], c.patterns).out; };
+    };
+    test::check_rounding_on_gpus(op(c.patterns), reference(c.patterns), x, DType::bf16,
+                                 ratel::concat_text(c.path, ", with lse"));
+    test::check_rounding_on_gpus(out_of(ratel::dilated_attention), out_of(ratel::dilated_attention_reference), x,
+                                 DType::bf16, c.path);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(tensor_cores_leave_rows_at_odd_addresses_to_the_plain_ones) {

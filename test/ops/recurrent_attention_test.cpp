@@ -66,6 +66,7 @@ BOOST_AUTO_TEST_CASE(equals_its_reference_on_every_path) {
 }
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
+  const test::OwnDenseAttention own;
   for (const Pattern& p : {Pattern{1, 0, 0}, Pattern{16, 0, 0}, Pattern{4, 5, 3}})
     test::check_against_reference(op(2, {p}), reference(2, {p}),
                                   {projection_of({"", 2, 140, 2, 16}, Recurrence::gated)},
@@ -78,6 +79,21 @@ BOOST_AUTO_TEST_CASE(heads_for_tensor_cores_err_at_most_twice_as_much_as_the_com
     test::check_against_reference(op(2, {{16, 0, 0}, {3, 9, 2}}, r), reference(2, {{16, 0, 0}, {3, 9, 2}}, r),
                                   {projection_of({"", 1, 75, 2, 64}, r)},
                                   r == Recurrence::gated ? "gated, a pattern a head" : "ungated, a pattern a head");
+}
+
+// Dense heads in bf16 go to cuDNN on a GPU, and the output gate to a kernel of its own: 256 threads by 8 channels.
+BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_version) {
+  struct Sized {
+    const char* path;
+    Case sizes;
+    Recurrence recurrence;
+  };
+  for (const Sized& c : {Sized{"two tokens", {"", 2, 2, 1, 8}, Recurrence::gated},
+                         {"gated, d = 64", {"", 2, 75, 2, 64}, Recurrence::gated},
+                         {"ungated, values read in the projection, d = 16", {"", 2, 130, 3, 16}, Recurrence::none},
+                         {"more channels than the gate's block takes at once", {"", 1, 4, 33, 64}, Recurrence::none}})
+    test::check_rounding_on_gpus(op(c.sizes.heads, {{}}, c.recurrence), reference(c.sizes.heads, {{}}, c.recurrence),
+                                 {projection_of(c.sizes, c.recurrence)}, DType::bf16, c.path);
 }
 
 // Which blocks are seen depends on the numbers, so that this is f64, where scores differ by far more than they round.

@@ -4,6 +4,8 @@
 #include <iostream>
 #include <map>
 
+#include "ops/dilated_attention.h"
+
 namespace ratel::test {
 namespace {
 
@@ -28,6 +30,14 @@ std::vector<Device> devices() {
 }
 
 bool is_imitated(Device device) { return RATEL_TEST_TWIN != 0 && device.is_cuda(); }
+
+OwnDenseAttention::OwnDenseAttention() {
+  if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::own);
+}
+
+OwnDenseAttention::~OwnDenseAttention() {
+  if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::cudnn);
+}
 
 void note_skipped(const std::string& reason) {
   if (skipped().empty()) std::atexit(print_skipped);

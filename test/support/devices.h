@@ -15,6 +15,16 @@ std::vector<Device> devices();
 /// True for the twin: a GPU imitated on the CPU, on which large cases take too long.
 bool is_imitated(Device device);
 
+/// For a scope, dense attention on a GPU is computed by the kernels of this tree (ops/dilated_attention.h), and by
+/// cuDNN's where there is one afterwards.
+class OwnDenseAttention {
+ public:
+  OwnDenseAttention();
+  ~OwnDenseAttention();
+  OwnDenseAttention(const OwnDenseAttention&) = delete;
+  OwnDenseAttention& operator=(const OwnDenseAttention&) = delete;
+};
+
 /// Counts a case that could not run on a GPU, and why; the reasons and their counts are printed as the program ends.
 void note_skipped(const std::string& reason);
 

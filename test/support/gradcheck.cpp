@@ -129,6 +129,26 @@ uint64_t draws_for(const Tensor& x) {
   return static_cast<uint64_t>(std::max<int64_t>((31 + rows) / rows, x.numel() > 8192 ? 1 : 24));
 }
 
+void check_rounding(Device device, const TensorFunction& op, const TensorFunction& reference,
+                    const std::vector<Tensor>& inputs, DType dtype, const Shape& out_shape, uint64_t draws,
+                    const std::string& what) {
+  RoundingErrors out;
+  std::vector<RoundingErrors> grads(inputs.size());
+  for (uint64_t draw = 0; draw < draws; ++draw) {
+    const auto rounded = in_dtype(drawn(inputs, draw), dtype);
+    const Tensor cotangent = randn(out_shape, 99 + draw, dtype);
+    const Gradients oracle = gradients(reference, in_dtype(rounded, DType::f64), to(cotangent, DType::f64));
+    const Gradients plain = gradients(reference, rounded, cotangent);
+    const Gradients fast = gradients(op, rounded, cotangent, device);
+    out.add(fast.out, plain.out, oracle.out);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (oracle.grads[i].defined()) grads[i].add(fast.grads[i], plain.grads[i], oracle.grads[i], dtype);
+  }
+  const std::string name = what + ' ' + std::string(name_of(dtype));
+  out.check(name + " forward");
+  for (size_t i = 0; i < inputs.size(); ++i) grads[i].check(name + " gradient " + std::to_string(i));
+}
+
 void check_on(Device device, const TensorFunction& op, const TensorFunction& reference,
               const std::vector<Tensor>& inputs, const std::string& what, double tolerance) {
   const Gradients exact = gradients(reference, inputs);
@@ -143,23 +163,8 @@ void check_on(Device device, const TensorFunction& op, const TensorFunction& ref
     }
   // The order of a block's threads shows in what is computed, not in how it is rounded.
   if (device.is_cuda() && std::getenv("RATEL_TWIN_ORDER") != nullptr) return;
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    RoundingErrors out;
-    std::vector<RoundingErrors> grads(inputs.size());
-    for (uint64_t draw = 0; draw < draws; ++draw) {
-      const auto rounded = in_dtype(drawn(inputs, draw), dtype);
-      const Tensor cotangent = randn(exact.out.shape(), 99 + draw, dtype);
-      const Gradients oracle = gradients(reference, in_dtype(rounded, DType::f64), to(cotangent, DType::f64));
-      const Gradients plain = gradients(reference, rounded, cotangent);
-      const Gradients fast = gradients(op, rounded, cotangent, device);
-      out.add(fast.out, plain.out, oracle.out);
-      for (size_t i = 0; i < inputs.size(); ++i)
-        if (oracle.grads[i].defined()) grads[i].add(fast.grads[i], plain.grads[i], oracle.grads[i], dtype);
-    }
-    const std::string name = what + ' ' + std::string(name_of(dtype));
-    out.check(name + " forward");
-    for (size_t i = 0; i < inputs.size(); ++i) grads[i].check(name + " gradient " + std::to_string(i));
-  }
+  for (const DType dtype : {DType::f32, DType::bf16})
+    check_rounding(device, op, reference, inputs, dtype, exact.out.shape(), draws, what);
 }
 
 }  // namespace
@@ -183,6 +188,15 @@ void check_against_reference(const TensorFunction& op, const TensorFunction& ref
   for (const Device device : devices())
     if (!device.is_cuda()) check_on(device, op, reference, inputs, what, tolerance);
   on_gpus([&](Device device) { check_on(device, op, reference, inputs, what + " on cuda", tolerance); });
+}
+
+void check_rounding_on_gpus(const TensorFunction& op, const TensorFunction& reference,
+                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what) {
+  const Shape out_shape = reference(inputs).shape();
+  const uint64_t draws = draws_for(empty(out_shape, dtype));
+  on_gpus([&](Device device) {
+    check_rounding(device, op, reference, inputs, dtype, out_shape, draws, what + " on cuda");
+  });
 }
 
 }  // namespace ratel::test

@@ -37,4 +37,8 @@ void check_gradients_on_gpus(const TensorFunction& f, const std::vector<Tensor>&
 void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
                              const std::vector<Tensor>& inputs, const std::string& what, double tolerance = 1e-11);
 
+/// The 2x rule alone, in one dtype and on every GPU: for kernels that take no other.
+void check_rounding_on_gpus(const TensorFunction& op, const TensorFunction& reference,
+                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what);
+
 }  // namespace ratel::test

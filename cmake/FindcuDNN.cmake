@@ -1,0 +1,20 @@
+# Finds the headers of cuDNN, and its library where it is there: cuDNN_FOUND, cuDNN_VERSION, cuDNN_INCLUDE_DIR,
+# cuDNN_LIBRARY (empty where there are headers alone). Looks in cuDNN_ROOT, then where the CUDA toolkit is, then where
+# the system keeps such things. CMAKE_DISABLE_FIND_PACKAGE_cuDNN=ON builds without it.
+find_path(cuDNN_INCLUDE_DIR cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+find_library(cuDNN_LIBRARY NAMES libcudnn.so.9 cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
+if(NOT cuDNN_LIBRARY)
+  set(cuDNN_LIBRARY "")
+endif()
+if(cuDNN_INCLUDE_DIR AND EXISTS ${cuDNN_INCLUDE_DIR}/cudnn_version.h)
+  file(READ ${cuDNN_INCLUDE_DIR}/cudnn_version.h text)
+  set(cuDNN_VERSION "")
+  foreach(part MAJOR MINOR PATCHLEVEL)
+    string(REGEX MATCH "#define CUDNN_${part} ([0-9]+)" found "${text}")
+    string(APPEND cuDNN_VERSION ".${CMAKE_MATCH_1}")
+  endforeach()
+  string(SUBSTRING "${cuDNN_VERSION}" 1 -1 cuDNN_VERSION)
+endif()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(cuDNN REQUIRED_VARS cuDNN_INCLUDE_DIR VERSION_VAR cuDNN_VERSION)
+mark_as_advanced(cuDNN_INCLUDE_DIR cuDNN_LIBRARY)

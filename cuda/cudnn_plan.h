@@ -1,0 +1,36 @@
+#pragma once
+
+#include <deque>
+#include <string>
+
+#include "cuda/attention.h"
+#include "cuda/cudnn.h"
+
+namespace ratel::cuda::cudnn {
+
+/// One of cuDNN's ways to compute dense causal attention of `batches` sequences and `heads` heads each, run with the
+/// tensors that TensorId names.
+struct Plan {
+  int64_t batches, heads;
+  int64_t workspace;             ///< bytes it needs beside its tensors
+  std::deque<Descriptor> parts;  ///< what it refers to
+  Descriptor descriptor;
+};
+
+/// The GPU that plans are for: that of a handle, or one described by JSON as cuDNN writes it.
+Descriptor gpu_of(cudnnHandle_t handle);
+Descriptor gpu_described_by(const std::string& json);
+
+/// What backward may take to work in.
+inline constexpr int64_t kMostWorkspace = (int64_t{512} << 20) + (int64_t{64} << 10);
+
+/// The first of cuDNN's proposals for args whose engine is deterministic and whose working memory stays below
+/// kMostWorkspace: the same one every time on one kind of GPU and one version of cuDNN. Of args only sizes and strides
+/// are read. Throws Error, saying why, where there is none.
+///
+/// cuDNN's deterministic backward keeps ds, 2 T^2 bytes a head: it is planned for as many whole sequences, or heads of
+/// one, as divide theirs and fit. Longer sequences than 16384 have no plan.
+Plan plan_forward(const AttentionForwardArgs& args, const Descriptor& gpu);
+Plan plan_backward(const AttentionBackwardArgs& args, const Descriptor& gpu);
+
+}  // namespace ratel::cuda::cudnn
