@@ -47,7 +47,7 @@ __global__ __launch_bounds__(kThreads) void forward(RmsNormArgs args) {
     const auto values = load_vec<N>(x + c), weights = load_vec<N>(w + c);
     Vec<T, N> out;
     for (int i = 0; i < N; ++i)
-      out.at[i] = convert_element<T>(convert_element<A>(values.at[i]) * r * convert_element<A>(weights.at[i]));
+      out.at[i] = round_to<T>(convert_element<A>(values.at[i]) * r * convert_element<A>(weights.at[i]));
     store_vec(y + c, out);
   }
 }
@@ -111,7 +111,7 @@ __global__ __launch_bounds__(kThreads, 3) void backward(RmsNormBackwardArgs args
         for (int i = 0; i < N; ++i) slope[i] += convert_element<A>(residual.at[i]);
       }
       Vec<T, N> out;
-      for (int i = 0; i < N; ++i) out.at[i] = convert_element<T>(slope[i]);
+      for (int i = 0; i < N; ++i) out.at[i] = round_to<T>(slope[i]);
       store_vec(grad_x + c, out);
     }
   }

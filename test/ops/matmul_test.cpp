@@ -97,17 +97,23 @@ BOOST_AUTO_TEST_CASE(every_variant_equals_the_reference_with_all_gradients) {
     for (const Variant& v : kVariants) {
       const std::string what = std::string(c.path) + ' ' + v.name;
       const std::vector<Tensor> inputs{test::randn(sizes(c.M, c.K, v.ta), 1), test::randn(sizes(c.K, c.N, v.tb), 2)};
-      const auto exact = test::gradients(reference_of(v), inputs), ours = test::gradients(op_of(v), inputs);
-      test::check_close(ours.out, exact.out, 1e-13, what);
-      for (const size_t i : {0U, 1U}) test::check_close(ours.grads[i], exact.grads[i], 1e-13, what + " gradient");
+      const auto exact = test::gradients(reference_of(v), inputs);
+      for (const ratel::Device device : test::devices()) {
+        const auto ours = test::gradients(op_of(v), inputs, {}, device);
+        const std::string where = ratel::concat_text(what, " on ", device);
+        test::check_close(ours.out, exact.out, 1e-13, where);
+        for (const size_t i : {0U, 1U}) test::check_close(ours.grads[i], exact.grads[i], 1e-13, where + " gradient");
+      }
     }
 }
 
-BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums) {
+namespace {
+
+void check_low_precision(ratel::Device device) {
   for (const Case& c : kCases)
     for (const Variant& v : kVariants)
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        const std::string what = std::string(c.path) + ' ' + v.name + ' ' + std::string(name_of(dtype));
+        const std::string what = ratel::concat_text(c.path, ' ', v.name, ' ', dtype, " on ", device);
         test::RoundingErrors out, grad_a, grad_b;
         const uint64_t draws = c.M * c.N * c.K > 100000 ? 1 : 32;
         for (uint64_t draw = 0; draw < draws; ++draw) {
@@ -116,7 +122,7 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums
           const Tensor g = test::randn({c.M, c.N}, 3 * draw + 3, dtype);
           const auto exact =
               test::gradients(reference_of(v), {to(x[0], DType::f64), to(x[1], DType::f64)}, to(g, DType::f64));
-          const auto ours = test::gradients(op_of(v), x, g);
+          const auto ours = test::gradients(op_of(v), x, g, device);
           const Tensor a = swapped(x[0], v.ta), b = swapped(x[1], v.tb), wide = to(g, DType::f32);
           // The inputs are leaves: their gradients stay in f32.
           const Tensor da = chain(wide, ratel::transpose(b, 0, 1)),
@@ -129,6 +135,12 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums
         grad_a.check(what + " gradient of a");
         grad_b.check(what + " gradient of b");
       }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums) {
+  for (const ratel::Device device : test::devices()) check_low_precision(device);
 }
 
 BOOST_AUTO_TEST_CASE(gradients) {
@@ -159,15 +171,24 @@ BOOST_AUTO_TEST_CASE(batches_and_layouts) {
           check(a, b, "");
           check(test::scattered(a), test::scattered(b), " scattered");
           check(columns_first(a), columns_first(b), " columns first");
+          test::on_gpus([&](ratel::Device device) {  // of leaves on the GPU, whose layout is kept
+            const std::string where = ratel::concat_text(what, " on ", device);
+            const Tensor on = to(a, device), beside = to(b, device);
+            test::check_close(op_of(v)({on, beside}), expected.out, 1e-13, where);
+            test::check_close(op_of(v)({test::scattered(on), test::scattered(beside)}), expected.out, 1e-13, where);
+            test::check_close(op_of(v)({columns_first(on), columns_first(beside)}), expected.out, 1e-13, where);
+          });
         }
   // Rows of a wider matrix, read in place: heads of a packed projection, the last token of each sequence.
-  const Tensor wide = test::randn({4, 10, 30}, 3), w = test::randn({7, 10}, 4);
-  for (const Tensor& part : {ratel::slice(wide, 2, 10, 20), ratel::slice(ratel::slice(wide, 1, 9, 10), 2, 20, 30),
-                             ratel::slice(wide, 2, 0, 30, 3)})
-    test::check_close(ratel::matmul_nt(part, w), ratel::matmul_nt(ratel::clone(part), w), 1e-15, "a slice");
-  const Tensor stretched = ratel::broadcast_to(test::randn({1, 1, 10}, 5), {4, 10, 10});
-  test::check_close(ratel::matmul(stretched, ratel::transpose(w, 0, 1)),
-                    ratel::matmul(ratel::clone(stretched), ratel::transpose(w, 0, 1)), 1e-15, "stretched rows");
+  for (const ratel::Device device : test::devices()) {
+    const Tensor wide = to(test::randn({4, 10, 30}, 3), device), w = to(test::randn({7, 10}, 4), device);
+    for (const Tensor& part : {ratel::slice(wide, 2, 10, 20), ratel::slice(ratel::slice(wide, 1, 9, 10), 2, 20, 30),
+                               ratel::slice(wide, 2, 0, 30, 3)})
+      test::check_close(ratel::matmul_nt(part, w), ratel::matmul_nt(ratel::clone(part), w), 1e-15, "a slice");
+    const Tensor stretched = ratel::broadcast_to(to(test::randn({1, 1, 10}, 5), device), {4, 10, 10});
+    test::check_close(ratel::matmul(stretched, ratel::transpose(w, 0, 1)),
+                      ratel::matmul(ratel::clone(stretched), ratel::transpose(w, 0, 1)), 1e-15, "stretched rows");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(empty_sizes) {
