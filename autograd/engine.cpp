@@ -82,17 +82,26 @@ class Engine {
     grads.clear();
     check(results.size() == node.inputs.size(), "backward of ", node.name, ": expected ", node.inputs.size(),
           " gradients, found ", results.size());
+    settle_gathered(node, gathered, results);
     for (size_t i = 0; i < results.size(); ++i) {
       const auto& input = node.inputs[i];
       if (!input.needed() || !results[i].defined()) continue;
       check_result(node, i, results[i]);
       if (input.node != nullptr)
         deliver(*input.node, input.output, std::move(results[i]));
-      else if (gathered[i] && is_same_tensor(results[i], input.leaf->grad))
-        check(results[i].storage()->version() != *gathered[i], "backward of ", node.name, ": gradient of input ", i,
-              ": what was gathered so far came back as it was");
       else
         add_to_leaf(*input.leaf, input.dtype, std::move(results[i]));
+    }
+  }
+
+  /// Drops the results that are a leaf's gradient, added to in place. Before any other reaches a leaf: that could be
+  /// the same one, as another input, and replace what such a result is told by.
+  static void settle_gathered(const Node& node, const std::vector<Version>& gathered, Grads& results) {
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (!gathered[i] || !results[i].defined() || !is_same_tensor(results[i], node.inputs[i].leaf->grad)) continue;
+      check(results[i].storage()->version() != *gathered[i], "backward of ", node.name, ": gradient of input ", i,
+            ": what was gathered so far came back as it was");
+      results[i] = {};
     }
   }
 

@@ -25,7 +25,7 @@ struct AutogradMeta {
 /// The gradients a backward function returns: one an input, in order; undefined means zero.
 using Grads = std::vector<Tensor>;
 
-/// What a backward function is asked for.
+/// What a backward function is asked for. Refers to the node: good while that function runs.
 class Needs {
  public:
   explicit Needs(const Node& node) : node_(&node) {}
@@ -34,7 +34,8 @@ class Needs {
   /// The dtype its gradient is best in: the input's own, which is always right, or the wider one that a leaf sums in.
   [[nodiscard]] DType dtype(size_t input) const;
   /// The gradient that a leaf has gathered so far, to be added to in place: contiguous, of that dtype, and nobody
-  /// else's. A function that adds to it returns it in place of a gradient of its own. Undefined where there is none.
+  /// else's. Undefined where there is none. A function that adds to it, which must count as a change of it as
+  /// add_into's does, returns it in place of a gradient of its own. No backward of its own runs while it holds it.
   [[nodiscard]] Tensor gathered(size_t input) const;
 
  private:

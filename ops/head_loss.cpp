@@ -77,7 +77,7 @@ Tensor head_loss(const Tensor& x, const Tensor& weight, const CountedLabels& cou
       loss, "head_loss", {x, weight},
       [grad_x, grad_weight, shape = x.shape(), dtype = x.dtype()](const Tensor& grad, const Needs& needs) -> Grads {
         Tensor for_x, for_weight;
-        if (needs[0]) for_x = reshape(mul(grad_x, to(grad, dtype)), shape);
+        if (needs[0]) for_x = reshape(to(mul(to(grad_x, grad.dtype()), grad), dtype), shape);
         if (needs[1]) for_weight = to(mul(grad_weight, grad), needs.dtype(1));
         return {for_x, for_weight};
       });

@@ -148,9 +148,10 @@ template <class GradA, class GradB>
 Tensor recorded(const Tensor& a, const Tensor& b, const Op& op, GradA grad_a, GradB grad_b, const Tensor& addend = {}) {
   return record(product(a, b, op, {a.dtype(), {}, addend}), op.name, {a, b, addend},
                 [a = Saved(a), b = Saved(b), grad_a, grad_b](const Tensor& grad, const Needs& needs) -> Grads {
-                  Grads grads{{}, {}, grad};
+                  Grads grads(3);
                   if (needs[0]) grads[0] = grad_a(grad, *b, target_of(needs, 0));
                   if (needs[1]) grads[1] = grad_b(grad, *a, b->rank() == 2, target_of(needs, 1));
+                  if (needs[2]) grads[2] = grad;
                   return grads;
                 });
 }

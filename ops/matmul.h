@@ -26,9 +26,9 @@ Tensor matmul_tn(const Tensor& a, const Tensor& b);
 /// dtype, any layout; its gradient is the result's.
 Tensor matmul_nt(const Tensor& a, const Tensor& b, const Tensor& addend);
 
-/// The same into memory that is there: into = a b, and into += a^T b. Not on the tape; count as changes of `into`,
-/// which is a contiguous leaf of the product's shape, in the dtype of a or accumulate_dtype of it, and shares no memory
-/// with a or b.
+/// Products into memory that is there: into = a b, and into += a^T b. Not on the tape; each counts as a change of
+/// `into`, which is a contiguous leaf of the product's shape, in the dtype of a or accumulate_dtype of it, and shares
+/// no memory with a or b.
 void matmul_into(const Tensor& into, const Tensor& a, const Tensor& b);
 void add_matmul_tn_into(const Tensor& into, const Tensor& a, const Tensor& b);
 

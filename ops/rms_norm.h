@@ -23,7 +23,8 @@ struct NormAndResidual {
   Tensor residual;  ///< a view of x
 };
 /// rms_norm, and x. Whoever reads x both ways has two gradients of it: here norm's backward adds them in its kernel,
-/// grad_x = J^T grad_norm + grad_residual, rounded once. Either output may go unused.
+/// grad_x = J^T grad_norm + grad_residual, rounded once. Either output may go unused; without the norm the weight has
+/// no gradient. Gradients: x, weight. Throws as rms_norm does.
 NormAndResidual rms_norm_residual(const Tensor& x, const Tensor& weight, double eps = 1e-6);
 
 /// The reference of rms_norm, and x itself.

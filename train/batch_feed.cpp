@@ -5,6 +5,7 @@
 #include "core/upload.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/embedding.h"
 #include "ops/view.h"
 
 namespace ratel::train {
@@ -16,7 +17,7 @@ struct BatchFeed::Slot {
     Tensor label_shares, shares;  // (parts) f64, loss dtype
   };
   Tensors host, there;
-  Upload upload;  // the last member: its end waits for the copies of the others
+  Upload upload;  // destroyed before the tensors, whose copies its end waits for
   std::vector<BatchPart> parts;
   int64_t first = -1;  // the sample it begins with; -1: none
 
@@ -63,8 +64,13 @@ struct BatchFeed::Slot {
   }
 };
 
-BatchFeed::BatchFeed(BatchSource source, int64_t parts, int64_t part_size, Device device, DType loss_dtype)
-    : source_(std::move(source)), count_(parts), part_size_(part_size), device_(device), loss_dtype_(loss_dtype) {}
+BatchFeed::BatchFeed(BatchSource source, int64_t parts, int64_t part_size, int64_t V, Device device, DType loss_dtype)
+    : source_(std::move(source)),
+      count_(parts),
+      part_size_(part_size),
+      V_(V),
+      device_(device),
+      loss_dtype_(loss_dtype) {}
 BatchFeed::~BatchFeed() = default;
 
 BatchFeed::Sources BatchFeed::read(int64_t first) const {
@@ -72,7 +78,12 @@ BatchFeed::Sources BatchFeed::read(int64_t first) const {
   int64_t counted = 0;
   for (int64_t part = 0; part < count_; ++part) {
     sources.batches.push_back(source_(first + part * part_size_, part_size_));
-    counted += sources.batches.back().counted;
+    const Batch& batch = sources.batches.back();
+    check_ids(batch.tokens, V_);
+    const double share = count_labels("batch", batch.labels, V_, kCpu).share.item();
+    check(share == label_share(batch.counted), "batch: ", batch.counted, " labels were said to count, of sample ",
+          first + part * part_size_, " and on, which is not so");
+    counted += batch.counted;
   }
   for (const Batch& batch : sources.batches)
     sources.shares.push_back(counted > 0 ? static_cast<double>(batch.counted) / static_cast<double>(counted) : 0);
@@ -83,7 +94,9 @@ void BatchFeed::load(int64_t first, const Sources& sources) {
   if (slots_.empty()) {
     Shape shape = sources.batches[0].tokens.shape();
     shape = {count_, shape[0], shape[1]};
-    for (int slot = 0; slot < 2; ++slot) slots_.push_back(std::make_unique<Slot>(shape, loss_dtype_, device_));
+    std::vector<std::unique_ptr<Slot>> made;  // both or none
+    for (int slot = 0; slot < 2; ++slot) made.push_back(std::make_unique<Slot>(shape, loss_dtype_, device_));
+    slots_ = std::move(made);
   }
   Slot& slot = *slots_[1];
   slot.first = -1;  // until it is whole

@@ -55,8 +55,14 @@ void Optimizer::clear_grad() const {
   for (const auto& [path, copy] : copies_)
     if (const Tensor there = grad(copy); there.defined())
       fill_into(there, 0);
-    else
+    else if (needs_grad(copy))
       set_grad(copy, zeros(copy.shape(), accumulate_dtype(copy.dtype()), copy.device()));
+}
+
+std::vector<const void*> Optimizer::gradient_places() const {
+  std::vector<const void*> places;
+  for (const auto& copy : copies_) places.push_back(grad(copy.tensor).defined() ? grad(copy.tensor).data() : nullptr);
+  return places;
 }
 
 void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {

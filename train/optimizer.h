@@ -41,8 +41,11 @@ class Optimizer {
   void update_copies() const;
   /// Forgets the gradients of all parameters.
   void zero_grad() const;
-  /// Makes them zeros that lie where they lay before: what a recorded backward adds to.
+  /// Makes them zeros that lie where they lay before, which handles on them see, or new ones where a parameter that
+  /// wants a gradient has none: what a recorded backward adds to.
   void clear_grad() const;
+  /// Where they lie, null where there is none.
+  [[nodiscard]] std::vector<const void*> gradient_places() const;
   /// Steps applied so far, which the moments' bias correction needs. Waits for the last one.
   [[nodiscard]] int64_t steps() const { return static_cast<int64_t>(steps_.item()); }
 

@@ -26,6 +26,8 @@ class PartGradient {
   /// Makes a graph of it, after add() was called at least once, as libraries set themselves up at their first calls,
   /// and while all parameters have gradients.
   void record();
+  /// Launches again.
+  void forget_recording() { graph_.reset(); }
 
  private:
   void compute(const BatchPart& part, const Tensor& loss) const;
@@ -34,7 +36,7 @@ class PartGradient {
   ModelPattern pattern_;
   Recompute recompute_;
   Launches launches_;
-  BatchPart in_;  // what the graph reads and writes
+  BatchPart in_;  // what the graph reads
   Tensor loss_;
   std::unique_ptr<DeviceGraph> graph_;
 };

@@ -58,7 +58,7 @@ Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& opt
       model_(&model),
       optimizer_(&optimizer),
       batches_(std::move(batches), config.data.accumulate, config.data.batch_size / config.data.accumulate,
-               model.device(), accumulate_dtype(model.embedding.weight.dtype())),
+               model.config.vocab_size, model.device(), accumulate_dtype(model.embedding.weight.dtype())),
       launches_(config.train.graph && model.device().is_cuda() ? Launches::recorded : Launches::each),
       sparse_(model, config.sparse_pattern(), recompute_of(config), launches_),
       own_(model, config.pattern(), recompute_of(config), launches_) {
@@ -98,14 +98,30 @@ void Trainer::enqueue(const Update& update, std::span<const BatchPart> parts, do
   for (size_t pass = 0; pass < update.passes.size(); ++pass)
     for (size_t part = 0; part < parts.size(); ++part)
       (update.passes[pass] == Pass::sparse ? sparse_ : own_).add(parts[part], element(update.losses, pass, part));
-  // Neither the rate nor the tensors' number is worth a graph: these are a dozen launches for all parameters.
+  // Not in a graph: the rate changes from step to step, and a dozen launches cover all parameters.
   optimizer_->step(rate, update.losses, update.outcome);
 }
 
+void Trainer::forget_recording() {
+  clear_gradients_.reset();
+  gradient_places_.clear();
+  sparse_.forget_recording();
+  own_.forget_recording();
+}
+
 void Trainer::record() {
-  clear_gradients_ = std::make_unique<DeviceGraph>(model_->device(), [this] { optimizer_->clear_grad(); });
-  if (config_->train.joint != Joint::off) sparse_.record();
-  own_.record();
+  forget_recording();
+  optimizer_->clear_grad();  // so that all lie somewhere
+  try {
+    clear_gradients_ = std::make_unique<DeviceGraph>(model_->device(), [this] { optimizer_->clear_grad(); });
+    if (config_->train.joint != Joint::off) sparse_.record();
+    own_.record();
+  } catch (...) {
+    optimizer_->zero_grad();  // what a recording that failed left of them are no gradients
+    forget_recording();
+    throw;
+  }
+  gradient_places_ = optimizer_->gradient_places();
 }
 
 std::vector<Trainer::Outcome> Trainer::outcomes(std::span<const BatchPart> parts) const {
@@ -138,11 +154,13 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   report.steps = config_->train.steps;
   report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
 
+  // Libraries set themselves up in the first step, which is launched.
+  if (launches_ == Launches::recorded && session_steps_ > 0 && gradient_places_ != optimizer_->gradient_places())
+    record();
   const auto parts = batches_.take(progress_.samples);
   for (const Update& update : updates_) enqueue(update, parts, report.learning_rate);
   if (report.step < report.steps) batches_.prefetch(progress_.samples + batch_size);  // while the GPU works
   const std::vector<Outcome> found = outcomes(parts);
-  if (launches_ == Launches::recorded && clear_gradients_ == nullptr && report.step < report.steps) record();
 
   for (size_t i = 0; i < found.size(); ++i) {
     const Outcome& outcome = found[i];

@@ -68,9 +68,9 @@ struct Progress {
 /// The training loop's body: forward, backward, clip, step. Knows no files and prints nothing. A step on a GPU is put
 /// into its stream whole, and the next batch read, before the host waits, once, for the losses and norms.
 ///
-/// With train.graph on a GPU the first step is also recorded (train/part_gradient.h), and the following ones are that
-/// recording, with the same bits. The gradients of the parameters then stay where they are, and nobody else may forget
-/// or replace them while the trainer lives.
+/// With train.graph on a GPU the second step is recorded (train/part_gradient.h), and it and those behind it are that
+/// recording. The gradients of the parameters then stay where they are: a handle on one shows what later steps make of
+/// it, and where somebody forgets or replaces one, the next step is recorded anew.
 ///
 /// A batch computed in several parts (data.accumulate) weights each by its share of the batch's counted labels, so that
 /// the result is that of the whole batch up to rounding.
@@ -104,8 +104,9 @@ class Trainer {
   };
   /// Puts an update into the device's stream.
   void enqueue(const Update& update, std::span<const BatchPart> parts, double rate);
-  /// After a step that was not: what the next ones run.
+  /// What this step and the next ones run, after a step that was launched.
   void record();
+  void forget_recording();
   /// Waits for all updates of the step.
   [[nodiscard]] std::vector<Outcome> outcomes(std::span<const BatchPart> parts) const;
 
@@ -115,7 +116,8 @@ class Trainer {
   BatchFeed batches_;
   Launches launches_;
   PartGradient sparse_, own_;
-  std::unique_ptr<DeviceGraph> clear_gradients_;  // once the first step was recorded
+  std::unique_ptr<DeviceGraph> clear_gradients_;  // where the step is recorded,
+  std::vector<const void*> gradient_places_;      // with gradients that lay there; else empty
   Tensor results_;                                // of all updates, so that one copy brings them to the host
   std::vector<Update> updates_;
   Progress progress_;

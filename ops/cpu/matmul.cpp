@@ -12,8 +12,9 @@
 // c = a b on all threads: a block of b, all of K deep, is packed once by all threads together; then each task packs its
 // rows of a, a depth at a time, unless they are read as they lie, and multiplies them with the block. Next to few rows
 // each task packs its own columns of b. bf16 becomes f32 while it is packed, and c is kept in an f32 tile until it is
-// complete, unless c is in f32 itself. 2 M N K FLOPs over M K + K N + 2 M N elements; packing reads b once and a once
-// for every block of columns. Bound by FMAs, for a few rows by reading b. Tasks follow from the sizes alone.
+// complete, unless c is in f32 itself. An addend that is not c is copied there first. 2 M N K FLOPs over M K + K N + 2
+// M N elements; packing reads b once and a once for every block of columns. Bound by FMAs, for a few rows by reading b.
+// Tasks follow from the sizes alone.
 
 namespace ratel::cpu {
 namespace {

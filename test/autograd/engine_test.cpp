@@ -266,17 +266,17 @@ BOOST_AUTO_TEST_CASE(a_backward_function_may_add_to_what_a_leaf_has_gathered) {
   BOOST_TEST(in_place == 0);
   check_grad(narrow, {2, 2});
 
-  // One leaf as two inputs, first both added in place, then one of them.
+  // One leaf as two inputs: both added in place, or the first of them, or the second.
   const Tensor y = leaf({1, 2});
-  for (const bool both : {true, false}) {
+  for (const int added : {2, 0, 1}) {
     backward(y * 1, ratel::ones({2}, DType::f64));
     backward(record(clone(detach(y)), "pair", {y, y},
-                    [both](const Tensor& g, const Needs& needs) -> Grads {
-                      Grads grads{needs.gathered(0), Tensor()};
-                      add_into(grads[0], g);
-                      if (both) add_into(grads[0], g);
-                      grads[1] = both ? grads[0] : g;
-                      return grads;
+                    [added](const Tensor& g, const Needs& needs) -> Grads {
+                      const Tensor gathered = needs.gathered(added == 1 ? 1 : 0);
+                      add_into(gathered, g);
+                      if (added == 2) add_into(gathered, g);
+                      if (added == 2) return {gathered, gathered};
+                      return added == 0 ? Grads{gathered, g} : Grads{g, gathered};
                     }),
              ratel::ones({2}, DType::f64));
     check_grad(y, {3, 3});

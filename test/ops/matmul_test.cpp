@@ -363,12 +363,17 @@ BOOST_AUTO_TEST_CASE(a_weights_gradient_is_as_wide_as_its_leaf_wants_and_grows_i
         backward(v.op(x, weight * 1), g);
         test::check_close(to(grad(weight), ratel::kCpu), once * 5, dtype == DType::bf16 ? 0x1p-8 : tolerance, what);
       }
-  // One leaf on both sides, both gradients added in place.
-  const Tensor square = requires_grad(test::randn({4, 4}, 1)), g = test::randn({4, 4}, 2);
-  const Tensor once = test::gradients([](const auto& x) { return ratel::matmul(x[0], x[0]); }, {square}, g).grads[0];
-  for (const double times : {1.0, 2.0, 3.0}) {
-    backward(ratel::matmul(square, square), g);
-    test::check_close(grad(square), once * times, 1e-14, "both sides");
+  // One leaf on both sides: both gradients reach it, where it is.
+  for (const Variant& v : kVariants) {
+    const Tensor square = requires_grad(test::randn({4, 4}, 1)), g = test::randn({4, 4}, 2);
+    const Tensor once = test::gradients([&](const auto& x) { return v.op(x[0], x[0]); }, {square}, g).grads[0];
+    const void* place = nullptr;
+    for (const double times : {1.0, 2.0, 3.0}) {
+      backward(v.op(square, square), g);
+      test::check_close(grad(square), once * times, 1e-14, ratel::concat_text(v.name, ", both sides"));
+      BOOST_TEST((place == nullptr || grad(square).data() == place));
+      place = grad(square).data();
+    }
   }
 }
 

@@ -12,7 +12,7 @@ using ratel::DType;
 
 namespace {
 
-constexpr int64_t kT = 3, kPartSize = 2, kParts = 2, kBatch = kParts * kPartSize;
+constexpr int64_t kVocab = 1000, kT = 3, kPartSize = 2, kParts = 2, kBatch = kParts * kPartSize;
 
 /// Sample s has the tokens 10 s, 10 s + 1, ... and labels one higher, of which s % 3 are ignored.
 train::Batch batch_of(int64_t first, int64_t count) {
@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(batches_come_as_asked_for_prefetched_or_not) {
           if (first % kBatch == 0) reads.push_back(first);
           return batch_of(first, count);
         },
-        kParts, kPartSize, device, DType::f32);
+        kParts, kPartSize, kVocab, device, DType::f32);
     check_batch(feed.take(0), 0, "the first");
     feed.prefetch(4);
     check_batch(feed.take(4), 4, "prefetched");
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(batches_come_as_asked_for_prefetched_or_not) {
 
 BOOST_AUTO_TEST_CASE(a_batch_stays_while_the_next_one_is_fetched) {
   for (const Device device : test::devices()) {
-    train::BatchFeed feed(batch_of, kParts, kPartSize, device, DType::f32);
+    train::BatchFeed feed(batch_of, kParts, kPartSize, kVocab, device, DType::f32);
     for (int64_t first = 0; first < 40; first += kBatch) {
       const auto parts = feed.take(first);
       feed.prefetch(first + kBatch);
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(an_error_of_the_data_is_thrown_by_who_takes_it) {
           if (broken && first + count > 6) ratel::fail_input("data.bin", "a bad token");
           return batch_of(first, count);
         },
-        kParts, kPartSize, device, DType::f32);
+        kParts, kPartSize, kVocab, device, DType::f32);
     check_batch(feed.take(0), 0, "before");
     feed.prefetch(4);
     for (int again = 0; again < 2; ++again) {
