@@ -1,12 +1,12 @@
 // Dilated attention on the tensor cores: bf16, d = 64 or 128, rows that begin at multiples of 16 bytes. A block of four
 // warps has 64 queries (forward, and the queries' gradients) or 64 keys (the keys' and values' gradients) and walks the
 // tiles that meet them, which arrive by cp.async while the tensor cores work on the one before; dilated keys are rows D
-// apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients
-// are rounded to bf16 for the second product, whose left operand they already lie in registers as.
+// apart, fetched as any others. All sums, softmax and statistics are f32; probabilities and score gradients are rounded
+// to bf16 for the second product, whose left operand they already lie in registers as.
 //
 // Forward: a query's softmax begins with its own key (m = s_ii, l = 1, o = v_i), the diagonal of the first product.
-// Backward: the query kernel begins with
-// the terms of the own keys, and writes the gradients of keys that no other query sees.
+// Backward: the query kernel begins with the terms of the own keys, and writes the gradients of keys that no other
+// query sees.
 //
 // Flops a pair that meet: forward 4 d, query gradients 6 d, key gradients 8 d. Bytes a token and channel: forward 8 (q,
 // own k and v, out; 12 with a gate), and the other keys, 4/D, from the L2 cache; backward 20 where W = 0: 10 read and 6
@@ -29,8 +29,8 @@ namespace {
 
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
 
-/// Rows of the tiles that a block walks. Forward three tiles are on their way or being used, so that three blocks fit a
-/// multiprocessor; of backward's, which holds two sums of d channels a row, two.
+/// Rows of the tiles that a block walks. Forward three tiles are on their way or being used, and three blocks fit a
+/// multiprocessor (two, of 64 KiB, of sm_80 where d = 128); of backward's, with two sums of d channels a row, two.
 constexpr int kKeys = 32, kStages = 3;
 template <int d>
 constexpr int kBackwardRows = d == 64 ? 64 : 32;
@@ -83,7 +83,7 @@ __device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int firs
   }
 }
 
-/// Blocks on a multiprocessor, which leave a thread 168 or 255 registers.
+/// Blocks on a multiprocessor, where its shared memory holds so many; they leave a thread 168 or 255 registers.
 template <class Source>
 constexpr int kForwardBlocks = std::is_same_v<Source, CallKeys> ? 3 : 2;
 

@@ -176,14 +176,6 @@ size_t quickest(const Product& product, const MatmulArgs& args, const std::vecto
   return best;
 }
 
-/// A recording computes nothing: there is nothing to time.
-bool is_recorded(Stream stream) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  ratel::cuda::require(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.handle), &status),
-                       "cudaStreamIsCapturing");
-  return status != cudaStreamCaptureStatusNone;
-}
-
 size_t choose(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
               cublasLtHandle_t handle, void* workspace, Stream stream) {
   if (choice == GemmChoice::heuristic || candidates.size() == 1 || is_recorded(stream)) return 0;
@@ -235,15 +227,18 @@ void gemm(const MatmulArgs& args, Stream stream) {
   const Scratch<char> workspace(kWorkspace, stream);
   const std::scoped_lock lock(guard);
   const Key key = key_of(args, stream.device);
-  auto found = chosen.find(key);
-  if (found == chosen.end()) {
+  cublasLtMatmulAlgo_t algorithm;
+  if (const auto found = chosen.find(key); found != chosen.end()) {
+    algorithm = found->second;
+  } else {
     const auto candidates = product.candidates(handle);
     check(!candidates.empty(), "matmul: cuBLASLt has no algorithm for ", args.dtype, ' ', args.M, " x ", args.K,
           " times ", args.K, " x ", args.N);
-    const size_t best = choose(product, args, candidates, handle, workspace.get(), stream);
-    found = chosen.emplace(key, candidates[best]).first;
+    algorithm = candidates[choose(product, args, candidates, handle, workspace.get(), stream)];
+    // There is nothing to time in a recording: the first product that computes decides.
+    if (!is_recorded(stream)) chosen.emplace(key, algorithm);
   }
-  require(product.run(handle, found->second, args.c, workspace.get(), stream), "cublasLtMatmul");
+  require(product.run(handle, algorithm, args.c, workspace.get(), stream), "cublasLtMatmul");
 }
 
 }  // namespace ratel::cuda

@@ -5,6 +5,7 @@
 #include <source_location>
 
 #include "core/error.h"
+#include "core/stream.h"
 
 namespace ratel::cuda {
 
@@ -20,5 +21,12 @@ inline void require(cudaError_t answer, const char* call,
 
 /// Makes `device` the one that this thread's CUDA calls mean.
 inline void use_device(int device) { require(cudaSetDevice(device), "cudaSetDevice"); }
+
+/// Whether what is put into the stream becomes part of a graph, and computes nothing now.
+inline bool is_recorded(Stream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  require(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.handle), &status), "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
 
 }  // namespace ratel::cuda

@@ -17,27 +17,16 @@ struct Opened {
   std::string problem;
 };
 
-/// By its name as the system finds it, or else where it lay when this was built.
-void* open_library(std::string& problem) {
-  for (const char* name : {"libcudnn.so.9", RATEL_CUDNN_LIBRARY}) {
-    if (*name == '\0') continue;
-    if (void* found = dlopen(name, RTLD_NOW | RTLD_LOCAL); found != nullptr) return found;
-    if (problem.empty()) problem = dlerror();
-  }
-  return nullptr;
-}
-
-Opened open() {
+Opened open(const char* name) {
   Opened opened;
-  void* const file = open_library(opened.problem);
+  void* const file = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (file == nullptr) {
-    opened.problem = "no cuDNN: " + opened.problem;
+    opened.problem = dlerror();
     return opened;
   }
-  opened.problem.clear();
   const auto find = [&]<class Function>(Function& function, const char* name) {
     function = reinterpret_cast<Function>(dlsym(file, name));
-    if (function == nullptr) opened.problem = concat_text("this cuDNN has no ", name);
+    if (function == nullptr) opened.problem = concat_text("the one there has no ", name);
   };
   Library& functions = opened.functions;
   find(functions.version, "cudnnGetVersion");
@@ -53,7 +42,20 @@ Opened open() {
   find(functions.execute, "cudnnBackendExecute");
   if (opened.problem.empty() && functions.version() < kOldest)
     opened.problem = concat_text("expected cuDNN ", kOldest, " or newer, found ", functions.version());
+  if (!opened.problem.empty()) dlclose(file);
   return opened;
+}
+
+/// By its name as the system finds it, or else where it lay when this was built.
+Opened open() {
+  std::string problem;
+  for (const char* name : {"libcudnn.so.9", RATEL_CUDNN_LIBRARY}) {
+    if (*name == '\0') continue;
+    Opened opened = open(name);
+    if (opened.problem.empty()) return opened;
+    if (problem.empty()) problem = "no cuDNN: " + opened.problem;
+  }
+  return {{}, problem};
 }
 
 }  // namespace

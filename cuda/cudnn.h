@@ -3,9 +3,11 @@
 #include <cudnn_graph.h>
 
 #include <cstdint>
+#include <deque>
 #include <source_location>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ratel::cuda::cudnn {
@@ -107,6 +109,24 @@ class Descriptor {
   int64_t get_values(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
                      void* values) const;
   cudnnBackendDescriptor_t handle_ = nullptr;
+};
+
+/// Descriptors that may refer to those added before them, and are destroyed after they are. They stay where they are.
+class DescriptorList {
+ public:
+  DescriptorList() = default;
+  DescriptorList(DescriptorList&&) = default;
+  ~DescriptorList() {
+    while (!all_.empty()) all_.pop_back();
+  }
+  DescriptorList(const DescriptorList&) = delete;
+  DescriptorList& operator=(const DescriptorList&) = delete;
+  DescriptorList& operator=(DescriptorList&&) = delete;
+  Descriptor& add(Descriptor descriptor) { return all_.emplace_back(std::move(descriptor)); }
+  [[nodiscard]] const Descriptor& last() const { return all_.back(); }
+
+ private:
+  std::deque<Descriptor> all_;
 };
 
 }  // namespace ratel::cuda::cudnn

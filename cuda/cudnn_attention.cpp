@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "core/error.h"
@@ -30,7 +31,6 @@ struct Gpu {
   explicit Gpu(cudnnHandle_t created) : handle(created), properties(gpu_of(created)) {}
   cudnnHandle_t handle;
   Descriptor properties;
-  int plans = 0;  // made for it
 };
 
 using Key = std::vector<int64_t>;
@@ -39,7 +39,10 @@ using Key = std::vector<int64_t>;
 struct State {
   std::mutex guard;
   std::map<int, std::unique_ptr<Gpu>> gpus;
+  std::map<int, int> made;                   // plans, of each device
+  std::set<int> closed;                      // devices that get no more of them
   std::map<Key, std::optional<Plan>> plans;  // nothing where cuDNN cannot
+  std::vector<Plan> retired;                 // whose kernels runs under way and graphs may hold
   std::string refusal;
 };
 
@@ -65,36 +68,31 @@ Key key_of(const AttentionShape& shape, int device, std::initializer_list<Attent
   return key;
 }
 
-bool is_captured(Stream stream) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  cuda::require(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.handle), &status), "cudaStreamIsCapturing");
-  return status != cudaStreamCaptureStatusNone;
-}
-
-/// The deterministic form of backward is known of these GPUs.
-void check_generation(int device) {
+/// Throws Error where no more plans can be made for a device: where there is no cuDNN, its generation is not one whose
+/// deterministic form of backward is known, or the most there are.
+void check_open(int device) {
+  library();
   int major = 0;
   cuda::require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   check(major == 8 || major == 9, "dense attention by cuDNN: compute capability ", major, " is not 8 or 9");
+  check(state().made[device] < kMostPlans, "dense attention by cuDNN: ", kMostPlans, " shapes have plans already");
 }
 
-/// Runs compute(plan, gpu) with the plan of this key, which find(gpu) finds; false where there is none, or where memory
-/// or cuDNN fail it at its first run.
+/// Runs compute(plan, gpu) with the plan of this key, which find(gpu) finds; false where there is none, where memory or
+/// cuDNN fail it at its first run, and where memory fails it later.
 template <class Find, class Compute>
 bool run_planned(const Key& key, Stream stream, Find&& find, Compute&& compute) {
   use_device(stream.device);
   const std::scoped_lock lock(state().guard);
   auto found = state().plans.find(key);
   const bool is_new = found == state().plans.end();
-  if (is_new && is_captured(stream)) return false;
+  if (is_new && (state().closed.contains(stream.device) || is_recorded(stream))) return false;
   try {
     if (is_new) {
+      check_open(stream.device);
       found = state().plans.emplace(key, std::nullopt).first;
-      check_generation(stream.device);
-      Gpu& gpu = gpu_at(stream.device);
-      check(gpu.plans < kMostPlans, "dense attention by cuDNN: ", kMostPlans, " shapes have plans already");
-      found->second.emplace(find(gpu));
-      ++gpu.plans;
+      found->second.emplace(find(gpu_at(stream.device)));
+      ++state().made[stream.device];
     }
     if (!found->second) return false;
     Gpu& gpu = gpu_at(stream.device);
@@ -103,8 +101,13 @@ bool run_planned(const Key& key, Stream stream, Find&& find, Compute&& compute) 
     return true;
   } catch (const Error& error) {
     if (!is_new && error.kind() != ErrorKind::memory) throw;
-    found->second.reset();
     state().refusal = error.what();
+    if (found == state().plans.end()) {
+      state().closed.insert(stream.device);
+    } else if (is_new && found->second) {
+      state().retired.push_back(std::move(*found->second));
+      found->second.reset();
+    }
     return false;
   }
 }

@@ -18,17 +18,15 @@ class Translation {
     std::vector<cudnnBackendDescriptor_t> operations;
     for (const GraphOperation& operation : graph.operations)
       operations.push_back(translate(operation).finalize().get());
-    parts_.emplace_back(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
-        .set_descriptors(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations)
-        .finalize();
+    part(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR).set_descriptors(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations).finalize();
   }
   /// The graph last.
-  std::deque<Descriptor> parts() && { return std::move(parts_); }
+  DescriptorList parts() && { return std::move(parts_); }
 
  private:
   const Descriptor& translate(const GraphTensor& tensor) {
     constexpr int64_t kAlignment = 16;
-    Descriptor& made = parts_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    Descriptor& made = part(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, tensor.id)
         .set(CUDNN_ATTR_TENSOR_DATA_TYPE, tensor.type)
         .set_all<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS, tensor.sizes)
@@ -80,9 +78,9 @@ class Translation {
     return made;
   }
 
-  Descriptor& part(cudnnBackendDescriptorType_t type) { return parts_.emplace_back(type); }
+  Descriptor& part(cudnnBackendDescriptorType_t type) { return parts_.add(Descriptor(type)); }
 
-  std::deque<Descriptor> parts_;
+  DescriptorList parts_;
   std::map<int64_t, const Descriptor*> tensors_;
 };
 
@@ -92,36 +90,47 @@ bool is_deterministic(const Descriptor& engine) {
   return std::find(notes.begin(), notes.end(), CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) == notes.end();
 }
 
-/// The plan of one proposal.
-Plan plan_of(const Descriptor& proposal, const Descriptor& gpu) {
+std::vector<Descriptor> proposals_for(const Descriptor& graph, cudnnBackendHeurMode_t mode, const Descriptor& gpu) {
+  Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+  heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
+      .set(CUDNN_ATTR_ENGINEHEUR_MODE, mode)
+      .set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, gpu)
+      .finalize();
+  return heuristics.descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+                                heuristics.count(CUDNN_ATTR_ENGINEHEUR_RESULTS));
+}
+
+/// Of one proposal.
+struct Executable {
+  int64_t workspace;
+  Descriptor descriptor;
+};
+
+Executable executable_of(const Descriptor& proposal, const Descriptor& gpu) {
   const auto engines = proposal.descriptors(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   check(!engines.empty() && is_deterministic(engines.front()), "its engine is not deterministic");
   Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, proposal).set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, gpu).finalize();
   const int64_t workspace = plan.number(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
   check(workspace <= kMostWorkspace, "it wants ", workspace, " bytes to work in");
-  return {0, 0, workspace, {}, std::move(plan)};
+  return {workspace, std::move(plan)};
 }
 
 Plan first_plan(const OperationGraph& operations, const AttentionShape& shape, const Descriptor& gpu) {
-  std::deque<Descriptor> parts = Translation(operations).parts();
+  DescriptorList parts = Translation(operations).parts();
   std::string problem = "cuDNN proposes nothing";
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, parts.back())
-        .set(CUDNN_ATTR_ENGINEHEUR_MODE, mode)
-        .set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, gpu)
-        .finalize();
-    for (Descriptor& proposal :
-         heuristics.descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
-                                heuristics.count(CUDNN_ATTR_ENGINEHEUR_RESULTS))) {
+    std::vector<Descriptor> proposals;
+    try {
+      proposals = proposals_for(parts.last(), mode, gpu);
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+    for (Descriptor& proposal : proposals) {
       try {
-        Plan plan = plan_of(proposal, gpu);
-        plan.batches = shape.B;
-        plan.heads = shape.H;
-        plan.parts = std::move(parts);
-        plan.parts.push_back(std::move(proposal));
-        return plan;
+        Executable found = executable_of(proposal, gpu);
+        parts.add(std::move(proposal));
+        return {shape.B, shape.H, found.workspace, std::move(parts), std::move(found.descriptor)};
       } catch (const Error& error) {
         problem = error.what();
       }
@@ -130,10 +139,15 @@ Plan first_plan(const OperationGraph& operations, const AttentionShape& shape, c
   fail("no plan for dense attention: ", problem);
 }
 
-/// The largest divisor of `whole` that is at most `most`.
-int64_t divisor_within(int64_t whole, int64_t most) {
-  int64_t part = std::min(whole, most);
-  while (whole % part != 0) --part;
+/// Rows of lse that begin as tensors are declared to.
+constexpr int64_t kAlignedRows = 16 / sizeof(float);
+
+/// The largest part of `whole` that divides it, is at most `most` and has whole multiples of kAlignedRows where each of
+/// `whole` has `rows`; all of it needs none. 0 where there is no such part.
+int64_t part_within(int64_t whole, int64_t most, int64_t rows) {
+  if (whole <= most) return whole;
+  int64_t part = most;
+  while (part > 0 && (whole % part != 0 || part * rows % kAlignedRows != 0)) --part;
   return part;
 }
 
@@ -160,8 +174,11 @@ Plan plan_backward(const AttentionBackwardArgs& args, const Descriptor& gpu) {
   const int64_t T = (args.shape.T + kTile - 1) / kTile * kTile, heads = kMostWorkspace / (2 * T * T);
   check(heads >= 1, "no plan for dense attention: ds of one head of ", args.shape.T, " tokens is too large to be kept");
   AttentionBackwardArgs part = args;
-  part.shape.H = divisor_within(args.shape.H, heads);
-  part.shape.B = part.shape.H < args.shape.H ? 1 : divisor_within(args.shape.B, heads / args.shape.H);
+  part.shape.H = part_within(args.shape.H, heads, args.shape.T);
+  part.shape.B =
+      part.shape.H < args.shape.H ? 1 : part_within(args.shape.B, heads / args.shape.H, part.shape.H * args.shape.T);
+  check(part.shape.B * part.shape.H > 0, "no plan for dense attention: parts of ", args.shape.H, " heads of ",
+        args.shape.T, " tokens begin at odd addresses of lse");
   return first_plan(backward_graph(part), part.shape, gpu);
 }
 

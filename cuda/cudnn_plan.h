@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <string>
 
 #include "cuda/attention.h"
@@ -12,8 +11,8 @@ namespace ratel::cuda::cudnn {
 /// tensors that TensorId names.
 struct Plan {
   int64_t batches, heads;
-  int64_t workspace;             ///< bytes it needs beside its tensors
-  std::deque<Descriptor> parts;  ///< what it refers to
+  int64_t workspace;     ///< bytes it needs beside its tensors
+  DescriptorList parts;  ///< what it refers to
   Descriptor descriptor;
 };
 
@@ -29,7 +28,8 @@ inline constexpr int64_t kMostWorkspace = (int64_t{512} << 20) + (int64_t{64} <<
 /// are read. Throws Error, saying why, where there is none.
 ///
 /// cuDNN's deterministic backward keeps ds, 2 T^2 bytes a head: it is planned for as many whole sequences, or heads of
-/// one, as divide theirs and fit. Longer sequences than 16384 have no plan.
+/// one, as divide theirs and fit; fewer where parts of so many begin at odd addresses of lse, which has 4 bytes a row
+/// and is read 16 at a time. Longer sequences than 16384 have no plan, nor have odd lengths whose parts all begin so.
 Plan plan_forward(const AttentionForwardArgs& args, const Descriptor& gpu);
 Plan plan_backward(const AttentionBackwardArgs& args, const Descriptor& gpu);
 

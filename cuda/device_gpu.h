@@ -90,7 +90,7 @@ template <int N, class T>
 __device__ inline Vec<T, N> load_vec(const T* from) {
   return *reinterpret_cast<const Vec<T, N>*>(from);
 }
-/// Where the elements come from an instruction each, nvcc would store them one by one: 8 and 16 bytes go as words.
+/// Into global memory alone. 8 and 16 bytes go as words: elements of an instruction each nvcc would store one by one.
 template <class T, int N>
 __device__ inline void store_vec(T* into, const Vec<T, N>& values) {
   if constexpr (sizeof(values) == 16) {

@@ -4,7 +4,6 @@
 
 #include <cuda_runtime.h>
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -56,15 +55,17 @@ Stream recording_stream(int device) {
   return streams.try_emplace(device, device).first->second.get();
 }
 
-/// How many there are of a device: what no graph is left for goes back.
-std::mutex guard;
-std::map<int, int>& graphs() {
-  static std::map<int, int> count;
-  return count;
-}
+/// The graphs of a device.
+struct Graphs {
+  int count = 0;         // what no graph is left for goes back
+  bool trimmed = false;  // they lost memory that they will ask for again when they run
+};
 
-/// Whether graphs lost memory that they will ask for again when they run.
-std::atomic<bool> trimmed{false};
+std::mutex guard;
+Graphs& graphs(int device) {
+  static std::map<int, Graphs> all;
+  return all[device];
+}
 
 /// Gives back what the pool of `stream` keeps and nobody holds.
 void trim_pool(Stream stream) {
@@ -107,7 +108,8 @@ size_t graph_bytes_on(int device) {
 
 void trim_graph_bytes(int device) {
   require(cudaDeviceGraphMemTrim(device), "cudaDeviceGraphMemTrim");
-  trimmed = true;
+  const std::scoped_lock lock(guard);
+  graphs(device).trimmed = true;
 }
 
 void* record_graph(int device, const std::function<void()>& work) {
@@ -138,7 +140,7 @@ void* record_graph(int device, const std::function<void()>& work) {
   with_memory(*graph, runs_in, "cudaGraphUpload", [&] { return cudaGraphUpload(graph->exec, native(runs_in)); });
   count_graph_bytes(device);
   const std::scoped_lock lock(guard);
-  ++graphs()[device];
+  ++graphs(device).count;
   return graph.release();
 }
 
@@ -146,7 +148,11 @@ void run_graph(void* graph, Stream stream) {
   const Graph& recorded = *static_cast<const Graph*>(graph);
   use_device(stream.device);
   with_memory(recorded, stream, "cudaGraphLaunch", [&] { return cudaGraphLaunch(recorded.exec, native(stream)); });
-  if (trimmed.exchange(false)) count_graph_bytes(stream.device);
+  {
+    const std::scoped_lock lock(guard);
+    if (!std::exchange(graphs(stream.device).trimmed, false)) return;
+  }
+  count_graph_bytes(stream.device);
 }
 
 void release_graph(void* graph) noexcept {
@@ -156,8 +162,12 @@ void release_graph(void* graph) noexcept {
   cudaSetDevice(device);
   cudaGraphExecDestroy(std::exchange(owned->exec, nullptr));
   try {
-    const std::scoped_lock lock(guard);
-    if (--graphs()[device] > 0) return;
+    {
+      const std::scoped_lock lock(guard);
+      if (--graphs(device).count > 0) return;
+    }
+    // What a run under way still needs stays, and is counted, until the next graph, or until a tensor finds too little
+    // (memory.cpp). To wait here for that run would break a recording that this thread may be at.
     trim_graph_bytes(device);
     count_graph_bytes(device);
   } catch (const Error&) {

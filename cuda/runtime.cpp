@@ -29,6 +29,13 @@ void keep_pool(int device) {
   kept[static_cast<size_t>(device)] = true;
 }
 
+/// Too many bytes for the device whatever else it holds; said instead of cudaErrorMemoryAllocation for some sizes.
+bool is_more_than_all(size_t bytes) {
+  size_t available = 0, total = 0;
+  require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  return bytes > total;
+}
+
 }  // namespace
 
 int device_count() {
@@ -47,7 +54,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
   keep_pool(stream.device);
   void* pointer = nullptr;
   const cudaError_t answer = cudaMallocAsync(&pointer, bytes, native(stream));
-  if (answer == cudaErrorMemoryAllocation) {
+  if (answer == cudaErrorMemoryAllocation || (answer == cudaErrorInvalidValue && is_more_than_all(bytes))) {
     cudaGetLastError();
     return nullptr;
   }

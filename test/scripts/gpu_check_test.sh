@@ -30,6 +30,7 @@ stub() {
   # Builds two tests and a benchmark, and knows their names.
   stub "$work/bin/cmake" 'echo "cmake $*" >>"$ASKED"
     case "$*" in
+      *--preset*) [[ -z "${CONFIGURE_FAILS:-}" ]] || exit 1 ;;
       *"--target help"*) printf "%s: phony\n" ops_a_test cuda_b_test ops_rms_norm_bench io_c_test all ;;
       --build*) mkdir -p "$TREE/build/gpu/ops" && cd "$TREE/build/gpu/ops" || exit 1
         for test in ops_a_test cuda_b_test; do printf "#!/bin/sh\n" >$test; chmod +x $test; done
@@ -90,6 +91,9 @@ assert rows["rms_norm/forward", "2x2"]["ratio_torch"] == 3, rows
 assert rows["rms_norm/forward", "9x9"]["error"] == "out of memory", rows
 PYTHON
 
+check 1 CONFIGURE_FAILS=1 STEPS=build
+has "$work/out/gpu_check.json" '"build": "failed"'
+! grep -q -- --build "$ASKED" || fail "what was not configured was built"
 check 1 TEST_FAILS=1 STEPS=test
 has "$work/out/gpu_check.json" '"test": "failed: 50% tests passed, 1 tests failed out of 2; ops/broken"'
 check 1 SANITIZER_FINDS="racecheck cuda_b_test" STEPS=sanitize
