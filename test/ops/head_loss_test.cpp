@@ -111,6 +111,14 @@ BOOST_AUTO_TEST_CASE(chunks_are_summed_in_f32_without_rounding_any) {
   for (const int64_t chunk : {1, 5}) test::check_close(gradient(chunk), whole, 1e-6, "the weight's gradient");
 }
 
+BOOST_AUTO_TEST_CASE(a_part_of_a_batch_weighs_in_f32) {
+  const Tensor labels = some_labels({16}, 33), third = ratel::full({}, 1.0 / 3, DType::f32);
+  const std::vector<Tensor> in{test::randn({16, 24}, 1, DType::bf16), test::randn({33, 24}, 2, DType::bf16)};
+  const Tensor whole = test::gradients(op(labels, 16), in, ratel::ones({}, DType::f32)).grads[0];
+  const Tensor part = test::gradients(op(labels, 16), in, third).grads[0];
+  test::check_identical(to(part, DType::bf16), to(whole * third, DType::bf16), "x");
+}
+
 BOOST_AUTO_TEST_CASE(threads_do_not_matter) {
   const Tensor labels = some_labels({50}, 33);
   const std::vector<Tensor> in{test::randn({50, 24}, 1, DType::f32), test::randn({33, 24}, 2, DType::f32)};

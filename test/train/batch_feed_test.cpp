@@ -110,11 +110,26 @@ BOOST_AUTO_TEST_CASE(parts_without_a_label_weigh_nothing) {
           if (first >= 2) batch = {batch.tokens, ratel::full({count, kT}, ratel::kIgnoreIndex, DType::i64), 0};
           return batch;
         },
-        kParts, kPartSize, device, DType::f64);
+        kParts, kPartSize, kVocab, device, DType::f64);
     const auto parts = feed.take(0);
     BOOST_TEST(parts[0].share.item() == 1);
     BOOST_TEST(parts[1].share.item() == 0);
     BOOST_TEST(parts[1].labels.share.item() == 0);
     for (const auto& part : feed.take(8)) BOOST_TEST(part.share_value == 0);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_kernels_would_index_by_is_checked) {
+  for (const Device device : test::devices()) {
+    train::Batch given = batch_of(0, kPartSize);
+    train::BatchFeed feed([&](int64_t, int64_t) { return given; }, kParts, kPartSize, kVocab, device, DType::f32);
+    given.tokens.data<int64_t>()[1] = kVocab;
+    test::check_error([&] { feed.take(0); }, "id 1000 at position 1 is not in [0, 1000)");
+    given = batch_of(0, kPartSize);
+    given.labels.data<int64_t>()[0] = -7;
+    test::check_error([&] { feed.take(0); }, "batch: label -7 at (0, 0) is neither in [0, 1000) nor");
+    given = batch_of(0, kPartSize);
+    ++given.counted;
+    test::check_error([&] { feed.take(0); }, "batch: 6 labels were said to count, of sample 0 and on, which is not so");
   }
 }
