@@ -1,6 +1,7 @@
 // One batch of joint training as `ratel train` makes it: two optimizer steps, first through D = 64, then dense, each
 // with forward, backward, clipping and AdamW, and the next batch read meanwhile. On the CPU the preset "tiny"; on a GPU
-// "1b" in bf16, as the graph that the trainer records, and ("launched") kernel by kernel.
+// "1b" in bf16, as the graph that the trainer records, and ("launched") kernel by kernel. Larger batches show how many
+// sequences fit: one that does not is a row that says so.
 
 #include <memory>
 #include <utility>
@@ -67,11 +68,14 @@ void declare() {
   if (!on_gpu()) return add_step("train_step", config);
   config.preset = "1b";
   config.model = rat_plus_preset(config.preset);
-  config.data.batch_size = 4;
   config.data.seq_len = 4096;
   config.train.dtype = dtype();
   config.train.device = concat_text(device());
-  add_step("train_step", config);
+  for (const int64_t batch_size : {4, 1, 8, 16}) {
+    config.data.batch_size = batch_size;
+    add_step("train_step", config);
+  }
+  config.data.batch_size = 4;
   config.train.graph = false;
   add_step("train_step_launched", config);
 }
