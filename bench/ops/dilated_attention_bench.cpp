@@ -38,10 +38,10 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
 }
 
 /// The op with dense attention by whose kernels are named.
-template <cuda::DenseAttention kWhose>
+template <cuda::DenseAttention Whose>
 AttentionResult with_dense(const Tensor& q, const Tensor& k, const Tensor& v, const HeadPatterns& patterns) {
   if constexpr (kHasCuda) {
-    cuda::set_dense_attention(kWhose);
+    cuda::set_dense_attention(Whose);
     static bool is_told = false;
     if (const std::string refusal = cuda::dense_attention_refusal(); !refusal.empty() && !is_told) {
       std::cerr << "dilated_attention: D=1 is not cuDNN's: " << refusal << '\n';

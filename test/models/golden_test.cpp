@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(in_f64_logits_loss_and_gradients_are_the_golden_ones) {
       const auto expected = c.tensors("grad.");
       BOOST_TEST(expected.size() == ours.grads.size());
       for (const auto& [path, tensor] : expected)
-        test::check_close(grad_of(ours, path), tensor, 1e-9, what + " gradient of " + path);
+        test::check_close(grad_of(ours, path), tensor, 1e-9, ratel::concat_text(what, " gradient of ", path));
     }
 }
 
