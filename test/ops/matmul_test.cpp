@@ -280,7 +280,7 @@ BOOST_AUTO_TEST_CASE(a_product_is_written_where_it_belongs) {
         const double tolerance = c_dtype == DType::bf16 ? 0x1p-7 : c_dtype == DType::f32 ? 1e-6 : 1e-14;
         const auto wide = [](const Tensor& x) { return to(x, DType::f64); };
         const auto is = [&](const Tensor& c, const Tensor& expected, const char* op) {
-          test::check_close(to(c, ratel::kCpu), to(expected, c_dtype), tolerance, what + op);
+          test::check_close(to(c, ratel::kCpu), to(expected, c.dtype()), tolerance, what + op);
         };
         // A slice of rows: what lies around it stays.
         const Tensor whole = clone(to(c, device));

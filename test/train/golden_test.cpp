@@ -172,7 +172,7 @@ BOOST_AUTO_TEST_CASE(f64_within_1e_7_of_the_reference_program) {
         test::check_close(as_tensor(run.sparse_loss), golden["sparse_loss"], 1e-7, what + " sparse_loss");
         test::check_close(as_tensor(run.rate), golden["learning_rate"], 1e-14, what + " learning_rate");
         for (const auto& [path, expected] : weights_of(golden, "end."))
-          test::check_close(run.end.at(path), expected, 1e-7, what + (" end " + path));
+          test::check_close(run.end.at(path), expected, 1e-7, ratel::concat_text(what, " end ", path));
       }
 }
 
