@@ -1,5 +1,6 @@
 #include "train/batch_feed.h"
 
+#include <numeric>
 #include <utility>
 
 #include "core/upload.h"
@@ -40,13 +41,12 @@ struct BatchFeed::Slot {
     upload.wait();
     for (size_t i = 0; i < parts.size(); ++i) {
       const auto part = static_cast<int64_t>(i);
-      const Batch& batch = sources.batches[i];
       const auto put = [&](const Tensor& all, const Tensor& one) {
         copy_into(slice(all, 0, part, part + 1), reshape(one, slice(all, 0, part, part + 1).shape()));
       };
-      put(host.tokens, batch.tokens);
-      put(host.labels, batch.labels);
-      put(host.label_shares, scalar(label_share(batch.counted), DType::f64));
+      put(host.tokens, sources.tokens[i]);
+      put(host.labels, sources.labels[i].labels);
+      put(host.label_shares, sources.labels[i].share);
       put(host.shares, scalar(sources.shares[i], DType::f64));
       parts[i].share_value = sources.shares[i];
     }
@@ -75,24 +75,26 @@ BatchFeed::~BatchFeed() = default;
 
 BatchFeed::Sources BatchFeed::read(int64_t first) const {
   Sources sources;
-  int64_t counted = 0;
+  std::vector<int64_t> counts;
   for (int64_t part = 0; part < count_; ++part) {
-    sources.batches.push_back(source_(first + part * part_size_, part_size_));
-    const Batch& batch = sources.batches.back();
+    const int64_t sample = first + part * part_size_;
+    const Batch batch = source_(sample, part_size_);
     check_ids(batch.tokens, V_);
-    const double share = count_labels("batch", batch.labels, V_, kCpu).share.item();
-    check(share == label_share(batch.counted), "batch: ", batch.counted, " labels were said to count, of sample ",
-          first + part * part_size_, " and on, which is not so");
-    counted += batch.counted;
+    sources.tokens.push_back(batch.tokens);
+    sources.labels.push_back(count_labels("batch", batch.labels, V_, kCpu));
+    check(sources.labels.back().share.item() == label_share(batch.counted), "batch: ", batch.counted,
+          " labels were said to count, of sample ", sample, " and on, which is not so");
+    counts.push_back(batch.counted);
   }
-  for (const Batch& batch : sources.batches)
-    sources.shares.push_back(counted > 0 ? static_cast<double>(batch.counted) / static_cast<double>(counted) : 0);
+  const int64_t counted = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  for (const int64_t count : counts)
+    sources.shares.push_back(counted > 0 ? static_cast<double>(count) / static_cast<double>(counted) : 0);
   return sources;
 }
 
 void BatchFeed::load(int64_t first, const Sources& sources) {
   if (slots_.empty()) {
-    Shape shape = sources.batches[0].tokens.shape();
+    Shape shape = sources.tokens[0].shape();
     shape = {count_, shape[0], shape[1]};
     std::vector<std::unique_ptr<Slot>> made;  // both or none
     for (int slot = 0; slot < 2; ++slot) made.push_back(std::make_unique<Slot>(shape, loss_dtype_, device_));
@@ -108,13 +110,9 @@ std::span<const BatchPart> BatchFeed::take(int64_t first) {
   if (!device_.is_cuda()) {
     const Sources sources = read(first);
     parts_.clear();
-    for (size_t i = 0; i < sources.batches.size(); ++i) {
-      const Batch& batch = sources.batches[i];
-      parts_.push_back({to(batch.tokens, DType::i64),
-                        {contiguous(to(batch.labels, DType::i64)), scalar(label_share(batch.counted), DType::f64)},
-                        scalar(sources.shares[i], loss_dtype_),
+    for (size_t i = 0; i < sources.tokens.size(); ++i)
+      parts_.push_back({to(sources.tokens[i], DType::i64), sources.labels[i], scalar(sources.shares[i], loss_dtype_),
                         sources.shares[i]});
-    }
     return parts_;
   }
   if (slots_.empty() || slots_[1]->first != first) load(first, read(first));

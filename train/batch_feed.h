@@ -45,7 +45,8 @@ class BatchFeed {
  private:
   struct Slot;
   struct Sources {
-    std::vector<Batch> batches;
+    std::vector<Tensor> tokens;
+    std::vector<CountedLabels> labels;
     std::vector<double> shares;
   };
   [[nodiscard]] Sources read(int64_t first) const;
