@@ -54,15 +54,18 @@ struct Kept {
   Tensor inverse_rms;
 };
 
-Tensor forward(const Tensor& x, const Tensor& weight, double eps, Kept& kept) {
+struct Forward {
+  Tensor y;
+  Kept kept;
+};
+Forward forward(const Tensor& x, const Tensor& weight, double eps) {
   check_arguments(x, weight);
   const Tensor in = contiguous(detach(x)), w = contiguous(detach(weight));
   const int64_t C = x.dim(-1), rows = x.numel() / C;
   Tensor y = empty_like(in);
   const Tensor inverse_rms = empty({rows}, accumulate_dtype(x.dtype()), x.device());
   run_forward({rows, C, x.dtype(), in.data(), w.data(), y.data(), inverse_rms.data(), eps}, x.device());
-  kept = {rows, C, Saved(in), Saved(w), inverse_rms};
-  return y;
+  return {y, {rows, C, Saved(in), Saved(w), inverse_rms}};
 }
 
 /// The gradients of x and weight; an undefined grad_residual counts as zero.
@@ -82,20 +85,22 @@ Grads backward(const Kept& kept, const Tensor& grad, const Tensor& grad_residual
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   const OpScope scope("rms_norm");
-  Kept kept;
-  const Tensor y = forward(x, weight, eps, kept);
-  return record(y, "rms_norm", {x, weight},
-                [kept](const Tensor& grad, const Needs& needs) -> Grads { return backward(kept, grad, {}, needs); });
+  const Forward result = forward(x, weight, eps);
+  return record(result.y, "rms_norm", {x, weight},
+                [kept = result.kept](const Tensor& grad, const Needs& needs) -> Grads {
+                  return backward(kept, grad, {}, needs);
+                });
 }
 
 NormAndResidual rms_norm_residual(const Tensor& x, const Tensor& weight, double eps) {
   const OpScope scope("rms_norm_residual");
-  Kept kept;
-  std::array<Tensor, 2> outputs{forward(x, weight, eps, kept), detach(x)};
-  record(outputs, "rms_norm_residual", {x, weight}, [kept](std::span<const Tensor> grads, const Needs& needs) -> Grads {
-    if (!grads[0].defined()) return {grads[1], {}};
-    return backward(kept, grads[0], grads[1], needs);
-  });
+  const Forward result = forward(x, weight, eps);
+  std::array<Tensor, 2> outputs{result.y, detach(x)};
+  record(outputs, "rms_norm_residual", {x, weight},
+         [kept = result.kept](std::span<const Tensor> grads, const Needs& needs) -> Grads {
+           if (!grads[0].defined()) return {grads[1], {}};
+           return backward(kept, grads[0], grads[1], needs);
+         });
   return {outputs[0], outputs[1]};
 }
 
