@@ -22,6 +22,13 @@ inline void require(cudaError_t answer, const char* call,
 /// Makes `device` the one that this thread's CUDA calls mean.
 inline void use_device(int device) { require(cudaSetDevice(device), "cudaSetDevice"); }
 
+/// The stream-ordered pool that all memory of the device comes from.
+inline cudaMemPool_t pool_of(int device) {
+  cudaMemPool_t pool = nullptr;
+  require(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  return pool;
+}
+
 /// Whether what is put into the stream becomes part of a graph, and computes nothing now.
 inline bool is_recorded(Stream stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

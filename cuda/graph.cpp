@@ -70,9 +70,7 @@ Graphs& graphs(int device) {
 /// Gives back what the pool of `stream` keeps and nobody holds.
 void trim_pool(Stream stream) {
   synchronize(stream);
-  cudaMemPool_t pool = nullptr;
-  require(cudaDeviceGetDefaultMemPool(&pool, stream.device), "cudaDeviceGetDefaultMemPool");
-  require(cudaMemPoolTrimTo(pool, 0), "cudaMemPoolTrimTo");
+  require(cudaMemPoolTrimTo(pool_of(stream.device), 0), "cudaMemPoolTrimTo");
 }
 
 /// Calls what needs the graph's memory, and where there is none once more without what the pool keeps.

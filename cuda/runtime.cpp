@@ -22,10 +22,9 @@ void keep_pool(int device) {
   static std::vector<bool> kept(64);
   const std::scoped_lock lock(guard);
   if (kept[static_cast<size_t>(device)]) return;
-  cudaMemPool_t pool = nullptr;
-  require(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
   uint64_t threshold = UINT64_MAX;
-  require(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold), "cudaMemPoolSetAttribute");
+  require(cudaMemPoolSetAttribute(pool_of(device), cudaMemPoolAttrReleaseThreshold, &threshold),
+          "cudaMemPoolSetAttribute");
   kept[static_cast<size_t>(device)] = true;
 }
 
@@ -72,8 +71,7 @@ size_t free_bytes_on(int device) {
   use_device(device);
   size_t available = 0, total = 0;
   require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
-  cudaMemPool_t pool = nullptr;
-  require(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  const cudaMemPool_t pool = pool_of(device);
   uint64_t reserved = 0, used = 0;
   require(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "cudaMemPoolGetAttribute");
   require(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "cudaMemPoolGetAttribute");

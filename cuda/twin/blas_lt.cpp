@@ -40,8 +40,7 @@ void multiply(const MatmulArgs& args) {
 }  // namespace
 
 void gemm(const MatmulArgs& args, Stream) {
-  if (twin::is_recording()) return twin::record([=] { multiply(args); });
-  multiply(args);
+  twin::run_or_record([=] { multiply(args); });
 }
 
 }  // namespace ratel::cuda

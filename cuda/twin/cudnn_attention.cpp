@@ -83,18 +83,12 @@ void differentiate(const AttentionBackwardArgs& args) {
 }  // namespace
 
 bool forward(const AttentionForwardArgs& args, Stream) {
-  if (twin::is_recording())
-    twin::record([=] { attend(args); });
-  else
-    attend(args);
+  twin::run_or_record([=] { attend(args); });
   return true;
 }
 
 bool backward(const AttentionBackwardArgs& args, Stream) {
-  if (twin::is_recording())
-    twin::record([=] { differentiate(args); });
-  else
-    differentiate(args);
+  twin::run_or_record([=] { differentiate(args); });
   return true;
 }
 

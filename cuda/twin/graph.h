@@ -2,12 +2,21 @@
 
 #include <cstddef>
 #include <functional>
+#include <utility>
 
 namespace ratel::cuda::twin {
 
 bool is_recording();
 /// While a graph is recorded: `step` happens in each of its runs.
 void record(std::function<void()> step);
+/// Does it now, or records it.
+template <class Step>
+void run_or_record(Step&& step) {
+  if (is_recording())
+    record(std::forward<Step>(step));
+  else
+    step();
+}
 
 /// Throws Error saying that `what` cannot be part of a graph, while one is recorded.
 void check_not_recording(const char* what);
