@@ -6,6 +6,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #endif
 
 #include "core/error.h"
@@ -53,6 +54,19 @@ void ask_for_huge_pages([[maybe_unused]] void* pointer, [[maybe_unused]] size_t 
 #endif
 }
 
+/// Whether no machine like this one could hold so much. Linux may hand it out all the same, and end the process once it
+/// is written to.
+bool is_more_than_all(size_t bytes) {
+  constexpr size_t kAddresses = size_t{1} << 47;
+  if (bytes >= kAddresses) return true;
+#if defined(__linux__)
+  constexpr size_t kWorthACall = size_t{1} << 30;
+  struct sysinfo all {};
+  if (bytes >= kWorthACall && sysinfo(&all) == 0) return bytes > (all.totalram + all.totalswap) * all.mem_unit;
+#endif
+  return false;
+}
+
 }  // namespace
 
 MemoryUse memory_use() { return {live_bytes.load(), peak_bytes.load()}; }
@@ -61,8 +75,7 @@ void reset_peak_memory() { peak_bytes.store(live_bytes.load()); }
 
 void* allocate_bytes(size_t bytes) {
   if (bytes == 0) return nullptr;
-  constexpr size_t kLargest = size_t{1} << 47;  // the address space: asking for more is asking for too much
-  void* pointer = bytes < kLargest ? raw_allocate(bytes) : nullptr;
+  void* pointer = is_more_than_all(bytes) ? nullptr : raw_allocate(bytes);
   if (pointer == nullptr)
     throw Error(concat_text("out of memory: asked for ", bytes, " bytes, tensors hold ", live_bytes.load(),
                             " bytes\nhint: a smaller batch, a shorter sequence or gradient accumulation needs less"),
