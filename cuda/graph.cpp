@@ -1,6 +1,6 @@
-// Graphs on real GPUs: work is captured from a stream of its own. Memory that is taken and given back meanwhile becomes
-// nodes of the graph, which has the same addresses in every run. What lies behind them is the driver's: it keeps it
-// from run to run, and graphs that run in one stream share it.
+// Graphs on real GPUs: work is captured from a stream of its own. Memory that is taken and given back meanwhile lies in
+// segments of the pool that all graphs of a device share, one run following the other, and that go back with the last
+// of them.
 
 #include <cuda_runtime.h>
 
@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "core/device_graph.h"
+#include "cuda/arena.h"
 #include "cuda/check.h"
+#include "cuda/graph_memory.h"
 #include "cuda/recording.h"
 #include "cuda/runtime.h"
 
@@ -19,9 +21,8 @@ namespace {
 
 struct Graph {
   int device;
-  size_t bytes;  // of memory that a run needs
   cudaGraphExec_t exec = nullptr;
-  Graph(int on, size_t needed) : device(on), bytes(needed) {}
+  explicit Graph(int on) : device(on) {}
   ~Graph() {
     // As in raw_release: where this fails, the next call that can throw says so.
     cudaSetDevice(device);
@@ -55,67 +56,84 @@ Stream recording_stream(int device) {
   return streams.try_emplace(device, device).first->second.get();
 }
 
-/// The graphs of a device.
+/// The graphs of a device, and what their runs work in.
 struct Graphs {
-  int count = 0;         // what no graph is left for goes back
-  bool trimmed = false;  // they lost memory that they will ask for again when they run
+  Arena memory;
+  int users = 0;          // graphs, and recordings under way
+  cudaStream_t stream{};  // where they ran last
 };
 
 std::mutex guard;
 Graphs& graphs(int device) {
-  static std::map<int, Graphs> all;
+  static std::map<int, Graphs>& all = *new std::map<int, Graphs>;  // tensors that end with the program ask for it
   return all[device];
 }
 
-/// Gives back what the pool of `stream` keeps and nobody holds.
-void trim_pool(Stream stream) {
-  synchronize(stream);
-  require(cudaMemPoolTrimTo(pool_of(stream.device), 0), "cudaMemPoolTrimTo");
-}
+/// Calls of the runtime that are no part of the graph that this thread records, for a scope.
+class OutsideCapture {
+ public:
+  OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  OutsideCapture(const OutsideCapture&) = delete;
+  OutsideCapture& operator=(const OutsideCapture&) = delete;
 
-/// Calls what needs the graph's memory, and where there is none once more without what the pool keeps.
-template <class Call>
-void with_memory(const Graph& graph, Stream stream, const char* name, Call&& call) {
-  cudaError_t answer = call();
-  for (const bool again : {true, false}) {
-    if (answer != cudaErrorMemoryAllocation) break;
-    cudaGetLastError();
-    if (!again) fail_allocation("a graph", graph.bytes, graph.device, " or train.graph = false");
-    trim_pool(stream);
-    answer = call();
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+/// A graph, or a recording, uses the memory of graphs; with the last of them it goes back.
+class GraphMemoryUse {
+ public:
+  GraphMemoryUse(int device, cudaStream_t stream) : device_(device) {
+    const std::scoped_lock lock(guard);
+    ++graphs(device).users;
+    graphs(device).stream = stream;
   }
-  require(answer, name);
-}
+  ~GraphMemoryUse() { leave(device_); }
+  GraphMemoryUse(const GraphMemoryUse&) = delete;
+  GraphMemoryUse& operator=(const GraphMemoryUse&) = delete;
 
-/// The pool keeps all it was ever given, the driver what graphs need: where both do not fit, the pool steps back
-/// before.
-void make_room(const Graph& graph, Stream stream) {
-  size_t available = 0, total = 0;
-  require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
-  if (available + graph_bytes_on(graph.device) < graph.bytes) trim_pool(stream);
-}
+  static void leave(int device) noexcept {
+    const std::scoped_lock lock(guard);
+    Graphs& all = graphs(device);
+    if (--all.users > 0 || all.memory.taken() > 0) return;
+    const OutsideCapture outside;
+    cudaSetDevice(device);
+    // In the order of the stream: after the runs under way.
+    all.memory.clear([&](void* segment) {
+      if (cudaFreeAsync(segment, all.stream) != cudaSuccess) cudaGetLastError();
+    });
+  }
+
+ private:
+  int device_;
+};
 
 }  // namespace
 
-size_t graph_bytes_on(int device) {
-  uint64_t bytes = 0;
-  require(cudaDeviceGetGraphMemAttribute(device, cudaGraphMemAttrReservedMemCurrent, &bytes),
-          "cudaDeviceGetGraphMemAttribute");
-  return bytes;
+void* take_graph_memory(size_t bytes, int device) {
+  const std::scoped_lock lock(guard);
+  Graphs& all = graphs(device);
+  const OutsideCapture outside;
+  return all.memory.take(bytes, [&](size_t segment) { return pool_allocate(segment, {all.stream, device}); });
 }
 
-void trim_graph_bytes(int device) {
-  require(cudaDeviceGraphMemTrim(device), "cudaDeviceGraphMemTrim");
+bool give_back_graph_memory(void* pointer, int device) noexcept {
   const std::scoped_lock lock(guard);
-  graphs(device).trimmed = true;
+  return graphs(device).memory.give_back(pointer);
+}
+
+size_t graph_bytes_on(int device) {
+  const std::scoped_lock lock(guard);
+  return graphs(device).memory.bytes();
 }
 
 void* record_graph(int device, const std::function<void()>& work) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
+  const GraphMemoryUse use(device, native(runs_in));
   Captured captured;
-  size_t bytes = 0;
   {
     const MemoryRecording memory(stream);
     require(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
@@ -128,29 +146,21 @@ void* record_graph(int device, const std::function<void()>& work) {
       throw;
     }
     require(cudaStreamEndCapture(native(stream), captured.into()), "cudaStreamEndCapture");
-    bytes = memory.most_bytes();
   }
-  auto graph = std::make_unique<Graph>(device, bytes);
-  make_room(*graph, runs_in);
-  with_memory(*graph, runs_in, "cudaGraphInstantiateWithFlags",
-              [&] { return cudaGraphInstantiateWithFlags(&graph->exec, captured.get(), 0); });
-  // Memory is asked for here, not in the middle of the first run.
-  with_memory(*graph, runs_in, "cudaGraphUpload", [&] { return cudaGraphUpload(graph->exec, native(runs_in)); });
+  auto graph = std::make_unique<Graph>(device);
+  require(cudaGraphInstantiateWithFlags(&graph->exec, captured.get(), 0), "cudaGraphInstantiateWithFlags");
+  require(cudaGraphUpload(graph->exec, native(runs_in)), "cudaGraphUpload");
   count_graph_bytes(device);
   const std::scoped_lock lock(guard);
-  ++graphs(device).count;
+  ++graphs(device).users;
   return graph.release();
 }
 
 void run_graph(void* graph, Stream stream) {
-  const Graph& recorded = *static_cast<const Graph*>(graph);
   use_device(stream.device);
-  with_memory(recorded, stream, "cudaGraphLaunch", [&] { return cudaGraphLaunch(recorded.exec, native(stream)); });
-  {
-    const std::scoped_lock lock(guard);
-    if (!std::exchange(graphs(stream.device).trimmed, false)) return;
-  }
-  count_graph_bytes(stream.device);
+  require(cudaGraphLaunch(static_cast<Graph*>(graph)->exec, native(stream)), "cudaGraphLaunch");
+  const std::scoped_lock lock(guard);
+  graphs(stream.device).stream = native(stream);
 }
 
 void release_graph(void* graph) noexcept {
@@ -159,18 +169,8 @@ void release_graph(void* graph) noexcept {
   const int device = owned->device;
   cudaSetDevice(device);
   cudaGraphExecDestroy(std::exchange(owned->exec, nullptr));
-  try {
-    {
-      const std::scoped_lock lock(guard);
-      if (--graphs(device).count > 0) return;
-    }
-    // What a run under way still needs stays, and is counted, until the next graph, or until a tensor finds too little
-    // (memory.cpp). To wait here for that run would break a recording that this thread may be at.
-    trim_graph_bytes(device);
-    count_graph_bytes(device);
-  } catch (const Error&) {
-    // The device is lost: the next call that can throw says so.
-  }
+  GraphMemoryUse::leave(device);
+  count_graph_bytes(device);
 }
 
 }  // namespace ratel::cuda

@@ -17,7 +17,7 @@ namespace {
 
 struct Block {
   size_t bytes;
-  int64_t* owner;  // what the op that asked for it holds
+  int64_t* owner;  // what the op that asked for it holds; null for recorded work, whose memory is the graphs'
 };
 
 struct Counters {
@@ -43,9 +43,8 @@ void change_live(DeviceMemoryUse& use, int64_t bytes) {
   use.peak = std::max(use.peak, use.live);
 }
 
-}  // namespace
-
-void fail_allocation(const std::string& who, size_t bytes, int device, const char* also) {
+/// Throws Error(memory): the op at work asked for bytes that are not there; who holds the others, and what helps.
+[[noreturn]] void fail_allocation(size_t bytes, int device) {
   const std::scoped_lock lock(guard);
   const Counters& held = counters(device);
   std::vector<std::pair<int64_t, std::string>> owners;
@@ -59,33 +58,33 @@ void fail_allocation(const std::string& who, size_t bytes, int device, const cha
   const auto available = static_cast<int64_t>(free_bytes_on(device));
   const auto all = static_cast<double>(held.use.live + asked);
   const double share = static_cast<double>(held.use.live + available) / all;
-  throw Error(concat_text("out of memory on cuda:", device, ": ", who, " asked for ", bytes, " bytes (", in_mib(asked),
-                          " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
-                          largest.empty() ? "" : ", most of them by ", largest,
-                          "\nhint: a batch or a sequence of at most ", static_cast<int>(100 * std::min(share, 1.0)),
-                          "% of this one would fit, or train.recompute = true", also),
-              ErrorKind::memory);
+  throw Error(
+      concat_text("out of memory on cuda:", device, ": ", OpScope::current(), " asked for ", bytes, " bytes (",
+                  in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
+                  largest.empty() ? "" : ", most of them by ", largest, "\nhint: a batch or a sequence of at most ",
+                  static_cast<int>(100 * std::min(share, 1.0)), "% of this one would fit, or train.recompute = true",
+                  recording != nullptr ? " or train.graph = false" : ""),
+      ErrorKind::memory);
 }
+
+}  // namespace
 
 void* allocate(size_t bytes, Stream stream) {
   if (bytes == 0) return nullptr;
-  void* pointer = raw_allocate(bytes, stream);
-  if (pointer == nullptr && recording == nullptr && graph_bytes_on(stream.device) > 0) {
-    synchronize(stream);  // graphs get theirs again at their next run
-    trim_graph_bytes(stream.device);
-    count_graph_bytes(stream.device);
-    pointer = raw_allocate(bytes, stream);
-  }
-  if (pointer == nullptr) fail_allocation(OpScope::current(), bytes, stream.device);
+  void* const pointer = raw_allocate(bytes, stream);
+  if (pointer == nullptr) fail_allocation(bytes, stream.device);
   const std::scoped_lock lock(guard);
   Counters& held = counters(stream.device);
   const auto count = static_cast<int64_t>(bytes);
+  held.use.requested += count;
+  if (recording != nullptr && recording->take(stream, bytes)) {
+    held.blocks[pointer] = {bytes, nullptr};
+    return pointer;
+  }
   int64_t& owner = held.by_op.try_emplace(OpScope::current(), 0).first->second;
   owner += count;
   held.blocks[pointer] = {bytes, &owner};
-  held.use.requested += count;
   change_live(held.use, count);
-  if (recording != nullptr) recording->take(stream, bytes);
   return pointer;
 }
 
@@ -94,10 +93,12 @@ void release(void* pointer, Stream stream) noexcept {
   {
     const std::scoped_lock lock(guard);
     Counters& held = counters(stream.device);
-    const auto block = held.blocks.extract(pointer);
-    if (recording != nullptr) recording->give_back(stream, block.mapped().bytes);
-    *block.mapped().owner -= static_cast<int64_t>(block.mapped().bytes);
-    held.use.live -= static_cast<int64_t>(block.mapped().bytes);
+    const Block block = held.blocks.extract(pointer).mapped();
+    if (recording != nullptr) recording->give_back(stream, block.bytes);
+    if (block.owner != nullptr) {
+      *block.owner -= static_cast<int64_t>(block.bytes);
+      held.use.live -= static_cast<int64_t>(block.bytes);
+    }
   }
   raw_release(pointer, stream);
 }

@@ -17,12 +17,13 @@ class MemoryRecording {
   MemoryRecording(const MemoryRecording&) = delete;
   MemoryRecording& operator=(const MemoryRecording&) = delete;
 
-  /// Memory was taken from a stream, or goes back to one.
-  void take(Stream stream, size_t bytes) {
-    if (stream != stream_) return;
+  /// Memory was taken from a stream, or goes back to one. True where it is the one that is recorded.
+  bool take(Stream stream, size_t bytes) {
+    if (stream != stream_) return false;
     ++held_;
     bytes_ += bytes;
     most_bytes_ = std::max(most_bytes_, bytes_);
+    return true;
   }
   void give_back(Stream stream, size_t bytes) {
     if (stream != stream_) {

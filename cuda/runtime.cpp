@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/check.h"
+#include "cuda/graph_memory.h"
 #include "cuda/launch.h"
 
 namespace ratel::cuda {
@@ -50,6 +51,11 @@ int device_count() {
 
 void* raw_allocate(size_t bytes, Stream stream) {
   use_device(stream.device);
+  return is_recorded(stream) ? take_graph_memory(bytes, stream.device) : pool_allocate(bytes, stream);
+}
+
+void* pool_allocate(size_t bytes, Stream stream) {
+  use_device(stream.device);
   keep_pool(stream.device);
   void* pointer = nullptr;
   const cudaError_t answer = cudaMallocAsync(&pointer, bytes, native(stream));
@@ -62,6 +68,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
 }
 
 void raw_release(void* pointer, Stream stream) noexcept {
+  if (give_back_graph_memory(pointer, stream.device)) return;
   // Where this fails the device is lost or the program is ending: the next call that can throw says so.
   cudaSetDevice(stream.device);  // whose default stream the null handle means
   if (cudaFreeAsync(pointer, native(stream)) != cudaSuccess) cudaGetLastError();

@@ -14,15 +14,11 @@ void* raw_allocate(size_t bytes, Stream stream);
 void raw_release(void* pointer, Stream stream) noexcept;
 /// Bytes the device could still give.
 size_t free_bytes_on(int device);
-/// Bytes that are kept for the runs of graphs, which share them; and gives back those that no run under way needs.
+/// Bytes that are kept for the runs of graphs, which share them.
 size_t graph_bytes_on(int device);
-void trim_graph_bytes(int device);
 
 /// To be called where graph_bytes_on() may have changed: takes it up into what memory_use() and errors tell.
 void count_graph_bytes(int device);
-/// Throws Error(memory) saying that `who` asked for bytes that are not there, who holds the others, and what helps,
-/// with `also` behind it.
-[[noreturn]] void fail_allocation(const std::string& who, size_t bytes, int device, const char* also = "");
 
 /// Copies from page-locked memory of the host, which must stay as it is until the stream was there.
 void start_copy_to_device(void* into, const void* from, size_t bytes, Stream stream);

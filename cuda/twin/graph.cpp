@@ -77,7 +77,6 @@ void release_graph(void* graph) noexcept {
 }
 
 size_t graph_bytes_on(int) { return Graph::sizes.empty() ? 0 : *Graph::sizes.rbegin(); }
-void trim_graph_bytes(int) {}
 
 namespace twin {
 
