@@ -114,7 +114,9 @@ BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_vers
 }
 
 // Where all heads are dense and the dtype is bf16, a GPU's forward is cuDNN's (the twin imitates it), and so is its
-// backward where lse has no gradient. What cuDNN is asked for is tested in test/cuda/dense_attention_test.cpp.
+// backward where lse has no gradient. What cuDNN is asked for is tested in test/cuda/dense_attention_test.cpp. It takes
+// sum(grad_out out) from out as bf16 rounded it: a row whose terms cancel, as the first token's do to zero, keeps their
+// rounding, so that the tail of gradients is heavier than the composed version's.
 BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_version) {
   struct Sized {
     const char* path;
@@ -134,7 +136,7 @@ BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_versi
     test::check_rounding_on_gpus(op(c.patterns), reference(c.patterns), x, DType::bf16,
                                  ratel::concat_text(c.path, ", with lse"));
     test::check_rounding_on_gpus(out_of(ratel::dilated_attention), out_of(ratel::dilated_attention_reference), x,
-                                 DType::bf16, c.path);
+                                 DType::bf16, c.path, test::Tail::heavy);
   }
 }
 

@@ -125,13 +125,15 @@ std::vector<Tensor> drawn(const std::vector<Tensor>& inputs, uint64_t n) {
 /// worst of a few rows is luck on both sides.
 uint64_t draws_for(const Tensor& x) {
   if (x.numel() == 0 || x.numel() > 40000) return 1;
-  const int64_t width = x.rank() == 0 ? 1 : x.dim(-1), rows = std::min(x.numel() / width, (x.numel() + 15) / 16);
-  return static_cast<uint64_t>(std::max<int64_t>((31 + rows) / rows, x.numel() > 8192 ? 1 : 24));
+  constexpr int64_t kRows = 32, kWidth = 16;  // narrower rows are joined
+  const int64_t width = x.rank() == 0 ? 1 : x.dim(-1), joined = (kWidth + width - 1) / width,
+                numbers = kRows * joined * width;
+  return static_cast<uint64_t>(std::max<int64_t>((numbers + x.numel() - 1) / x.numel(), x.numel() > 8192 ? 1 : 24));
 }
 
 void check_rounding(Device device, const TensorFunction& op, const TensorFunction& reference,
                     const std::vector<Tensor>& inputs, DType dtype, const Shape& out_shape, uint64_t draws,
-                    const std::string& what) {
+                    const std::string& what, Tail tail = Tail::bounded) {
   RoundingErrors out;
   std::vector<RoundingErrors> grads(inputs.size());
   for (uint64_t draw = 0; draw < draws; ++draw) {
@@ -146,7 +148,7 @@ void check_rounding(Device device, const TensorFunction& op, const TensorFunctio
   }
   const std::string name = what + ' ' + std::string(name_of(dtype));
   out.check(name + " forward");
-  for (size_t i = 0; i < inputs.size(); ++i) grads[i].check(name + " gradient " + std::to_string(i));
+  for (size_t i = 0; i < inputs.size(); ++i) grads[i].check(name + " gradient " + std::to_string(i), tail);
 }
 
 void check_on(Device device, const TensorFunction& op, const TensorFunction& reference,
@@ -191,11 +193,11 @@ void check_against_reference(const TensorFunction& op, const TensorFunction& ref
 }
 
 void check_rounding_on_gpus(const TensorFunction& op, const TensorFunction& reference,
-                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what) {
+                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what, Tail tail) {
   const Shape out_shape = reference(inputs).shape();
   const uint64_t draws = draws_for(empty(out_shape, dtype));
   on_gpus([&](Device device) {
-    check_rounding(device, op, reference, inputs, dtype, out_shape, draws, what + " on cuda");
+    check_rounding(device, op, reference, inputs, dtype, out_shape, draws, what + " on cuda", tail);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "test/support/compare.h"
 
 namespace ratel::test {
 
@@ -37,8 +38,9 @@ void check_gradients_on_gpus(const TensorFunction& f, const std::vector<Tensor>&
 void check_against_reference(const TensorFunction& op, const TensorFunction& reference,
                              const std::vector<Tensor>& inputs, const std::string& what, double tolerance = 1e-11);
 
-/// The 2x rule alone, in one dtype and on every GPU: for kernels that take no other.
+/// The 2x rule alone, in one dtype and on every GPU: for kernels that take no other. `tail` is that of the gradients.
 void check_rounding_on_gpus(const TensorFunction& op, const TensorFunction& reference,
-                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what);
+                            const std::vector<Tensor>& inputs, DType dtype, const std::string& what,
+                            Tail tail = Tail::bounded);
 
 }  // namespace ratel::test
