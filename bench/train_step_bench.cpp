@@ -1,10 +1,14 @@
 // One batch of joint training as `ratel train` makes it: two optimizer steps, first through D = 64, then dense, each
 // with forward, backward, clipping and AdamW, and the next batch read meanwhile. On the CPU the preset "tiny"; on a GPU
-// "1b" in bf16, as the graph that the trainer records, and ("launched") kernel by kernel. Larger batches show how many
-// sequences fit: one that does not is a row that says so.
+// "1b" in bf16, as the graph that the trainer records; kernel by kernel ("launched"); the dense step alone ("dense", of
+// a run without joint training); and with norms, GELU and gates computed again backward ("recompute"). Tokens are those
+// of the batch, once, however many steps it is for. Larger batches show how many sequences fit: one that does not is a
+// row that says so.
 
+#include <initializer_list>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "bench/support/attention_work.h"
 #include "cli/gpu.h"
@@ -33,17 +37,24 @@ struct Training {
   }
 };
 
-/// FLOPs of one batch: every weight that is multiplied with counts 2 a token forward and 4 backward, in both passes.
+/// The dilations of a batch's optimizer steps.
+std::vector<int64_t> dilations_of(const train::TrainConfig& config) {
+  if (config.train.joint == train::Joint::off) return {1};
+  return {config.train.sparse_dilation, 1};
+}
+
+/// FLOPs of one batch: every weight that is multiplied with counts 2 a token forward and 4 backward, in each pass.
 double flops_of(const train::TrainConfig& config) {
   const auto& m = config.model;
   const int64_t tokens = config.data.batch_size * config.data.seq_len;
   const auto weights = static_cast<double>(m.layers * 14 * m.channels * m.channels + m.vocab_size * m.channels);
   double attention = 0;
-  for (const int64_t dilation : {config.train.sparse_dilation, int64_t{1}})
+  const std::vector<int64_t> dilations = dilations_of(config);
+  for (const int64_t dilation : dilations)
     attention += static_cast<double>(m.layers) * attention_flops({.dilation = dilation},
                                                                  config.data.batch_size * m.heads, config.data.seq_len,
                                                                  m.channels / m.heads, Pass::forward_backward);
-  return 2 * 6 * weights * static_cast<double>(tokens) + attention;
+  return static_cast<double>(dilations.size()) * 6 * weights * static_cast<double>(tokens) + attention;
 }
 
 void add_step(const std::string& name, const train::TrainConfig& config) {
@@ -71,13 +82,23 @@ void declare() {
   config.data.seq_len = 4096;
   config.train.dtype = dtype();
   config.train.device = concat_text(device());
-  for (const int64_t batch_size : {4, 1, 8, 16}) {
-    config.data.batch_size = batch_size;
-    add_step("train_step", config);
-  }
-  config.data.batch_size = 4;
-  config.train.graph = false;
-  add_step("train_step_launched", config);
+  const auto add_sizes = [&](const std::string& name, const train::TrainConfig& base,
+                             std::initializer_list<int64_t> batch_sizes) {
+    for (const int64_t batch_size : batch_sizes) {
+      train::TrainConfig sized = base;
+      sized.data.batch_size = batch_size;
+      add_step(name, sized);
+    }
+  };
+  train::TrainConfig dense = config, launched = config, frugal = config;
+  dense.train.joint = train::Joint::off;
+  launched.train.graph = false;
+  frugal.train.recompute = true;
+  add_sizes("train_step", config, {4});
+  add_sizes("train_step_dense", dense, {4});
+  add_sizes("train_step_launched", launched, {4});
+  add_sizes("train_step", config, {1, 8, 9, 10});
+  add_sizes("train_step_recompute", frugal, {4, 12, 16});
 }
 
 }  // namespace ratel::bench

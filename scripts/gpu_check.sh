@@ -47,7 +47,7 @@ echo "gpu_check: $gpu (sm_$capability), commit $commit, $(date -u +%FT%TZ)"
 # Folders whose tests compute on a device; the others' are the same on any machine.
 folders='core|autograd|ops|cuda|nn|models|tasks|train'
 benches=(ops_matmul ops_rms_norm ops_gated_recurrence ops_dilated_attention ops_recurrent_attention ops_cross_entropy
-  ops_fused_linear ops_cached_attention ops_block_attention train_step)
+  ops_fused_linear ops_cached_attention ops_block_attention ops_unary train_step)
 
 if wanted build; then
   share 70

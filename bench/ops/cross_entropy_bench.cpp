@@ -13,7 +13,7 @@ void add_loss(const std::string& name, Tensor (*op)(const Tensor&, const Tensor&
   add_passes(name, shape, {.bytes = element_bytes() * n}, {.bytes = 2 * element_bytes() * n}, [=] {
     Rng rng(2);
     const Tensor labels = to(random_integers({shape[0], shape[1]}, rng, shape[2]), device());
-    return Subject{{normals(shape)}, [=](const auto& x) { return op(x[0], labels); }};
+    return Subject{{normals(shape)}, {}, [=](const auto& x) { return op(x[0], labels); }};
   });
 }
 

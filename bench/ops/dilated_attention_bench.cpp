@@ -29,11 +29,7 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
     const HeadPatterns patterns{pattern};
     if (pass == Pass::forward) return [=] { op(q, k, v, patterns); };
     const Tensor grad = normals(shape, 4);
-    for (const Tensor& x : {q, k, v}) requires_grad(x);
-    return [=] {
-      backward(op(q, k, v, patterns).out, grad);
-      for (const Tensor& x : {q, k, v}) zero_grad(x);
-    };
+    return [=] { backward(op(made_by_an_op(q), made_by_an_op(k), made_by_an_op(v), patterns).out, grad); };
   });
 }
 

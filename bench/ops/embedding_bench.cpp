@@ -14,7 +14,7 @@ void declare() {
     add_passes("embedding", {n, V, C}, {.bytes = 2 * rows * row}, {.bytes = 3 * rows * row + table * row}, [=] {
       Rng rng(2);
       const Tensor ids = random_integers({n}, rng, V);
-      return Subject{{normals({V, C})}, [ids](const auto& x) { return embedding(x[0], ids); }};
+      return Subject{{}, {normals({V, C})}, [ids](const auto& x) { return embedding(x[0], ids); }};
     });
   }
 }

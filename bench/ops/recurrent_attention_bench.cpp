@@ -24,14 +24,10 @@ void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, i
   const std::string variant = "H=" + std::to_string(heads) + ',' + name_of(pattern);
   add(name + '/' + name_of(pass) + '/' + sizes + '/' + variant, work, [=]() -> std::function<void()> {
     const Tensor projection = normals({B, T, 5 * C}, 1);
-    const auto run = [=] { return op(projection, heads, {pattern}, Recurrence::gated, 10000.0); };
-    if (pass == Pass::forward) return [=] { run(); };
+    const auto run = [=](const Tensor& x) { return op(x, heads, {pattern}, Recurrence::gated, 10000.0); };
+    if (pass == Pass::forward) return [=] { run(projection); };
     const Tensor grad = normals(shape, 2);
-    requires_grad(projection);
-    return [=] {
-      backward(run(), grad);
-      zero_grad(projection);
-    };
+    return [=] { backward(run(made_by_an_op(projection)), grad); };
   });
 }
 

@@ -12,8 +12,8 @@ namespace {
 void add_norm(const std::string& name, Tensor (*op)(const Tensor&, const Tensor&, double), const Shape& shape) {
   const auto n = static_cast<double>(shape.numel());
   add_passes(name, shape, {.bytes = 2 * element_bytes() * n}, {.bytes = 3 * element_bytes() * n}, [=] {
-    return Subject{{normals(shape), ones({shape[-1]}, dtype(), device())},
-                   [op](const auto& x) { return op(x[0], x[1], 1e-6); }};
+    return Subject{
+        {normals(shape)}, {ones({shape[-1]}, dtype(), device())}, [op](const auto& x) { return op(x[0], x[1], 1e-6); }};
   });
 }
 
@@ -23,7 +23,7 @@ void add_norm_residual(const Shape& shape) {
   const auto n = static_cast<double>(shape.numel());
   add_passes("rms_norm_residual", shape, {.bytes = 2 * element_bytes() * n}, {.bytes = 4 * element_bytes() * n}, [=] {
     const Tensor grad_residual = normals(shape, 2);
-    return Subject{{normals(shape), ones({shape[-1]}, dtype(), device())}, [grad_residual](const auto& x) {
+    return Subject{{normals(shape)}, {ones({shape[-1]}, dtype(), device())}, [grad_residual](const auto& x) {
                      const auto [norm, residual] = rms_norm_residual(x[0], x[1]);
                      return record(detach(norm), "branch", {norm, residual},
                                    [grad_residual](const Tensor& grad, const Needs&) -> Grads {

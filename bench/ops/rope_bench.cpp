@@ -9,8 +9,8 @@ namespace {
 
 void add_rope(const std::string& name, Tensor (*op)(const Tensor&, int64_t, double), const Shape& shape) {
   const auto n = static_cast<double>(shape.numel());
-  add_passes(name, shape, {.bytes = 8 * n}, {.bytes = 8 * n}, [=] {
-    return Subject{{normals(shape)}, [op](const auto& x) { return op(x[0], 0, 10000.0); }};
+  add_passes(name, shape, {.bytes = 2 * element_bytes() * n}, {.bytes = 2 * element_bytes() * n}, [=] {
+    return Subject{{normals(shape)}, {}, [op](const auto& x) { return op(x[0], 0, 10000.0); }};
   });
 }
 

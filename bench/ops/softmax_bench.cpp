@@ -9,8 +9,8 @@ namespace {
 
 void add_softmax(const std::string& name, Tensor (*op)(const Tensor&), const Shape& shape) {
   const auto n = static_cast<double>(shape.numel());
-  add_passes(name, shape, {.bytes = 8 * n}, {.bytes = 12 * n}, [=] {
-    return Subject{{normals(shape)}, [op](const auto& x) { return op(x[0]); }};
+  add_passes(name, shape, {.bytes = 2 * element_bytes() * n}, {.bytes = 3 * element_bytes() * n}, [=] {
+    return Subject{{normals(shape)}, {}, [op](const auto& x) { return op(x[0]); }};
   });
 }
 

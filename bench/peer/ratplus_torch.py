@@ -264,20 +264,22 @@ def mixing_calls(shape, heads, D, wrap):
             for name, (a, m) in attention_forms(D).items()}
 
 
-def train_calls(B, T):
-    """One batch of joint training: a step through D = 64 and a dense one."""
+def train_calls(steps, B, T):
+    """One batch, with an optimizer step for each (D, attention) of `steps`."""
     def prepare(mask):
         model = Model()
         optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
         tokens, labels = (torch.randint(32000, (B, T), device=DEVICE) for _ in range(2))
 
         def call():
-            for D, attention in ((64, dilated), (1, sdpa)):
+            for D, attention in steps:
                 model.loss(tokens, labels, D, attention, mask).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
         return call
+    if all(D == 1 for D, _ in steps):
+        return {"sdpa": lambda: prepare(cached_mask)}
     return {"authors": lambda: prepare(mask_of), "cached": lambda: prepare(cached_mask)}
 
 
@@ -297,7 +299,9 @@ def calls_of(name):
     if parts[0] == "recurrent_attention":
         return mixing_calls(sizes, int(numbers["H"]), D, wrap)
     if parts[:2] == ["train_step", "1b"]:
-        return train_calls(*sizes)
+        return train_calls(((64, dilated), (1, sdpa)), *sizes)
+    if parts[:2] == ["train_step_dense", "1b"]:
+        return train_calls(((1, sdpa),), *sizes)
     return None
 
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "autograd/gradient.h"
+#include "autograd/node.h"
 #include "bench/support/bench.h"
 #include "core/tensor.h"
 #include "ops/backward.h"
@@ -12,11 +13,18 @@
 
 namespace ratel::bench {
 
-/// What is timed: a function of leaves.
+/// What is timed: a function of activations, which earlier ops made, and of weights, which are leaves behind them.
 struct Subject {
-  std::vector<Tensor> leaves;
+  std::vector<Tensor> activations, weights;
   std::function<Tensor(const std::vector<Tensor>&)> call;
 };
+
+/// x as if an op had made it: backward leaves its gradient as it comes, where that of a leaf in bf16 would be summed in
+/// f32. For one backward.
+inline Tensor made_by_an_op(const Tensor& x) {
+  const Tensor leaf = requires_grad(empty({0}, x.dtype(), x.device()));
+  return record(detach(x), "source", {leaf}, [](const Tensor&, const Needs&) { return Grads{Tensor()}; });
+}
 
 inline std::string text_of(const Shape& shape) {
   std::string text;
@@ -32,18 +40,26 @@ inline void add_passes(const std::string& op, const Shape& shape, const Work& fo
                        const std::function<Subject()>& prepare) {
   add(op + '/' + name_of(Pass::forward) + '/' + text_of(shape), forward, [=] {
     const Subject subject = prepare();
-    return [=] { subject.call(subject.leaves); };
+    std::vector<Tensor> inputs = subject.activations;
+    inputs.insert(inputs.end(), subject.weights.begin(), subject.weights.end());
+    return [=] { subject.call(inputs); };
   });
   const Work both{forward.bytes + backward_alone.bytes, forward.flops + backward_alone.flops};
   add(op + '/' + name_of(Pass::forward_backward) + '/' + text_of(shape), both, [=] {
     const Subject subject = prepare();
     Rng rng(99);
-    const Tensor out = subject.call(subject.leaves);
+    for (const Tensor& weight : subject.weights) requires_grad(weight);
+    const auto run = [subject] {
+      std::vector<Tensor> inputs;
+      for (const Tensor& x : subject.activations) inputs.push_back(made_by_an_op(x));
+      inputs.insert(inputs.end(), subject.weights.begin(), subject.weights.end());
+      return subject.call(inputs);
+    };
+    const Tensor out = run();
     const Tensor grad = random_normal(out.shape(), rng, 0, 1, out.dtype(), device());
-    for (const Tensor& leaf : subject.leaves) requires_grad(leaf);
     return [=] {
-      backward(subject.call(subject.leaves), grad);
-      for (const Tensor& leaf : subject.leaves) zero_grad(leaf);
+      backward(run(), grad);
+      for (const Tensor& weight : subject.weights) zero_grad(weight);
     };
   });
 }
