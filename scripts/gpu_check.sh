@@ -2,9 +2,9 @@
 # All that needs a GPU, on a machine that has one: builds for it, runs every test that can use it, the small ones under
 # compute-sanitizer, the benchmarks, and the PyTorch peer beside them. What fails is told at the end and does not stop
 # the rest.
-#   gpu_check.sh OUT            writes to OUT: gpu_check.json (what passed), gpu.json (figures), gpu_check.log, ctest.log
-#                               and sanitizer.log
-#   STEPS="test bench"          some of: build test sanitize bench peer; default: all. What was built is kept.
+#   gpu_check.sh OUT            writes to OUT: gpu_check.json (what passed), gpu.json (figures), gpu_inference.json,
+#                               gpu_check.log, ctest.log and sanitizer.log
+#   STEPS="test bench"          some of: build test sanitize bench peer infer; default: all. What was built is kept.
 #   LIMIT=540                   seconds for all of it: a step that takes more than its share is cut, and said to be
 #   SECONDS_EACH=0.3            how long each benchmark runs
 # Exit code: 0 where all passed, 1 where something failed or was cut, 2 for usage.
@@ -12,11 +12,11 @@ set -uo pipefail
 (($# == 1)) || { echo "usage: gpu_check.sh OUT" >&2; exit 2; }
 out=$(realpath -m "$1") && mkdir -p "$out" || exit 2
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-steps=${STEPS:-build test sanitize bench peer} seconds=${SECONDS_EACH:-0.3} limit=${LIMIT:-} build=build/gpu
+steps=${STEPS:-build test sanitize bench peer infer} seconds=${SECONDS_EACH:-0.3} limit=${LIMIT:-} build=build/gpu
 for step in $steps; do
   case "$step" in
-    build | test | sanitize | bench | peer) ;;
-    *) echo "gpu_check: no step '$step'; expected build, test, sanitize, bench or peer" >&2; exit 2 ;;
+    build | test | sanitize | bench | peer | infer) ;;
+    *) echo "gpu_check: no step '$step'; expected build, test, sanitize, bench, peer or infer" >&2; exit 2 ;;
   esac
 done
 [[ "$limit" =~ ^([1-9][0-9]*)?$ ]] || { echo "gpu_check: expected LIMIT in whole seconds, found '$limit'" >&2; exit 2; }
@@ -56,7 +56,7 @@ if wanted build; then
   code=$?
   if ((code == 0)); then
     mapfile -t targets < <(cmake --build "$build" --target help |
-      sed -nE "s/^(($folders)_[a-z0-9_]*_test|ops_[a-z0-9_]*_bench|train_step_bench): phony$/\1/p")
+      sed -nE "s/^(($folders)_[a-z0-9_]*_test|ops_[a-z0-9_]*_bench|train_step_bench|ratel_cli): phony$/\1/p")
     allowed=$((end > SECONDS ? end - SECONDS : 1))
     bounded cmake --build "$build" -j"$(nproc)" --target "${targets[@]}"
     code=$?
@@ -141,7 +141,7 @@ fi
 shopt -s nullglob
 ours=("$results"/ours-*.json)
 if wanted peer; then
-  share 95
+  if wanted infer; then share 75; else share 95; fi
   mapfile -t names < <(python3 - "${ours[@]}" <<'PYTHON'
 import json, sys
 for path in sys.argv[1:]:
@@ -155,6 +155,39 @@ PYTHON
   bounded python3 bench/peer/ratplus_torch.py --seconds "$seconds" "${limited[@]}" --out "$results/torch.json" \
     "${names[@]}"
   note peer "$(outcome $?)"
+fi
+
+if wanted infer; then
+  share 95
+  deadline=$((SECONDS + allowed)) how=passed
+  rm -f "$results"/infer-*.json
+  # WHAT LENGTH BATCHES DILATIONS: decoding, the cache coming to hold LENGTH tokens, and prefill of them.
+  while read -r what length batches dilations; do
+    allowed=$((deadline > SECONDS ? deadline - SECONDS : 1))
+    echo "gpu_check: $what of $length tokens, $batches sequences, D = $dilations"
+    bounded "$build/cli/ratel" bench "$what" --preset 1b --dtype bf16 --device cuda --length "$length" \
+      --batch "$batches" --dilations "$dilations" --chunk 4096 --seconds "$seconds" --json \
+      >"$results/infer-$what-$length-$dilations.json" || { how="failed or cut: $what of $length tokens" && break; }
+  done <<'RUNS'
+decode 4096 1,64 1,16,64
+decode 4096 1024 64
+prefill 4096 4 1,16,64
+prefill 262144 1 16
+RUNS
+  note infer "$how"
+  python3 - "$out/gpu_inference.json" "$gpu" "$commit" "$results"/infer-*.json <<'PYTHON'
+import json, sys, time
+out, machine, commit, *files = sys.argv[1:]
+runs = []
+for path in files:
+    try:
+        runs.append(json.load(open(path)))
+    except ValueError:
+        pass  # cut
+with open(out, "w") as file:
+    json.dump({"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit, "machine": machine,
+               "command": "scripts/gpu_check.sh OUT", "runs": runs}, file, indent=1)
+PYTHON
 fi
 
 torch=("$results"/torch.json)

@@ -31,11 +31,19 @@ stub() {
   stub "$work/bin/cmake" 'echo "cmake $*" >>"$ASKED"
     case "$*" in
       *--preset*) [[ -z "${CONFIGURE_FAILS:-}" ]] || exit 1 ;;
-      *"--target help"*) printf "%s: phony\n" ops_a_test cuda_b_test ops_rms_norm_bench io_c_test all ;;
+      *"--target help"*) printf "%s: phony\n" ops_a_test cuda_b_test ops_rms_norm_bench io_c_test ratel_cli all ;;
       --build*) mkdir -p "$TREE/build/gpu/ops" && cd "$TREE/build/gpu/ops" || exit 1
+        mkdir -p ../cli
+        cat >../cli/ratel <<RATEL
+#!/bin/bash
+echo "ratel \$*" >>"$ASKED"
+if [[ "\$2" == "${INFERENCE_FAILS:-}" ]]; then echo broken; exit 1; fi
+echo "{\"what\": \"\$2\", \"rows\": []}"
+RATEL
+        chmod +x ../cli/ratel
         for test in ops_a_test cuda_b_test; do printf "#!/bin/sh\n" >$test; chmod +x $test; done
         for bench in matmul rms_norm gated_recurrence dilated_attention recurrent_attention cross_entropy fused_linear \
-            cached_attention block_attention train_step; do
+            cached_attention block_attention unary train_step; do
           case $bench in train_step) name=train_step ;; *) name=ops_$bench ;; esac
           cat >"${name}_bench" <<BENCH
 #!/bin/bash
@@ -76,21 +84,29 @@ check 0
 python3 -m json.tool "$work/out/gpu_check.json" >/dev/null || fail "gpu_check.json is no JSON"
 for part in '"device": "NVIDIA Imitation"' '"build": "passed"' '"test": "passed: 100% tests passed' \
   '"memcheck": "passed: 2 of 2 programs to their end, 0 cut' '"racecheck": "passed: 2 of 2' '"bench": "passed"' \
-  '"peer": "passed"'; do
+  '"peer": "passed"' '"infer": "passed"'; do
   has "$work/out/gpu_check.json" "$part"
 done
 has "$ASKED" "-DCMAKE_CUDA_ARCHITECTURES=90a-real"
-has "$ASKED" "--target ops_a_test cuda_b_test ops_rms_norm_bench"
+has "$ASKED" "--target ops_a_test cuda_b_test ops_rms_norm_bench ratel_cli"
+has "$ASKED" "ratel bench decode --preset 1b --dtype bf16 --device cuda --length 4096 --batch 1024 --dilations 64"
 has "$ASKED" "memcheck ops_a_test gpu"
 ! grep -q io_c_test "$ASKED" || fail "a test that no GPU takes part in was built"
 python3 - "$work/out/gpu.json" <<'PYTHON' || fail "gpu.json is not what was measured"
 import json, sys
 rows = {(row["name"], row["shape"]): row for row in json.load(open(sys.argv[1]))["rows"]}
-assert len(rows) == 20, len(rows)
+assert len(rows) == 22, len(rows)
 assert rows["rms_norm/forward", "2x2"]["ratio_torch"] == 3, rows
 assert rows["rms_norm/forward", "9x9"]["error"] == "out of memory", rows
 PYTHON
 
+python3 - "$work/out/gpu_inference.json" <<'PYTHON' || fail "gpu_inference.json is not what was measured"
+import json, sys
+assert [run["what"] for run in json.load(open(sys.argv[1]))["runs"]] == ["decode"] * 2 + ["prefill"] * 2
+PYTHON
+
+check 1 INFERENCE_FAILS=prefill STEPS="build infer"
+has "$work/out/gpu_check.json" '"infer": "failed or cut: prefill of 4096 tokens"'
 check 1 CONFIGURE_FAILS=1 STEPS=build
 has "$work/out/gpu_check.json" '"build": "failed"'
 ! grep -q -- --build "$ASKED" || fail "what was not configured was built"
