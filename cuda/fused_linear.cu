@@ -157,7 +157,7 @@ __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(Fuse
       for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};
       y *= static_cast<A>(1 / std::sqrt(total / K + args.norm_eps));
     }
-    if (args.activation == Activation::gelu) y = gelu(y);
+    if (args.activation == Activation::gelu) y = gelu_for<T>(y);
     if (args.residual != nullptr) y += convert_element<A>(static_cast<const T*>(args.residual)[m * args.N + n]);
     static_cast<T*>(args.y)[m * args.N + n] = round_to<T>(y);
   }
