@@ -147,9 +147,13 @@ __global__ __launch_bounds__(kWarps<M>* kWarp, kBlocks<M, N>) void few_rows(Fuse
     const int place = first_result<kResults>(lane_index()) + i, m = place % M;
     const int64_t n = first + place / M;
     if (m >= rows || n >= args.N) continue;
-    double total = 0;
-    for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};
-    finish_product<T>(args, m, n, i == 0 ? sums[0] : sums[kMine - 1], total);
+    A y = i == 0 ? sums[0] : sums[kMine - 1];
+    if (norm != nullptr) {
+      double total = 0;
+      for (int warp = 0; warp < kWarps<M>; ++warp) total += A{squares[m * kWarps<M> + warp]};
+      y *= norm_factor<A>(args, total);
+    }
+    finish_product<T>(args, m, n, y);
   }
 }
 

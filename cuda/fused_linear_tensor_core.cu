@@ -92,12 +92,13 @@ __global__ __launch_bounds__(kWarps* kWarp, 2) void few_rows_tensor_core(FusedLi
   const int m = thread_index().x / kRows, column = thread_index().x % kRows;
   if (m >= rows || first + column >= args.N) return;
   float y = 0;
-  double total = 0;
-  for (int warp = 0; warp < kWarps; ++warp) {
-    y += partial[(warp * kMost + m) * kPitch + column];
-    total += static_cast<double>(squares[warp * kMost + m]);
+  for (int warp = 0; warp < kWarps; ++warp) y += partial[(warp * kMost + m) * kPitch + column];
+  if (norm != nullptr) {
+    double total = 0;
+    for (int warp = 0; warp < kWarps; ++warp) total += static_cast<double>(squares[warp * kMost + m]);
+    y *= norm_factor<float>(args, total);
   }
-  finish_product<bfloat16>(args, m, first + column, y, total);
+  finish_product<bfloat16>(args, m, first + column, y);
 }
 
 }  // namespace
