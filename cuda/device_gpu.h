@@ -55,7 +55,7 @@ __device__ inline T atomic_add(T* into, T value) {
   return atomicAdd(into, value);
 }
 
-/// 2^x and 1/x to a few ulp of f32, one instruction each.
+/// 2^x, 1/x and 1/sqrt x to a few ulp of f32, one instruction each.
 __device__ inline float fast_exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -64,6 +64,11 @@ __device__ inline float fast_exp2(float x) {
 __device__ inline float fast_reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline float fast_inverse_root(float x) {
+  float y;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 

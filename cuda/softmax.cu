@@ -1,6 +1,6 @@
-// Softmax on a GPU: a block a row, its threads at 16 bytes each; three readings of the row forward and two or three
-// backward, all but the first from the caches. Bytes an element that must move: forward 8 (f32) or 4 (bf16), backward
-// 12 or 6; bound by memory while a row fits the second-level cache.
+// Softmax on a GPU: a block a row, its threads at 16 bytes each; two readings of the row forward and two or three
+// backward, all but the first from the caches where they hold the rows under way. Bytes an element that must move:
+// forward 8 (f32) or 4 (bf16), backward 12 or 6; bound by memory while a row fits the second-level cache.
 //
 // y = e^(x - m) / s:              dx = y (dy - mean), mean = sum dy y / sum y.
 // y = (x - m) - log s:            dx = dy - e^y sum dy.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "cuda/device.h"
 
@@ -50,29 +51,41 @@ constexpr size_t row_scratch_bytes() {
   return shared_size<A>(kRowWarps) + shared_size<double>(kRowWarps);
 }
 
-/// The second reading finds the row in the caches. Across vectors the sum is kept in f64: its largest term is 1, and
-/// every small one added to it in f32 would round once more.
+/// e^z; the machine's own where a row of bf16 shows no more of it.
+template <class T>
+__device__ accumulate_t<T> row_exponential(accumulate_t<T> z) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return fast_exp2(z * std::numbers::log2e_v<float>);
+  else
+    return std::exp(z);
+}
+
+/// The row is read once: of long rows, those under way on all multiprocessors are more than the caches hold. A thread
+/// keeps the largest it has met and the sum to it, which is scaled when a larger one comes. Across vectors the sum is
+/// kept in f64: its largest term is 1, and every small one added to it in f32 would round once more.
 template <int N, class T, class A = accumulate_t<T>>
 __device__ RowExponentials<A> row_exponentials(int64_t n, const T* x, SharedArena& arena) {
+  constexpr A kLeast = -std::numeric_limits<A>::infinity();
   const Shared<A> maxima = arena.take<A>(kRowWarps);
   const Shared<double> sums = arena.take<double>(kRowWarps);
-  A m = -std::numeric_limits<A>::infinity();
-  for_row<N>(n, [&](int64_t i) {
-    const auto values = load_vec<N>(x + i);
-    for (int k = 0; k < N; ++k) {
-      const A value = convert_element<A>(values.at[k]);
-      if (value > m) m = value;
-    }
-  });
-  m = block_max(m, maxima);
+  A m = kLeast;
   double s = 0;
   for_row<N>(n, [&](int64_t i) {
     const auto values = load_vec<N>(x + i);
+    A largest = m;
+    for (int k = 0; k < N; ++k) largest = std::fmax(largest, convert_element<A>(values.at[k]));
+    if (largest > m) {
+      s *= static_cast<double>(row_exponential<T>(m - largest));
+      m = largest;
+    }
+    const A base = m == kLeast ? 0 : m;  // -inf alone: terms of 0, which the difference would make NaN
     A few = 0;
-    for (int k = 0; k < N; ++k) few += std::exp(convert_element<A>(values.at[k]) - m);
+    for (int k = 0; k < N; ++k) few += row_exponential<T>(convert_element<A>(values.at[k]) - base);
     s += static_cast<double>(few);
   });
-  return {m, static_cast<A>(block_sum(s, sums))};
+  const A all = block_max(m, maxima);
+  if (m != all) s *= static_cast<double>(row_exponential<T>(m - all));
+  return {all, static_cast<A>(block_sum(s, sums))};
 }
 
 }  // namespace ratel::cuda

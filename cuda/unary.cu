@@ -1,10 +1,10 @@
 // Elementwise functions on a GPU, 16 bytes a thread. Bytes an element in bf16: forward 4, backward 6; bound by memory,
-// in f64 by the arithmetic.
+// in f64 by the arithmetic. Measured on an H100 at 16384 x 8192 in bf16 with erf and exp of the C library, whose
+// instructions bound them: gelu 429 us and its gradient 500, of 179 and 268 at the rate of a copy; hence gelu_for.
 
 #include "ops/unary.h"
 
 #include <cmath>
-#include <numbers>
 
 #include "cuda/elementwise.h"
 #include "cuda/gelu.h"
@@ -43,10 +43,11 @@ struct Silu {
     return x * sigmoid(x);
   }
 };
+template <class T>
 struct Gelu {
   template <class A>
   __device__ A operator()(A x) const {
-    return gelu(x);
+    return gelu_for<T>(x);
   }
 };
 
@@ -81,18 +82,11 @@ struct SiluGradient {
     return grad * (sigmoid(x) * (1 + x * sigmoid(-x)));
   }
 };
+template <class T>
 struct GeluGradient {
   template <class A>
   __device__ A operator()(A x, A grad) const {
-    // The exponential makes a relative error of what x^2 was rounded by: it is put back.
-    const A square = x * x, lost = std::fma(x, x, -square);
-    const A e = std::exp(square / -2), bell = std::fma(e, lost / -2, e);
-    const A density = static_cast<A>(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * bell;
-    // The small terms first, so that the sum is rounded once near 1/2 or 1.
-    const A scaled = x * static_cast<A>(std::numbers::sqrt2 / 2);
-    if (std::abs(x) < A{1.5}) return grad * (A{0.5} + std::fma(x, density, std::erf(scaled) / 2));
-    const A tail = std::erfc(std::abs(scaled)) / 2;
-    return grad * (x < 0 ? std::fma(x, density, tail) : 1 + std::fma(x, density, -tail));
+    return grad * gelu_gradient_for<T>(x);
   }
 };
 
@@ -109,7 +103,7 @@ void unary_forward(const UnaryArgs& args, Stream stream) {
       case UnaryOp::sigmoid: return run(Sigmoid());
       case UnaryOp::relu: return run(Relu());
       case UnaryOp::silu: return run(Silu());
-      case UnaryOp::gelu: return run(Gelu());
+      case UnaryOp::gelu: return run(Gelu<T>());
     }
   });
 }
@@ -126,7 +120,7 @@ void unary_backward(const UnaryBackwardArgs& args, Stream stream) {
       case UnaryOp::sigmoid: return run(SigmoidGradient());
       case UnaryOp::relu: return run(ReluGradient());
       case UnaryOp::silu: return run(SiluGradient());
-      case UnaryOp::gelu: return run(GeluGradient());
+      case UnaryOp::gelu: return run(GeluGradient<T>());
     }
   });
 }

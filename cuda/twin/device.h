@@ -96,6 +96,7 @@ T atomic_add(T* into, T value) {
 
 inline float fast_exp2(float x) { return std::exp2(x); }
 inline float fast_reciprocal(float x) { return 1 / x; }
+inline float fast_inverse_root(float x) { return 1 / std::sqrt(x); }
 inline double cos_pi(double x) { return std::cos(std::numbers::pi * std::remainder(x, 2.0)); }
 inline double sin_pi(double x) { return std::sin(std::numbers::pi * std::remainder(x, 2.0)); }
 inline bfloat16 round_to_bf16(float x) { return bfloat16(x); }

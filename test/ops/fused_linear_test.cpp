@@ -83,12 +83,12 @@ BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const Shape& shape : {Shape{1, 264}, Shape{3, 77}, Shape{8, 512}, Shape{16, 1040}})
+    for (const Shape& shape : {Shape{1, 264}, Shape{3, 77}, Shape{8, 512}, Shape{2, 40}, Shape{16, 1040}})
       for (const unsigned parts : {kNorm, kNorm | kGelu, kResidual, kAll})
         for (const ratel::Device device : test::devices()) {
           test::RoundingErrors errors;
           for (const uint64_t draw : {1, 2, 3}) {
-            const Layer layer = Layer(shape, 96, parts, draw).in(dtype, ratel::kCpu);
+            const Layer layer = Layer(shape, 90, parts, draw).in(dtype, ratel::kCpu);
             errors.add(layer.in(dtype, device).fused(), layer.reference(),
                        layer.in(DType::f64, ratel::kCpu).reference());
           }

@@ -37,6 +37,7 @@ const Case kCases[] = {
     {"rows of one element", {9, 1}},
     {"two pieces, the second short", {131, 128}},
     {"a row longer than a block", {3, 1025}},
+    {"a GPU's pieces of several rows", {780, 24}},
     {"a row longer than a piece", {2, 20001}},
     {"more rows than sums are kept for", {37, 16384}},
 };
