@@ -58,8 +58,10 @@ void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream s
         .parts = {states.parts[0], states.parts[1], {static_cast<const T*>(args.grad_h), batch, args.C}},
         .carries = carries.get()};
     scan.grad_last = static_cast<const A*>(args.grad_last);
-    scan.grads[0] = {static_cast<T*>(args.grad_gate), batch, args.C};
-    scan.grads[1] = {static_cast<T*>(args.grad_x), batch, args.C};
+    scan.grads[0] = static_cast<T*>(args.grad_gate);
+    scan.grads[1] = static_cast<T*>(args.grad_x);
+    scan.grad_batch = batch;
+    scan.grad_time = args.C;
     scan.grad_initial = static_cast<A*>(args.grad_initial);
     with_vectors<T>(
         args,

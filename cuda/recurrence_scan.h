@@ -50,6 +50,22 @@ __device__ inline A turned(A x, const Vec<A, 2>& turn, Rotation rotation) {
   return std::fma(x, turn.at[0], partner * sine);
 }
 
+template <int kStreams>
+inline constexpr Slots kScanSlots = kStreams == 2 ? Slots::pairs : Slots::plain;
+
+/// Calls f with a stream as a constant.
+template <int kStreams, class F>
+__device__ inline void with_stream(int s, F&& f) {
+  if (kStreams == 1 || s == 0)
+    f.template operator()<0>();
+  else
+    f.template operator()<kStreams - 1>();
+}
+
+/// Does the stream rotate?
+template <int kStreams, int kStream>
+inline constexpr bool kRotates = kStreams == 2 && kStream == 0;
+
 /// Per segment, (segments, 1 + kStreams, B, C): the product of the gates, and what each stream has at its end
 /// (backward: at its beginning) if it has nothing at the other end.
 template <class A>
@@ -61,6 +77,12 @@ struct SegmentSums {
     return data + segment * (1 + kStreams) * step + channel;
   }
 };
+
+/// Where two streams exchange their parts of the gate's gradient of a tile, in numbers of A.
+template <class T>
+constexpr int scan_exchange(int kStreams) {
+  return kStreams == 1 ? 0 : kScanTile<T> * kScanChannels;
+}
 
 template <class T, int kStreams>
 struct ScanForward {
@@ -82,159 +104,150 @@ struct ScanBackward {
   const A* carries;
   const A* grad_last = nullptr;  // (B, C), or null
   SegmentSums<A> sums = {};
-  TokenRows<T> grads[1 + kStreams] = {};  // of gate, streams; their data may be null
-  A* grad_initial = nullptr;              // (B, C), or null
+  T* grads[1 + kStreams] = {};  // of gate, streams, or null
+  int64_t grad_batch = 0, grad_time = 0;
+  A* grad_initial = nullptr;  // (B, C), or null
 };
 
-template <int kStreams>
-inline constexpr Slots kScanSlots = kStreams == 2 ? Slots::pairs : Slots::plain;
-
 template <class T, int kStreams, int N>
-__global__ __launch_bounds__(kScanThreads) void scan_forward(ScanForward<T, kStreams> args) {
+__global__ __launch_bounds__(kScanThreads<kStreams>) void scan_forward(ScanForward<T, kStreams> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots> place(shape);
-  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place, args.parts);
-  const int c = place.channel(shape, thread_index().x);
+  TileRing<T, kStreams, 1 + kStreams, N, kSlots> ring(arena, shape, place, args.parts);
+  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
-  const auto state_of = [&](int s) { return (place.b * kStreams + s) * shape.C + c; };
-  A state[kStreams] = {};
+  const int64_t of_state = (place.b * kStreams + s) * shape.C + c;
+  A state = 0;
   if (mine) {
-    for (int s = 0; s < kStreams; ++s) state[s] = args.initial == nullptr ? A{0} : args.initial[state_of(s)];
+    if (args.initial != nullptr) state = args.initial[of_state];
     for (int64_t before = 0; before < place.segment; ++before) {
       const A* const sums = args.sums.template at<kStreams>(before, channel);
-      for (int s = 0; s < kStreams; ++s) state[s] = sums[0] * state[s] + sums[(1 + s) * channels];
+      state = sums[0] * state + sums[(1 + s) * channels];
     }
   }
-  ring.template for_each_tile<false>([&](int64_t first, int tokens, int stage) {
-    if (args.carries != nullptr && mine)
-      for (int s = 0; s < kStreams; ++s)
-        args.carries[(first / kScanTile<T> * kStreams + s) * channels + channel] = state[s];
-    T* out[kStreams];
-    int written[kStreams];
-    for (int s = 0; s < kStreams; ++s) {
-      out[s] = args.out[s] + (place.b * shape.T + first) * shape.C + c;
-      written[s] = mine && args.out[s] != nullptr ? tokens : 0;
-    }
+  // Where the next state is noted and the next row written: pointers that move, not one computed for each.
+  A* note = args.carries + (place.begin / kScanTile<T> * kStreams + s) * channels + channel;
+  T* row = args.out[s] + (place.b * shape.T + place.begin) * shape.C + c;
+  const bool notes = mine && args.carries != nullptr, writes = mine && args.out[s] != nullptr;
+  ring.template for_each_tile<false>([&](auto tokens, int stage) {
+    if (notes) *note = state;
+    note += kStreams * channels;
+    with_stream<kStreams>(s, [&]<int kStream>() {
 #pragma unroll
-    for (int i = 0; i < kScanTile<T>; ++i) {
-      const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) {
-        state[s] = g * state[s] + (1 - g) * ring.value(stage, 1 + s, i);
-        A h = state[s];
-        if constexpr (kSlots == Slots::pairs)
-          if (s == 0) h = turned(h, ring.turn(stage, i), Rotation::forward);
-        if (i < written[s]) *out[s] = round_to<T>(h);
-        out[s] += shape.C;
+      for (int i = 0; i < kScanTile<T>; ++i) {
+        const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
+        state = g * state + (1 - g) * ring.value(stage, 1 + kStream, i);
+        A h = state;
+        if constexpr (kRotates<kStreams, kStream>) h = turned(h, ring.turn(stage, i), Rotation::forward);
+        const T rounded = round_to<T>(h);
+        if (writes && i < tokens) *row = rounded;
+        row += shape.C;
       }
-    }
+    });
   });
-  if (args.last == nullptr || !mine || place.segment < shape.segments - 1) return;
-  for (int s = 0; s < kStreams; ++s) args.last[state_of(s)] = state[s];
+  if (args.last != nullptr && mine && place.segment == shape.segments - 1) args.last[of_state] = state;
 }
 
 /// The sums of all segments but the last, whose are not asked for.
 template <class T, int kStreams, int N>
-__global__ __launch_bounds__(kScanThreads) void scan_forward_sums(ScanForward<T, kStreams> args) {
+__global__ __launch_bounds__(kScanThreads<kStreams>) void scan_forward_sums(ScanForward<T, kStreams> args) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<Slots::plain> place(shape);
-  TileRing<T, 1 + kStreams, N, Slots::plain> ring(arena, shape, place, args.parts);
-  const int c = place.channel(shape, thread_index().x);
-  A product = 1, state[kStreams] = {};
-  ring.template for_each_tile<false>([&](int64_t, int tokens, int stage) {
+  TileRing<T, kStreams, 1 + kStreams, N, Slots::plain> ring(arena, shape, place, args.parts);
+  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  A product = 1, state = 0;
+  ring.template for_each_tile<false>([&](auto tokens, int stage) {
 #pragma unroll
     for (int i = 0; i < kScanTile<T>; ++i) {
       const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
       product *= g;
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) state[s] = g * state[s] + (1 - g) * ring.value(stage, 1 + s, i);
+      state = g * state + (1 - g) * ring.value(stage, 1 + s, i);
     }
   });
   if (c >= shape.C) return;
   A* const sums = args.sums.template at<kStreams>(place.segment, place.b * shape.C + c);
-  sums[0] = product;
-  for (int s = 0; s < kStreams; ++s) sums[(1 + s) * shape.B * shape.C] = state[s];
+  if (s == 0) sums[0] = product;
+  sums[(1 + s) * shape.B * shape.C] = state;
 }
 
 template <class T, int kStreams, int N>
-__global__ __launch_bounds__(kScanThreads) void scan_backward(ScanBackward<T, kStreams> args) {
+__global__ __launch_bounds__(kScanThreads<kStreams>) void scan_backward(ScanBackward<T, kStreams> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
-  constexpr int kTile = kScanTile<T>;
+  constexpr int kTile = kScanTile<T>, kShare = kTile / kStreams;
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots> place(shape);
-  TileRing<T, 1 + 2 * kStreams, N, kSlots> ring(arena, shape, place, args.parts);
-  const int c = place.channel(shape, thread_index().x);
+  TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kStreams> ring(arena, shape, place, args.parts, args.carries);
+  const Shared<A> exchange = arena.take<A>(scan_exchange<T>(kStreams));
+  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
-  A carried[kStreams] = {};  // g[t+1] e[t+1]
+  A carried = 0;  // g[t+1] e[t+1]
   if (mine) {
-    for (int s = 0; s < kStreams; ++s) carried[s] = args.grad_last == nullptr ? A{0} : args.grad_last[channel];
+    if (args.grad_last != nullptr) carried = args.grad_last[channel];
     for (int64_t after = shape.segments - 1; after > place.segment; --after) {
       const A* const sums = args.sums.template at<kStreams>(after, channel);
-      for (int s = 0; s < kStreams; ++s) carried[s] = sums[0] * carried[s] + sums[(1 + s) * channels];
+      carried = sums[0] * carried + sums[(1 + s) * channels];
     }
   }
-  // A tile ahead: the load is under way while the tile before it is worked on.
-  const auto load_state = [&](int64_t first, A(&state)[kStreams]) {
-    for (int s = 0; s < kStreams; ++s)
-      state[s] =
-          mine && first >= place.begin ? args.carries[(first / kTile * kStreams + s) * channels + channel] : A{0};
-  };
-  A next_state[kStreams];
-  load_state((place.end - 1) / kTile * kTile, next_state);
-  ring.template for_each_tile<true>([&](int64_t first, int tokens, int stage) {
-    A gate[kTile], before[kStreams][kTile], state[kStreams];
-    for (int s = 0; s < kStreams; ++s) state[s] = next_state[s];
-    load_state(first - kTile, next_state);
+  // Pointers that move, from the last tile down: to the last row of a tile, and of the thread's share of it.
+  const int64_t last = (place.end - 1) / kTile * kTile;
+  const int64_t row = place.b * args.grad_batch + last * args.grad_time + c, time = args.grad_time;
+  T* row_x = args.grads[1 + s] + row + (kTile - 1) * time;
+  T* row_gate = args.grads[0] + row + ((s + 1) * kShare - 1) * time;
+  const bool writes_x = mine && args.grads[1 + s] != nullptr, writes_gate = mine && args.grads[0] != nullptr;
+  ring.template for_each_tile<true>([&](auto tokens, int stage) {
+    A state = ring.note(stage, s);
+    A of_gate[kTile];  // the stream's part of the gate's gradient
+    with_stream<kStreams>(s, [&]<int kStream>() {
+      A gate[kTile];
 #pragma unroll
-    for (int i = 0; i < kTile; ++i) {
-      gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) {
-        before[s][i] = state[s];
-        state[s] = gate[i] * state[s] + (1 - gate[i]) * ring.value(stage, 1 + s, i);
+      for (int i = 0; i < kTile; ++i) {
+        const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
+        const A x = ring.value(stage, 1 + kStream, i);
+        gate[i] = g;
+        of_gate[i] = kStreams == 1 ? state - x : g * (state - x);
+        state = g * state + (1 - g) * x;
       }
-    }
-    T* grads[1 + kStreams];
-    int written[1 + kStreams];
-    for (int p = 0; p <= kStreams; ++p) {
-      grads[p] = args.grads[p].at(place.b, first + kTile - 1) + c;
-      written[p] = mine && args.grads[p].data != nullptr ? tokens : 0;
-    }
 #pragma unroll
-    for (int i = kTile - 1; i >= 0; --i) {
-      const A g = gate[i];
-      A grad_gate = 0;
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) {
-        A grad = ring.value(stage, 1 + kStreams + s, i);
-        if constexpr (kSlots == Slots::pairs)
-          if (s == 0) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
-        const A e = grad + carried[s];
-        grad_gate += e * (before[s][i] - ring.value(stage, 1 + s, i));
-        carried[s] = g * e;
-        if (i < written[1 + s]) *grads[1 + s] = round_to<T>((1 - g) * e);
-        grads[1 + s] -= args.grads[1 + s].time;
+      for (int i = kTile - 1; i >= 0; --i) {
+        const A g = gate[i];
+        A grad = ring.value(stage, 1 + kStreams + kStream, i);
+        if constexpr (kRotates<kStreams, kStream>) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
+        const A e = grad + carried, of_x = (1 - g) * e;
+        of_gate[i] *= kStreams == 1 ? e : of_x;  // through the sigmoid, whose derivative is g (1 - g)
+        carried = g * e;
+        const T rounded = round_to<T>(of_x);
+        if (writes_x && i < tokens) *row_x = rounded;
+        row_x -= time;
+        if (i / kShare != kStream) exchange[i * kScanChannels + slot] = of_gate[i];
       }
-      if constexpr (kStreams == 2) grad_gate *= g * (1 - g);
-      if (i < written[0]) *grads[0] = round_to<T>(grad_gate);
-      grads[0] -= args.grads[0].time;
-    }
+    });
+    if constexpr (kStreams > 1) sync_block();
+    with_stream<kStreams>(s, [&]<int kStream>() {
+#pragma unroll
+      for (int i = (kStream + 1) * kShare - 1; i >= kStream * kShare; --i) {
+        if constexpr (kStreams > 1) of_gate[i] += exchange[i * kScanChannels + slot];
+        const T rounded = round_to<T>(of_gate[i]);
+        if (writes_gate && i < tokens) *row_gate = rounded;
+        row_gate -= time;
+      }
+      row_gate -= (kTile - kShare) * time;
+    });
   });
-  if (args.grad_initial != nullptr && mine && place.begin == 0) args.grad_initial[channel] = carried[0];
+  if (args.grad_initial != nullptr && mine && place.begin == 0) args.grad_initial[channel] = carried;
 }
 
 /// The sums of all segments but the first, whose are not asked for.
 template <class T, int kStreams, int N>
-__global__ __launch_bounds__(kScanThreads) void scan_backward_sums(ScanBackward<T, kStreams> args) {
+__global__ __launch_bounds__(kScanThreads<kStreams>) void scan_backward_sums(ScanBackward<T, kStreams> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
   SharedArena arena;
@@ -243,27 +256,25 @@ __global__ __launch_bounds__(kScanThreads) void scan_backward_sums(ScanBackward<
   TokenRows<const T> parts[1 + kStreams];  // without the streams themselves
   parts[0] = args.parts[0];
   for (int s = 0; s < kStreams; ++s) parts[1 + s] = args.parts[1 + kStreams + s];
-  TileRing<T, 1 + kStreams, N, kSlots> ring(arena, shape, place, parts);
-  const int c = place.channel(shape, thread_index().x);
-  A product = 1, carried[kStreams] = {};
-  ring.template for_each_tile<true>([&](int64_t, int tokens, int stage) {
+  TileRing<T, kStreams, 1 + kStreams, N, kSlots> ring(arena, shape, place, parts);
+  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  A product = 1, carried = 0;
+  ring.template for_each_tile<true>([&](auto tokens, int stage) {
+    with_stream<kStreams>(s, [&]<int kStream>() {
 #pragma unroll
-    for (int i = kScanTile<T> - 1; i >= 0; --i) {
-      const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
-      product *= g;
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) {
-        A grad = ring.value(stage, 1 + s, i);
-        if constexpr (kSlots == Slots::pairs)
-          if (s == 0) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
-        carried[s] = g * (grad + carried[s]);
+      for (int i = kScanTile<T> - 1; i >= 0; --i) {
+        const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
+        product *= g;
+        A grad = ring.value(stage, 1 + kStream, i);
+        if constexpr (kRotates<kStreams, kStream>) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
+        carried = g * (grad + carried);
       }
-    }
+    });
   });
   if (c >= shape.C) return;
   A* const sums = args.sums.template at<kStreams>(place.segment, place.b * shape.C + c);
-  sums[0] = product;
-  for (int s = 0; s < kStreams; ++s) sums[(1 + s) * shape.B * shape.C] = carried[s];
+  if (s == 0) sums[0] = product;
+  sums[(1 + s) * shape.B * shape.C] = carried;
 }
 
 /// The launches of a scan: where time is cut, the sums of all segments but one, and then the scan itself.
@@ -275,21 +286,24 @@ void launch_scan(const char* name, Args args, void (*sum)(Args), size_t sum_byte
   const bool is_cut = shape.segments > 1;
   const Scratch<typename Args::A> sums(is_cut ? shape.segments * (1 + kStreams) * step : 0, stream);
   args.sums = {sums.get(), step};
-  if (is_cut) launch({name, shape.grid() - shape.blocks * shape.B, kScanThreads, sum_bytes, stream}, sum, args);
-  launch({name, shape.grid(), kScanThreads, bytes, stream}, scan, args);
+  constexpr int kThreads = kScanThreads<kStreams>;
+  if (is_cut) launch({name, shape.grid() - shape.blocks * shape.B, kThreads, sum_bytes, stream}, sum, args);
+  launch({name, shape.grid(), kThreads, bytes, stream}, scan, args);
 }
 
 template <class T, int kStreams, int N>
 void run_scan(const char* name, const ScanForward<T, kStreams>& args, Stream stream) {
   launch_scan<kStreams>(name, args, scan_forward_sums<T, kStreams, N>,
-                        TileRing<T, 1 + kStreams, N, Slots::plain>::bytes(), scan_forward<T, kStreams, N>,
-                        TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
+                        TileRing<T, kStreams, 1 + kStreams, N, Slots::plain>::bytes(), scan_forward<T, kStreams, N>,
+                        TileRing<T, kStreams, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
 }
 template <class T, int kStreams, int N>
 void run_scan(const char* name, const ScanBackward<T, kStreams>& args, Stream stream) {
+  constexpr Slots kSlots = kScanSlots<kStreams>;
+  const size_t exchange = shared_size<accumulate_t<T>>(scan_exchange<T>(kStreams));
   launch_scan<kStreams>(name, args, scan_backward_sums<T, kStreams, N>,
-                        TileRing<T, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), scan_backward<T, kStreams, N>,
-                        TileRing<T, 1 + 2 * kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
+                        TileRing<T, kStreams, 1 + kStreams, N, kSlots>::bytes(), scan_backward<T, kStreams, N>,
+                        TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kStreams>::bytes() + exchange, stream);
 }
 
 /// States noted for backward, in numbers of A.

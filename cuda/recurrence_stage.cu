@@ -72,9 +72,12 @@ void recurrence_stage_backward(const RecurrenceStageBackwardArgs& args, Stream s
                                       gradient(args.grad_values)},
                             .carries = static_cast<const accumulate_t<T>*>(args.carries)};
     auto* grad_projection = static_cast<T*>(args.grad_projection);
-    scan.grads[0] = part_of(grad_projection, Part::gate, args.T, args.C);
-    scan.grads[1] = part_of(grad_projection, Part::key, args.T, args.C);
-    scan.grads[2] = part_of(grad_projection, Part::value, args.T, args.C);
+    const auto written = [&](Part p) { return part_of(grad_projection, p, args.T, args.C); };
+    scan.grads[0] = written(Part::gate).data;
+    scan.grads[1] = written(Part::key).data;
+    scan.grads[2] = written(Part::value).data;
+    scan.grad_batch = written(Part::gate).batch;
+    scan.grad_time = written(Part::gate).time;
     with_vectors<T>(
         scan.shape.half, [&]<int N>() { run_scan<T, 2, N>("recurrence_stage_backward", scan, stream); }, projection,
         args.grad_keys, args.grad_values);

@@ -9,8 +9,15 @@
 
 namespace ratel::cuda {
 
-inline constexpr int kScanThreads = 128;  // channels of a block, one a thread
-inline constexpr int kScanStages = 3;     // tiles in shared memory: one is read while the others arrive
+inline constexpr int kScanChannels = 64;  // of a block; a channel of a stream a thread
+inline constexpr int kScanStages = 5;     // tiles in shared memory: one is read while the others arrive
+
+template <int kStreams>
+inline constexpr int kScanThreads = kStreams* kScanChannels;
+
+/// The stream of this thread. From lane 0, so that nvcc knows it to be the same for a warp: it may shuffle where it has
+/// branched on it.
+__device__ inline int thread_stream() { return shuffle(thread_index().x / kScanChannels, 0); }
 
 /// Tokens of a tile, before each of which a state is noted for backward: 16 of bf16, 8 of f32, 4 of f64.
 template <class T>
@@ -24,7 +31,7 @@ struct TokenRows {
   __device__ T* at(int64_t b, int64_t t) const { return data + b * batch + t * time; }
 };
 
-/// How a scan over T tokens of B x C channels is cut: `blocks` of 128 channels a batch entry, each walking `segments`
+/// How a scan over T tokens of B x C channels is cut: `blocks` of 64 channels a batch entry, each walking `segments`
 /// of `segment` tokens, in a block of the grid each.
 struct ScanShape {
   int64_t B, T, C;
@@ -41,7 +48,7 @@ struct ScanShape {
 inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
   constexpr int64_t kEnough = 128, kWanted = 256, kShortest = 128;  // blocks, blocks, tokens
   const auto parts = [](int64_t n, int64_t size) { return (n + size - 1) / size; };
-  const int64_t blocks = parts(C, kScanThreads), busy = blocks * B;
+  const int64_t blocks = parts(C, kScanChannels), busy = blocks * B;
   if (busy == 0 || busy >= kEnough || T < 2 * kShortest) return {B, T, C, blocks, 1, T};
   const int64_t wanted = parts(kWanted, busy), most = T / kShortest;
   // Segments begin where tiles of every dtype do.
@@ -49,8 +56,8 @@ inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
   return {B, T, C, blocks, parts(T, segment), segment};
 }
 
-/// Slots are the channels of a block in the order of its threads: as they come, or in pairs that rotate together, lane
-/// l < 16 of a warp with the left one of a pair and lane l + 16 with the right one.
+/// Slots are the channels of a block as they lie in its tiles: as they come, or of the pairs that rotate together first
+/// all left ones, then all right ones.
 enum class Slots { plain, pairs };
 
 template <Slots kSlots>
@@ -67,76 +74,101 @@ struct ScanPlace {
     const int64_t tokens = shape.counts == nullptr ? shape.T : shape.counts[b];
     end = begin + shape.segment < tokens ? begin + shape.segment : tokens;  // may lie before it
   }
-  /// The pair at a place among the block's 64, and its channel within the left half of its head.
-  __device__ int pair(int place) const { return static_cast<int>(block) * (kScanThreads / 2) + place; }
   /// May be C or more: then there is none.
   __device__ int channel(const ScanShape& shape, int slot) const {
-    if constexpr (kSlots == Slots::plain) return static_cast<int>(block) * kScanThreads + slot;
-    const int half = static_cast<int>(shape.half), p = pair(slot / 32 * 16 + slot % 16);
-    return p / half * (2 * half) + p % half + (slot % 32 < 16 ? 0 : half);
+    if constexpr (kSlots == Slots::plain) return static_cast<int>(block) * kScanChannels + slot;
+    const int half = static_cast<int>(shape.half), p = pair(slot);
+    return p / half * (2 * half) + p % half + (slot < kPairs ? 0 : half);
   }
+  /// Of a slot: its pair among those of all heads.
+  __device__ int pair(int slot) const { return static_cast<int>(block) * kPairs + slot % kPairs; }
+
+  /// The slot of this thread. Where the first stream rotates, a pair is in lanes l < 16 and l + 16 of one of its warps;
+  /// otherwise a warp has neighbours, which it writes together.
+  __device__ static int slot() {
+    const int place = thread_index().x % kScanChannels;
+    if (kSlots == Slots::plain || thread_index().x >= kScanChannels) return place;
+    return place / 32 * 16 + place % 16 + (place % 32 < 16 ? 0 : kPairs);
+  }
+  static constexpr int kPairs = kScanChannels / 2;
 };
 
 /// Tiles of kParts tensors on their way through shared memory, N elements at a time (asynchronously where N > 1, and
-/// kept in order by the same barriers where not), and with pairs the tokens' cosines and sines.
-template <class T, int kParts, int N, Slots kSlots>
+/// kept in order by the same barriers where not), with pairs the tokens' cosines and sines, and the kNotes states that
+/// were noted before a tile: loaded into registers they would hold up all that waits on the same scoreboard.
+template <class T, int kStreams, int kParts, int N, Slots kSlots, int kNotes = 0>
 class TileRing {
   using A = accumulate_t<T>;
-  static constexpr int kTile = kScanTile<T>, kRow = kScanThreads;
-  static constexpr int kTurnVec = N == 1 ? 1 : kPerVec<A>;
+  static constexpr int kTile = kScanTile<T>, kRow = kScanChannels;
+  static constexpr int kVecA = N == 1 ? 1 : kPerVec<A>;
+  /// Rows that all threads bring in a step of kVec elements each.
+  template <int kVec>
+  static constexpr int kRows = kScanThreads<kStreams>* kVec / kRow;
 
  public:
   static constexpr size_t bytes() {
     return shared_size<T>(kScanStages * kParts * kTile * kRow) +
-           (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTile * kRow) : 0);
+           (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTile * kRow) : 0) +
+           shared_size<A>(kScanStages * kNotes * kRow);
   }
 
   __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots>& place,
-                      const TokenRows<const T> (&parts)[kParts])
+                      const TokenRows<const T> (&parts)[kParts], const A* notes = nullptr)
       : shape_(shape),
         place_(place),
         parts_(parts),
+        notes_data_(notes),
+        slot_(place.slot()),
         values_(arena.take<T>(kScanStages * kParts * kTile * kRow)),
-        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)) {
-    const int channel = place.channel(shape, copied_slot());
-    for (int part = 0; part < kParts; ++part)
-      from_[part] = channel < shape.C && parts[part].data != nullptr ? parts[part].at(place.b, 0) + channel : nullptr;
-  }
+        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)),
+        notes_(arena.take<A>(kScanStages * kNotes * kRow)) {}
 
-  /// Calls body(first token, tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may
-  /// be read from the ring in that stage. A part without data reads as zeros, as do tokens and channels that there are
-  /// not.
+  /// Calls body(tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may
+  /// be read from the ring in that stage. The number of tokens is a constant but in a ragged tile. A part without data
+  /// reads as zeros, as do tokens and channels that there are not.
   template <bool reverse, class F>
   __device__ void for_each_tile(F&& body) {
     const int tiles = static_cast<int>((place_.end - place_.begin + kTile - 1) / kTile);
     const auto first = [&](int n) { return place_.begin + static_cast<int64_t>(reverse ? tiles - 1 - n : n) * kTile; };
+    if (tiles > 0) begin_fetching(first(0));
     for (int n = 0; n < kScanStages - 1; ++n) {
-      if (n < tiles) fetch(first(n), n);
+      if (n < tiles) fetch<reverse>(first(n), n);
       commit_copies();
     }
     for (int n = 0; n < tiles; ++n) {
       wait_copies<kScanStages - 2>();
       sync_block();
       // Into the stage of the tile before this one, which all have read.
-      if (const int next = n + kScanStages - 1; next < tiles) fetch(first(next), next % kScanStages);
+      if (const int next = n + kScanStages - 1; next < tiles) fetch<reverse>(first(next), next % kScanStages);
       commit_copies();
-      body(first(n), tokens_from(first(n)), n % kScanStages);
+      if (const int tokens = tokens_from(first(n)); tokens == kTile)
+        body(std::integral_constant<int, kTile>{}, n % kScanStages);
+      else
+        body(tokens, n % kScanStages);
     }
   }
 
   __device__ A value(int stage, int part, int token) const {
-    return convert_element<A>(static_cast<T>(values_[row(stage, part, token) + thread_index().x]));
+    return convert_element<A>(static_cast<T>(values_[row(stage, part, token) + slot_]));
   }
   /// Cosine and sine of the thread's pair.
   __device__ Vec<A, 2> turn(int stage, int token) const {
-    const int place = warp_index() * 16 + lane_index() % 16;
-    return turns_.template load<2>((stage * kTile + token) * kRow + 2 * place);
+    return turns_.template load<2>((stage * kTile + token) * kRow + slot_ % place_.kPairs * 2);
   }
+  /// The state of a stream before the tile.
+  __device__ A note(int stage, int stream) const { return notes_[(stage * kNotes + stream) * kRow + slot_]; }
 
  private:
   __device__ static int row(int stage, int part, int token) { return ((stage * kParts + part) * kTile + token) * kRow; }
-  /// Of the values that this thread copies: the first slot.
-  __device__ static int copied_slot() { return thread_index().x % (kRow / N) * N; }
+  /// Where this thread copies kVec elements at a time: the token of its first step, and the first of its columns.
+  template <int kVec>
+  __device__ static int copied_token() {
+    return thread_index().x / (kRow / kVec);
+  }
+  template <int kVec>
+  __device__ static int copied_column() {
+    return thread_index().x % (kRow / kVec) * kVec;
+  }
   __device__ int tokens_from(int64_t first) const {
     return place_.end - first < kTile ? static_cast<int>(place_.end - first) : kTile;
   }
@@ -149,39 +181,72 @@ class TileRing {
       copy_async_16(into, index, from, valid);
   }
 
-  /// A row of 128 takes 128 / kVec threads, so that a step of all threads brings kVec rows.
+  __device__ void begin_fetching(int64_t first) {
+    const int channel = place_.channel(shape_, copied_column<N>());
+    has_channel_ = channel < shape_.C;
+    for (int part = 0; part < kParts; ++part)
+      from_[part] = parts_[part].at(place_.b, first + copied_token<N>()) + channel;
+    if constexpr (kSlots == Slots::pairs) {
+      const int64_t half = shape_.half;
+      const int column = copied_column<kVecA>(), pair = place_.pair(column / 2);
+      has_pair_ = 2 * static_cast<int64_t>(pair) < shape_.C;
+      turn_from_ = static_cast<const A*>(shape_.table) + place_.b * shape_.table_batch +
+                   ((first + copied_token<kVecA>()) * half + pair % half) * 2 + column % 2;
+    }
+    if constexpr (kNotes > 0) {
+      const int noted = place_.channel(shape_, copied_column<kVecA>()), stream = copied_token<kVecA>();
+      has_note_ = stream < kNotes && noted < shape_.C;
+      note_from_ = notes_data_ + ((first / kTile * kNotes + stream) * shape_.B + place_.b) * shape_.C + noted;
+    }
+  }
+
+  /// The next tile, and on to the one behind it.
+  template <bool reverse>
   __device__ void fetch(int64_t first, int stage) {
     const int tokens = tokens_from(first);
 #pragma unroll
-    for (int part = 0; part < kParts; ++part)
+    for (int part = 0; part < kParts; ++part) {
+      const int64_t time = parts_[part].time;
 #pragma unroll
-      for (int step = 0; step < kTile / N; ++step) {
-        const int token = step * N + thread_index().x / (kRow / N);
-        const bool valid = token < tokens && from_[part] != nullptr;
-        const T* from = valid ? from_[part] + (first + token) * parts_[part].time : parts_[0].data;
-        copy<N>(values_, row(stage, part, token) + copied_slot(), from, valid);
+      for (int step = 0; step < kTile / kRows<N>; ++step) {
+        const int token = step * kRows<N> + copied_token<N>();
+        const bool valid = has_channel_ && token < tokens && parts_[part].data != nullptr;
+        const T* const from = valid ? from_[part] + step * kRows<N> * time : parts_[0].data;
+        copy<N>(values_, row(stage, part, token) + copied_column<N>(), from, valid);
       }
+      from_[part] += (reverse ? -kTile : kTile) * time;
+    }
     if constexpr (kSlots == Slots::pairs) {
-      const int at = thread_index().x % (kRow / kTurnVec) * kTurnVec, half = static_cast<int>(shape_.half);
-      const int pair = place_.pair(at / 2);
-      const bool has_pair = 2 * static_cast<int64_t>(pair) < shape_.C;
-      const A* const table = static_cast<const A*>(shape_.table) + place_.b * shape_.table_batch;
-      const A* const rows = table + (first * half + pair % half) * 2 + at % 2;
+      const int64_t time = 2 * shape_.half;
 #pragma unroll
-      for (int step = 0; step < kTile / kTurnVec; ++step) {
-        const int token = step * kTurnVec + thread_index().x / (kRow / kTurnVec);
-        const bool valid = has_pair && token < tokens;
-        copy<kTurnVec>(turns_, (stage * kTile + token) * kRow + at, valid ? rows + token * 2 * half : table, valid);
+      for (int step = 0; step < kTile / kRows<kVecA>; ++step) {
+        const int token = step * kRows<kVecA> + copied_token<kVecA>();
+        const bool valid = has_pair_ && token < tokens;
+        const A* const from = valid ? turn_from_ + step * kRows<kVecA> * time : static_cast<const A*>(shape_.table);
+        copy<kVecA>(turns_, (stage * kTile + token) * kRow + copied_column<kVecA>(), from, valid);
       }
+      turn_from_ += (reverse ? -kTile : kTile) * time;
+    }
+    if constexpr (kNotes > 0) {
+      if (const int stream = copied_token<kVecA>(); stream < kNotes)
+        copy<kVecA>(notes_, (stage * kNotes + stream) * kRow + copied_column<kVecA>(),
+                    has_note_ ? note_from_ : notes_data_, has_note_);
+      note_from_ += (reverse ? -kNotes : kNotes) * shape_.B * shape_.C;
     }
   }
 
   const ScanShape& shape_;
   const ScanPlace<kSlots>& place_;
   const TokenRows<const T> (&parts_)[kParts];
-  const T* from_[kParts];  // of the copied slot at token 0; null where there is nothing
+  const A* const notes_data_;
+  const int slot_;
+  // What this thread copies of the next tile.
+  const T* from_[kParts] = {};
+  const A *turn_from_ = nullptr, *note_from_ = nullptr;
+  bool has_channel_ = false, has_pair_ = false, has_note_ = false;
   Shared<T> values_;
   Shared<A> turns_;
+  Shared<A> notes_;
 };
 
 }  // namespace ratel::cuda
