@@ -35,6 +35,10 @@ void for_each_head_group(const AttentionShape& shape, F&& f) {
   }
 }
 
+/// Which blocks begin first: all pieces of a head, whose rows then lie in the cache, or the first pieces of all heads,
+/// where these are the longest.
+enum class BlockOrder { heads, pieces };
+
 /// The head and the piece of it that this block works on, of a grid of B x group.count x pieces blocks.
 struct BlockOfHead {
   int64_t b, h, row, piece;  // row: of (B, H, T), token 0
@@ -42,9 +46,11 @@ struct BlockOfHead {
 
   /// In the type of `pieces`, of which there are as few as blocks: int holds them, and is divided far faster.
   template <class I>
-  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, I pieces) {
-    const I block = block_index().x, head = block / pieces;
-    piece = block % pieces;
+  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, I pieces,
+                         BlockOrder order = BlockOrder::heads) {
+    const I block = block_index().x, heads = static_cast<I>(shape.B) * group.count;
+    const I head = order == BlockOrder::heads ? block / pieces : block % heads;
+    piece = order == BlockOrder::heads ? block % pieces : block / heads;
     b = head / group.count;
     const auto in_group = static_cast<int>(head % group.count);
     h = group.first + in_group;
@@ -205,7 +211,9 @@ class KeyLists {
   }
   __host__ __device__ I far_count() const { return far_; }
   __host__ __device__ I near_count() const { return T_ - far_; }
-  __device__ I far(I n) const { return n < initial_ ? n : (dilated_before_ + n - initial_ + 1) * dilation_ - 1; }
+  __host__ __device__ I far(I n) const {
+    return n < initial_ ? n : (dilated_before_ + n - initial_ + 1) * dilation_ - 1;
+  }
   /// Between two dilated keys lie D - 1 others.
   __device__ I near(I n) const {
     const I m = n + initial_ - dilated_before_;

@@ -80,18 +80,20 @@ template <class T, int N, class F>
 void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k, const AttentionRows& grad_v,
                        Stream stream, F&& f) {
   using A = accumulate_t<T>;
-  constexpr int64_t kBlocks = 512;        // enough for every multiprocessor to have several
+  constexpr int64_t kBlocks = 256;        // that run at once: two on a multiprocessor
   constexpr int64_t kLeastQueries = 512;  // of a slice
-  int64_t far_tiles = 0;
+  int64_t queries = 0;                    // that all far tiles walk
   QuerySlices slices;
   for (int64_t h = 0; h < shape.H; ++h) {
-    const int64_t far = KeyLists(PatternOf<int64_t>(within(shape.patterns[h], shape.T)), shape.T).far_count();
-    far_tiles += shape.B * tiles_of(far, N);
+    const KeyLists lists(PatternOf<int64_t>(within(shape.patterns[h], shape.T)), shape.T);
+    const int64_t far = lists.far_count();
+    for (int64_t first = 0; first < far; first += N) queries += shape.B * (shape.T - 1 - lists.far(first));
     slices.far_keys = larger(slices.far_keys, far);
   }
-  const int64_t wanted = smaller(shape.T, kBlocks / larger(1, far_tiles) + 1);
-  slices.length = tiles_of(larger(kLeastQueries, (shape.T + wanted - 1) / wanted), 64) * 64;
-  slices.count = (shape.T + slices.length - 1) / slices.length;
+  // No slice is longer than what each of the blocks has to do on average: then none runs on alone.
+  const int64_t share = tiles_of(larger(kLeastQueries, queries / kBlocks), 64) * 64;
+  slices.count = (shape.T + share - 1) / share;
+  slices.length = tiles_of((shape.T + slices.count - 1) / slices.count, 64) * 64;
   const int64_t partial = slices.count == 1 ? 0 : slices.count * shape.B * shape.H * slices.far_keys * shape.d;
   const Scratch<A> sums(2 * partial, stream);
   slices.grad_k = sums.get();

@@ -35,12 +35,6 @@ constexpr int kKeys = 32, kStages = 3;
 template <int d>
 constexpr int kBackwardRows = d == 64 ? 64 : 32;
 
-/// The bytes of `rows` rows of d channels.
-template <int d>
-constexpr size_t rows_size(int rows) {
-  return shared_size<bfloat16>(rows * d);
-}
-
 /// The lowest n bits, of which Bits has at least so many.
 template <class Bits>
 __device__ Bits ones_below(int n) {
@@ -133,7 +127,7 @@ __global__ __launch_bounds__(kTileThreads, kForwardBlocks<Source>) void forward_
     total[half] = lane_index() % 4 == 0 ? 1.0f : 0.0f;  // each lane sums its own columns
   }
   FragmentC out[d / 8];
-  start_from_tile<d>(out, value_tiles, own);
+  start_from_tile<d>(out, value_tiles, own, {1, 1});
 
   for (int n = 0; n < tiles_of_keys; ++n) {
     wait_copies<1>();
@@ -273,6 +267,10 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
   });
 }
 
+/// Channels of its values that the key kernel keeps in registers, as many as are left.
+template <int d>
+constexpr int kHeldValues = d == 64 ? d : d - 48;
+
 template <int d>
 __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
                                                            QuerySlices slices, HeadGroup group, int64_t pieces) {
@@ -281,7 +279,7 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
   const RowTile<d> keys(arena, kTileRows), values(arena, kTileRows), query_tiles(arena, 2 * N),
       grad_tiles(arena, 2 * N);
   const Shared<float> lse = arena.take<float>(2 * N), delta = arena.take<float>(2 * N);
-  const BlockOfHead block(group, args.shape, static_cast<int>(pieces));
+  const BlockOfHead block(group, args.shape, static_cast<int>(pieces), BlockOrder::pieces);
   const OwnedKeys<kTileRows, int> owned(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T),
                                         static_cast<int>(block.piece), slices);
   if (owned.count == 0) return;
@@ -289,81 +287,95 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
              v = head_rows<bfloat16>(args.v, block.b, block.h),
              grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
   const int tiles = tiles_of(larger(0, owned.query_end - owned.query_begin), N);
-  const auto queries_of = [&](int n) { return smaller(N, owned.query_end - owned.query_begin - n * N); };
+  // From the last queries to the first, so that blocks that begin together, other keys of the head, find them in the
+  // cache.
+  const auto first_query = [&](int n) { return owned.query_begin + (tiles - 1 - n) * N; };
+  const auto queries_of = [&](int n) { return smaller(N, owned.query_end - first_query(n)); };
   const auto begin_load = [&](int n) {
     const int into = n % 2 * N, count = queries_of(n);
-    const int first = owned.query_begin + n * N;
-    query_tiles.behind(into).template begin_load<N>(count, q[first], q.step);
-    grad_tiles.behind(into).template begin_load<N>(count, grad[first], grad.step);
+    const int first = first_query(n);
+    query_tiles.behind(into).template begin_load<N>(count, q.data, q.step, first);
+    grad_tiles.behind(into).template begin_load<N>(count, grad.data, grad.step, first);
     commit_copies();
   };
-  // The statistics of a tile come by way of registers, asked for before the tile ahead of it is worked on.
-  const int mine = thread_index().x;
-  float next_lse = 0, next_delta = 0;
+  // The statistics of a tile come by way of a register, asked for before the tile ahead of it is worked on: a thread
+  // has lse or delta of a query.
+  static_assert(2 * N <= kTileThreads);
+  const int mine = thread_index().x % N, which = thread_index().x / N;
+  float next = 0;
   const auto fetch_statistics = [&](int n) {
-    if (n >= tiles || mine >= queries_of(n)) return;
-    const int64_t at = block.row + owned.query_begin + n * N + mine;
-    next_lse = static_cast<const float*>(args.lse)[at];
-    next_delta = static_cast<const float*>(statistics.delta)[at];
+    if (n >= tiles || which > 1 || mine >= queries_of(n)) return;
+    next = static_cast<const float*>(which == 0 ? args.lse : statistics.delta)[block.row + first_query(n) + mine];
   };
   const auto put_statistics = [&](int n) {
-    if (mine >= N) return;
-    lse[n % 2 * N + mine] = kLog2e * next_lse;
-    delta[n % 2 * N + mine] = next_delta;
+    if (which == 0) lse[n % 2 * N + mine] = kLog2e * next;
+    if (which == 1) delta[n % 2 * N + mine] = next;
   };
+  int key[2], last[2];  // the last query that sees the key
+  for (int half = 0; half < 2; ++half) {
+    key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
+    last[half] = smaller(owned.query_end - 1, owned.last_query(key[half]));
+  }
   keys.template begin_gather<kTileRows>(owned.count, [&](int r) { return k[owned.key(r)]; });
   values.template begin_gather<kTileRows>(owned.count, [&](int r) { return v[owned.key(r)]; });
-  commit_copies();
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  FragmentC grad_k[d / 8] = {}, grad_v[d / 8] = {};
+  if (owned.slice == 0) {  // which has the terms of the keys' own queries, that take the places of both tiles
+    query_tiles.template begin_gather<kTileRows>(owned.count, [&](int r) { return q[owned.key(r)]; });
+    grad_tiles.template begin_gather<kTileRows>(owned.count, [&](int r) { return grad[owned.key(r)]; });
+    commit_copies();
+    float ds[2], p[2];
+    for (int half = 0; half < 2; ++half) {
+      ds[half] = static_cast<const float*>(statistics.ds)[block.row + key[half]] / scale;
+      p[half] = static_cast<const float*>(statistics.p)[block.row + key[half]];
+    }
+    wait_copies<0>();
+    sync_block();
+    start_from_tile<d>(grad_k, query_tiles, warp_index() * 16, ds);
+    start_from_tile<d>(grad_v, grad_tiles, warp_index() * 16, p);
+    sync_block();
+  }
   if (tiles > 0) begin_load(0);
   fetch_statistics(0);
   put_statistics(0);
+  wait_copies<0>();
+  sync_block();
+  const HeldRows<d> held_keys(keys, warp_index() * 16);
+  const HeldRows<d, kHeldValues<d>> held_values(values, warp_index() * 16);
 
-  int key[2];
-  for (int half = 0; half < 2; ++half) key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
-  // The first slice has the term of the key's own query.
-  const auto own = [&](const void* factors) {
-    return [=, &block, &key, &owned](int half) {
-      return owned.slice == 0 ? static_cast<const float*>(factors)[block.row + key[half]] : 0.0f;
-    };
-  };
-  FragmentC grad_k[d / 8], grad_v[d / 8];
-  start_from_rows<d>(grad_k, own(statistics.ds), [&](int half) { return q[key[half]]; });
-  start_from_rows<d>(grad_v, own(statistics.p), [&](int half) { return grad[key[half]]; });
-
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
   for (int n = 0; n < tiles; ++n) {
     wait_copies<0>();
     sync_block();
     if (n + 1 < tiles) begin_load(n + 1);
     fetch_statistics(n + 1);
-    const int from = n % 2 * N;
-    const int first = owned.query_begin + n * N;
-    int low[2], high[2];  // the columns that see a key
-    for (int half = 0; half < 2; ++half) {
-      low[half] = key[half] + 1 - first;
-      high[half] = smaller(queries_of(n), owned.last_query(key[half]) + 1 - first);
-    }
-    FragmentC weights[N / 8], slopes[N / 8];
-    multiply_rows<d, N>(weights, keys, warp_index() * 16, query_tiles.behind(from));
+#pragma unroll 1  // sixteen queries at a time leave registers to the held rows
+    for (int part = 0; part < N; part += 16) {
+      const int from = n % 2 * N + part, first = first_query(n) + part;
+      FragmentC weights[2], slopes[2];
+      multiply_rows<16>(weights, held_keys, query_tiles.behind(from));
+      multiply_rows<16>(slopes, held_values, grad_tiles.behind(from));
 #pragma unroll
-    for (int at = 0; at < N / 2; ++at) {
-      const int c = fragment_column(at / 4) + at % 2, half = at % 4 / 2;
-      float& weight = weights[at / 4].at[at % 4];
-      weight = c < low[half] || c >= high[half] ? 0.0f : fast_exp2(weight * (scale * kLog2e) - lse[from + c]);
-    }
-    add_weighted_rows<d, N>(grad_v, weights, grad_tiles.behind(from));
-    multiply_rows<d, N>(slopes, values, warp_index() * 16, grad_tiles.behind(from));
+      for (int eight = 0; eight < 2; ++eight) {
+        const int c = fragment_column(eight);
+        const auto lse_c = lse.template load<2>(from + c), delta_c = delta.template load<2>(from + c);
 #pragma unroll
-    for (int at = 0; at < N / 2; ++at) {
-      const int c = fragment_column(at / 4) + at % 2;
-      float& slope = slopes[at / 4].at[at % 4];
-      slope = scale * weights[at / 4].at[at % 4] * (slope - delta[from + c]);
+        for (int at = 0; at < 4; ++at) {
+          const int query = first + c + at % 2, half = at / 2;
+          float &weight = weights[eight].at[at], &slope = slopes[eight].at[at];
+          weight = fast_exp2(weight * (scale * kLog2e) - lse_c.at[at % 2]);
+          if (query <= key[half] || query > last[half]) weight = 0;
+          slope = weight * (slope - delta_c.at[at % 2]);  // scaled at the end
+        }
+      }
+      add_weighted_rows<d, 16>(grad_v, weights, grad_tiles.behind(from));
+      add_weighted_rows<d, 16>(grad_k, slopes, query_tiles.behind(from));
     }
-    add_weighted_rows<d, N>(grad_k, slopes, query_tiles.behind(from));
     if (n + 1 < tiles) put_statistics(n + 1);
   }
   wait_copies<0>();
   sync_block();
+#pragma unroll
+  for (int at = 0; at < d / 2; ++at) grad_k[at / 4].at[at % 4] *= scale;
   if (owned.far && slices.count > 1) {
     const int64_t row =
         ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
@@ -411,7 +423,7 @@ void launch_forward(const char* name, const AttentionForwardArgs& args, const He
                     Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = rows_size<d>(kTileRows) + 2 * rows_size<d>(kStages * kKeys);
+    constexpr size_t kShared = RowTile<d>::size(kTileRows) + 2 * RowTile<d>::size(kStages * kKeys);
     launch({name, args.shape.B * group.count * tiles, kTileThreads, kShared, stream}, forward_kernel<d, Source>, args,
            group, tiles, source);
   });
@@ -445,7 +457,7 @@ void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs&
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = 2 * rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kBackwardRows<d>);
+    constexpr size_t kShared = 2 * RowTile<d>::size(kTileRows) + 2 * RowTile<d>::size(2 * kBackwardRows<d>);
     for_each_head_group(args.shape, [&](const HeadGroup& group) {
       launch(
           {"attention_query_gradients_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
@@ -456,7 +468,7 @@ void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistic
 
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = 2 * rows_size<d>(kTileRows) + 2 * rows_size<d>(2 * kBackwardRows<d>) +
+    constexpr size_t kShared = 2 * RowTile<d>::size(kTileRows) + 2 * RowTile<d>::size(2 * kBackwardRows<d>) +
                                2 * shared_size<float>(2 * kBackwardRows<d>);
     with_query_slices<bfloat16, kTileRows>(args.shape, args.grad_k, args.grad_v, stream,
                                            [&](const HeadGroup& group, int64_t pieces, const QuerySlices& slices) {

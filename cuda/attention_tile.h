@@ -10,30 +10,33 @@ namespace ratel::cuda {
 
 inline constexpr int kTileThreads = 128, kTileRows = 64;  // four warps of 16 rows
 
-/// Rows of d channels in shared memory. The 16-byte pieces of a row are exchanged by its number, so that the eight rows
-/// of a matrix that ldmatrix reads lie in different banks.
+/// Rows of d channels in shared memory. They lie 16 bytes further apart than they are long, so that the eight rows of a
+/// matrix that ldmatrix reads lie in different banks, and that one address a lane serves all steps of a product: the
+/// rest are constants of the instructions.
 template <int d>
 class RowTile {
  public:
-  __device__ RowTile(SharedArena& arena, int rows) : data_(arena.take<bfloat16>(rows * d)) {}
+  __device__ RowTile(SharedArena& arena, int rows) : data_(arena.take<bfloat16>(rows * kStep)) {}
   __device__ explicit RowTile(Shared<bfloat16> data) : data_(data) {}
   /// The tile behind `rows` rows of this one.
-  __device__ RowTile behind(int rows) const { return RowTile(data_ + rows * d); }
+  __device__ RowTile behind(int rows) const { return RowTile(data_ + rows * kStep); }
+  /// Bytes of so many rows.
+  static constexpr size_t size(int rows) { return shared_size<bfloat16>(rows * kStep); }
 
-  __device__ static int at(int row, int channel) { return row * d + ((channel / 8) ^ (row % 8)) * 8 + channel % 8; }
+  __device__ static int at(int row, int channel) { return row * kStep + channel; }
   __device__ Shared<bfloat16> data() const { return data_; }
 
-  /// Begins to copy `count` rows, `step` elements apart from `from` on; zeros follow up to kRows.
+  /// Begins to copy `count` rows from the `begin`-th on of those that lie `step` elements apart; zeros follow up to
+  /// kRows.
   template <int kRows>
-  __device__ void begin_load(int count, const bfloat16* from, int64_t step) const {
+  __device__ void begin_load(int count, const bfloat16* rows, int64_t step, int begin = 0) const {
     const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
-    const bfloat16* row = from + first * step + channel;
-    // A thread's rows lie a multiple of 8 apart: its piece is exchanged with the same one in all of them.
+    const bfloat16* row = rows + (begin + first) * step + channel;
     const int into = at(first, channel);
 #pragma unroll
     for (int r = 0; r < kRows; r += kRowsAtOnce) {
       const bool valid = first + r < count;
-      copy_async_16(data_, into + r * d, valid ? row : from, valid);
+      copy_async_16(data_, into + r * kStep, valid ? row : rows, valid);
       row += kRowsAtOnce * step;
     }
   }
@@ -41,7 +44,7 @@ class RowTile {
   template <int kRows, class Row>
   __device__ void begin_gather(int count, Row&& row) const {
     const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
-#pragma unroll
+#pragma unroll 1
     for (int r = first; r < kRows; r += kRowsAtOnce)
       copy_async_16(data_, at(r, channel), row(r < count ? r : 0) + channel, r < count);
   }
@@ -49,34 +52,29 @@ class RowTile {
   /// 16 rows by 16 channels from (row, channel) on, multiples of 16, as a left operand.
   __device__ FragmentA left(int row, int channel) const {
     FragmentA a;
-    load_matrix_x4(a.at, data_, lane_at(lane_index() % 16, lane_index() / 16, row, channel));
+    load_matrix_x4(a.at, data_, at(lane_index() % 16, lane_index() / 16 * 8) + at(row, channel));
     return a;
   }
   /// The same as two right operands: the rows are columns of the product ...
   __device__ void right(FragmentB (&b)[2], int row, int channel) const {
     const int lane = lane_index();
     uint32_t all[4];
-    load_matrix_x4(all, data_, lane_at(lane / 16 * 8 + lane % 8, lane / 8 % 2, row, channel));
+    load_matrix_x4(all, data_, at(lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8) + at(row, channel));
     b[0] = {{all[0], all[1]}};
     b[1] = {{all[2], all[3]}};
   }
   /// ... or the channels are.
   __device__ void right_by_channel(FragmentB (&b)[2], int row, int channel) const {
     uint32_t all[4];
-    load_matrix_x4_transposed(all, data_, lane_at(lane_index() % 16, lane_index() / 16, row, channel));
+    load_matrix_x4_transposed(all, data_, at(lane_index() % 16, lane_index() / 16 * 8) + at(row, channel));
     b[0] = {{all[0], all[1]}};
     b[1] = {{all[2], all[3]}};
   }
 
  private:
   static constexpr int kPieces = d / 8, kRowsAtOnce = kTileThreads / kPieces;
-  static_assert(kRowsAtOnce % 8 == 0 && kTileThreads % kPieces == 0);
-
-  /// at(row + row_of_lane, channel + 8 piece_of_lane): what depends on the lane is the same in every step, and where
-  /// pieces are exchanged, among 64 channels, but for its lower bits.
-  __device__ static int lane_at(int row_of_lane, int piece_of_lane, int row, int channel) {
-    return (at(row_of_lane, 8 * piece_of_lane) ^ (channel % 64)) + channel / 64 * 64 + row * d;
-  }
+  static_assert(kTileThreads % kPieces == 0);
+  static constexpr int kStep = d + 8;
 
   Shared<bfloat16> data_;
 };
@@ -87,9 +85,46 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>&
                                      const RowTile<d>& right) {
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
-#pragma unroll 4  // wholly unrolled, it keeps the addresses of all steps in registers
+#pragma unroll 4  // wholly unrolled, its operands take more registers than there are
   for (int c = 0; c < d; c += 16) {
     const FragmentA a = left.left(row, c);
+#pragma unroll
+    for (int n = 0; n < N; n += 16) {
+      FragmentB b[2];
+      right.right(b, n, c);
+      multiply_16x8x16(sums[n / 8], a, b[0]);
+      multiply_16x8x16(sums[n / 8 + 1], a, b[1]);
+    }
+  }
+}
+
+/// 16 rows of d channels as left operands that many tiles meet: kHeld channels are kept in registers.
+template <int d, int kHeld = d>
+class HeldRows {
+ public:
+  __device__ HeldRows(const RowTile<d>& tile, int row) : tile_(tile), row_(row) {
+#pragma unroll
+    for (int c = 0; c < kHeld; c += 16) held_[c / 16] = tile.left(row, c);
+  }
+  __device__ FragmentA at(int channel) const {
+    return channel < kHeld ? held_[channel / 16] : tile_.left(row_, channel);
+  }
+
+ private:
+  FragmentA held_[kHeld / 16];
+  RowTile<d> tile_;
+  int row_;
+};
+
+/// Of a warp: sums (16, N) = its rows times N rows of `right`.
+template <int N, int d, int kHeld>
+__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const HeldRows<d, kHeld>& left,
+                                     const RowTile<d>& right) {
+#pragma unroll
+  for (int n = 0; n < N / 8; ++n) sums[n] = {};
+#pragma unroll
+  for (int c = 0; c < d; c += 16) {
+    const FragmentA a = left.at(c);
 #pragma unroll
     for (int n = 0; n < N; n += 16) {
       FragmentB b[2];
@@ -144,9 +179,10 @@ __device__ inline void start_from_rows(FragmentC (&sums)[d / 8], Factor&& factor
   }
 }
 
-/// sums = the 16 rows of `tile` from `row` on.
+/// sums = the 16 rows of `tile` from `row` on, each times the factor of this lane's row.
 template <int d>
-__device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d>& tile, int row) {
+__device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d>& tile, int row,
+                                       const float (&factor)[2]) {
 #pragma unroll
   for (int c = 0; c < d; c += 16) {
     const FragmentA rows = tile.left(row, c);
@@ -154,8 +190,8 @@ __device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d
     for (int part = 0; part < 4; ++part) {  // columns 0 to 7, of both halves of the rows, then 8 to 15
       const auto pair = unpack_bf16(rows.at[part]);
       FragmentC& eight = sums[c / 8 + part / 2];
-      eight.at[part % 2 * 2] = pair.at[0];
-      eight.at[part % 2 * 2 + 1] = pair.at[1];
+      eight.at[part % 2 * 2] = factor[part % 2] * pair.at[0];
+      eight.at[part % 2 * 2 + 1] = factor[part % 2] * pair.at[1];
     }
   }
 }
