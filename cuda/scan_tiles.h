@@ -11,9 +11,9 @@ namespace ratel::cuda {
 
 inline constexpr int kScanChannels = 64;  // of a block; a channel of a stream a thread
 inline constexpr int kScanStages = 5;     // tiles in shared memory: one is read while the others arrive
+inline constexpr int kScanBlocks = 2;     // of a multiprocessor: told, nvcc takes the registers that save it waiting
 
-template <int kStreams>
-inline constexpr int kScanThreads = kStreams* kScanChannels;
+constexpr int scan_threads(int streams) { return kScanChannels * streams; }
 
 /// The stream of this thread. From lane 0, so that nvcc knows it to be the same for a warp: it may shuffle where it has
 /// branched on it.
@@ -103,7 +103,7 @@ class TileRing {
   static constexpr int kVecA = N == 1 ? 1 : kPerVec<A>;
   /// Rows that all threads bring in a step of kVec elements each.
   template <int kVec>
-  static constexpr int kRows = kScanThreads<kStreams>* kVec / kRow;
+  static constexpr int kRows = scan_threads(kStreams) / (kRow / kVec);
 
  public:
   static constexpr size_t bytes() {

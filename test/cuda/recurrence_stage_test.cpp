@@ -28,13 +28,13 @@ struct Case {
   int64_t B, T, H, d;
 };
 
-// A block has 64 pairs of channels; tiles are of 16 tokens in bf16, 8 in f32, 4 in f64, three of them at a time; time
+// A block has 32 pairs of channels; tiles are of 16 tokens in bf16, 8 in f32, 4 in f64, five of them at a time; time
 // is cut into segments of 128 tokens or more.
 const Case kCases[] = {
     {"one token, one pair", 1, 1, 1, 2},
     {"one short of a tile, an element at a time", 2, 15, 1, 6},
     {"one past a tile, 16 bytes at a time", 2, 17, 3, 16},
-    {"more tiles than stages, two blocks, the second ragged", 1, 70, 9, 16},
+    {"more tiles than stages, three blocks, the last ragged", 1, 90, 9, 16},
     {"heads wider than a block", 1, 20, 1, 144},
     {"three segments, ragged", 1, 389, 1, 4},
 };
