@@ -89,7 +89,7 @@ __global__ __launch_bounds__(kThreads, kBlocksOfQueries<kChannels>) void attenti
     const int64_t width = pattern.score == BlockScore::minmax ? 2 * args.d : args.d;
     const BlockSummaries<T> known{pattern.score, D, k,
                                   summaries + heads.summaries_before[n] + b * (args.T / D) * width};
-    auto out = attend_blocks<N, kChannels>(q, i, most, known, v, list, d);
+    auto out = attend_blocks<N, kChannels, OneWarp>(q, i, most, known, v, list, d);
     T* const to = static_cast<T*>(args.out) + ((b * args.H + h) * args.T + i) * args.d;
     out.for_each(d, [&](const A* sums, int c) {
       Vec<T, kVector> values;

@@ -1,8 +1,8 @@
 #pragma once
 
-// Attention of one query over the blocks that it chooses, by a warp: its lanes score an earlier block each and choose
-// (block_selection.h); then 32 visible keys at a time, a lane computes the score of one, and each lane adds up its
-// channels of the output, which stay in registers, by the online softmax.
+// Attention of one query over the blocks that it chooses, by a warp or by a block of them: their lanes score an earlier
+// block each, and a warp chooses (block_selection.h); then warps take 32 visible keys at a time, a lane computes the
+// score of one, and each lane adds up its channels of the output, which stay in registers, by the online softmax.
 
 #include "cuda/block_selection.h"
 
@@ -33,6 +33,7 @@ struct QueryOutput {
     total = total * correction + warp_sum(p);
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) sums[c] *= correction;
+#pragma unroll(kChannels <= 4 ? 8 : 1)
     for (int j = 0; j < count; ++j) {
       const A weight = shuffle(p, j);
       const T* const row = v[shuffle(key, j)];
@@ -60,28 +61,44 @@ inline int64_t warps_of_queries(int64_t queries, int64_t list_size) {
   return std::min(queries, std::clamp<int64_t>((int64_t{1} << 24) / list_size, 512, 8192));
 }
 
-/// Of query i, which is in q: its largest score, the sum of the softmax, and the sums of values. It sees `most` blocks
-/// at most; `list` has room for its own block's number + 1 scores. By all lanes of a warp, after whose reads of the
-/// list the next query may begin behind sync_warp().
-template <int N, int kChannels, class T, class A = accumulate_t<T>>
+/// Who attends to a query: the warp, or all warps of its block.
+struct OneWarp {
+  __device__ static int index() { return 0; }
+  __device__ static int count() { return 1; }
+  __device__ static void sync() { sync_warp(); }
+};
+struct WholeBlock {
+  __device__ static int index() { return warp_index(); }
+  __device__ static int count() { return warp_count(); }
+  __device__ static void sync() { sync_block(); }
+};
+
+/// Of query i, which is in q, and of the visible keys that are this warp's: the largest score, the sum of the softmax,
+/// and the sums of values. The query sees `most` blocks at most; `list` has room for its own block's number + 1 scores.
+/// By all lanes of the team, after whose reads of the list the next query may begin behind Team::sync().
+template <int N, int kChannels, class Team, class T, class A = accumulate_t<T>>
 __device__ QueryOutput<A, kBlockVector<N, kChannels>, kChannels> attend_blocks(Shared<A> q, int i, int most,
                                                                                const BlockSummaries<T>& known,
                                                                                HeadRows<const T> v,
                                                                                OrderedScore<A>* list, int d) {
-  const int lane = lane_index(), D = known.block_size, own = i / D;
+  const int lane = lane_index(), first = Team::index() * kWarp, step = Team::count() * kWarp;
+  const int D = known.block_size, own = i / D, chosen = most - 1;
   const A scale = 1 / std::sqrt(static_cast<A>(d));
   int keys = i + 1;
   const bool sees_all = own - 1 <= most - 2;
   if (!sees_all) {
-    for (int block = 1 + lane; block < own && most > 2; block += kWarp)
+    for (int block = 1 + first + lane; block < own && most > 2; block += step)
       list[block] = ordered(known.template score_of<N>(q, block, d));
-    const int chosen = choose_blocks(list, own, most - 2);
+    Team::sync();
+    if (Team::index() == 0) {
+      choose_blocks(list, own, most - 2);
+      if (lane == 0) list[chosen] = static_cast<OrderedScore<A>>(own);
+    }
     keys = chosen * D + i + 1 - own * D;
-    if (lane == 0) list[chosen] = static_cast<OrderedScore<A>>(own);
-    sync_warp();
+    Team::sync();
   }
   QueryOutput<A, kBlockVector<N, kChannels>, kChannels> out;
-  for (int begin = 0; begin < keys; begin += kWarp) {
+  for (int begin = first; begin < keys; begin += step) {
     const int count = smaller(kWarp, keys - begin), place = begin + smaller(lane, count - 1);
     const int key = sees_all ? place : static_cast<int>(list[place / D]) * D + place % D;
     const A score = lane < count ? scale * dot<N>(q, known.keys[key], d) : -std::numeric_limits<A>::infinity();

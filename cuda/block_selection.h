@@ -41,42 +41,46 @@ __device__ void load_query(Shared<A> q, int c, A (&to)[N]) {
   }
 }
 
+/// The sum over a row's d channels, of which f(c, sum) adds N neighbours. kGroups at once, so that their loads are
+/// under way together: a lane reads a row of its own, and waits for memory.
+template <int N, int kGroups, class A, class F>
+__device__ A sum_channels(int d, F&& f) {
+  A sum = 0;
+  int c = 0;
+#pragma unroll(kGroups)
+  for (; c + kDotChannels <= d; c += kDotChannels) {
+    A few = 0;
+#pragma unroll
+    for (int i = 0; i < kDotChannels; i += N) f(c + i, few);
+    sum += few;
+  }
+  A rest = 0;
+  for (; c < d; c += N) f(c, rest);
+  return sum + rest;
+}
+
 /// The query's row in shared memory times a row in global memory, by one lane, N elements at a time.
 template <int N, class T, class A>
 __device__ A dot(Shared<A> q, const T* row, int d) {
-  A sum = 0;
-  for (int begin = 0; begin < d; begin += kDotChannels) {
-    A few = 0;
-    const int end = smaller(d, begin + kDotChannels);
-    for (int c = begin; c < end; c += N) {
-      const auto x = load_vec<N>(row + c);
-      A query[N];
-      load_query(q, c, query);
+  return sum_channels<N, (N == 8 ? 2 : 1), A>(d, [&](int c, A& sum) {
+    const auto x = load_vec<N>(row + c);
+    A query[N];
+    load_query(q, c, query);
 #pragma unroll
-      for (int n = 0; n < N; ++n) few += query[n] * convert_element<A>(x.at[n]);
-    }
-    sum += few;
-  }
-  return sum;
+    for (int n = 0; n < N; ++n) sum += query[n] * convert_element<A>(x.at[n]);
+  });
 }
 
 /// The sum over channels of max(q min, q max), which is q max where q is positive and q min where it is negative.
 template <int N, class A>
 __device__ A upper_bound(Shared<A> q, const A* least, const A* greatest, int d) {
-  A sum = 0;
-  for (int begin = 0; begin < d; begin += kDotChannels) {
-    A few = 0;
-    const int end = smaller(d, begin + kDotChannels);
-    for (int c = begin; c < end; c += N) {
-      const auto low = load_vec<N>(least + c), high = load_vec<N>(greatest + c);
-      A query[N];
-      load_query(q, c, query);
+  return sum_channels<N, 1, A>(d, [&](int c, A& sum) {
+    const auto low = load_vec<N>(least + c), high = load_vec<N>(greatest + c);
+    A query[N];
+    load_query(q, c, query);
 #pragma unroll
-      for (int n = 0; n < N; ++n) few += query[n] * (query[n] < 0 ? low.at[n] : high.at[n]);
-    }
-    sum += few;
-  }
-  return sum;
+    for (int n = 0; n < N; ++n) sum += query[n] * (query[n] < 0 ? low.at[n] : high.at[n]);
+  });
 }
 
 /// Where one query finds what it knows of the blocks: the keys (last), or rows of sums (mean) or of least and greatest
@@ -101,16 +105,15 @@ struct BlockSummaries {
 
 /// Of `own` blocks, whose scores from block 1 on are at list[1] ... list[own - 1], leaves those that a query sees in
 /// list[0] ... in rising order: the first, and the `wanted` of the others that score highest, of equal ones the
-/// earlier. wanted < own - 1. Returns how many they are; sync_warp() before reading them. By all lanes of a warp, of
-/// which lane l wrote the scores of blocks 1 + l, 33 + l, ...
+/// earlier. wanted < own - 1. They are wanted + 1; sync_warp() before reading them. By all lanes of a warp.
 ///
 /// The wanted-th greatest score is found bit by bit, each by counting the scores that are not below: as many readings
 /// of the list as a score has bits, from the first-level cache, and the same result for any order of the lanes.
 template <class Key>
-__device__ int choose_blocks(Key* list, int own, int wanted) {
+__device__ void choose_blocks(Key* list, int own, int wanted) {
   const int lane = lane_index();
   if (lane == 0) list[0] = 0;
-  if (wanted == 0) return 1;
+  if (wanted == 0) return;
   Key threshold = 0;
   for (int bit = static_cast<int>(8 * sizeof(Key)) - 1; bit >= 0; --bit) {
     const Key candidate = threshold | Key{1} << bit;
@@ -134,7 +137,6 @@ __device__ int choose_blocks(Key* list, int own, int wanted) {
     equal_left -= smaller(equal_left, count_ones(equal));
     chosen += count_ones(seen);
   }
-  return chosen;
 }
 
 }  // namespace ratel::cuda
