@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the README's tables of benchmarks, each between <!-- NAME:begin --> and <!-- NAME:end -->: "bench" from
 bench/results/cpu.json, "sparse" from bench/results/sparse_inference.json, "tokenize" from
-bench/results/tokenize.json.
+bench/results/tokenize.json, "gpu" and "gpu_inference" from the JSON of the same names.
 
     bench_table.py           rewrites the tables
     bench_table.py --check   exits with 1 where one of the README's is not that of its JSON
@@ -63,6 +63,37 @@ def table_of(results):
     return "\n".join(lines)
 
 
+def gpu_table_of(results):
+    torch, ceilings = results["torch"], results["ceilings"]
+    peer = f"PyTorch {torch['torch']}, torch.compile" if torch else "no PyTorch"
+    lines = [f"{results['machine']}, commit {results['commit']}, {results['date'][:10]}, bf16; copy "
+             f"{ceilings['copy_gbps']:.0f} GB/s, GEMM {ceilings['gemm_gflops'] / 1e3:.0f} TFLOP/s in the same run; {peer}. "
+             f"Made by `{results['command']}`; all figures are in `bench/results/gpu.json`.", ""]
+    rows = [row for row in results["rows"] if "ours_ms" in row]
+    ops = [[row["name"].replace("/", " "), row["shape"], number(row["ours_ms"], " ms"), share(row),
+            number(row["torch_ms"], " ms"), number(row["ratio_torch"], "x")] for row in rows
+           if not row["name"].startswith("train_step") and (row["ratio_torch"] or "rms_norm" in row["name"])]
+    lines += markdown(["what", "shape", "ratel", "of the ceiling", "PyTorch", "faster"], ops)
+    steps = [[row["name"].replace("/", " "), row["shape"], number(row["ours_ms"], " ms"),
+              f"{row['tokens_per_second']:,.0f}", number(row["mfu_percent"], "%"), f"{row['peak_mb'] / 1e3:.1f} GB",
+              number(row["torch_ms"], " ms"), number(row["ratio_torch"], "x")] for row in rows
+             if row["name"].startswith("train_step")]
+    missing = [f"{row['name'].split('/')[0]} {row['shape']}" for row in results["rows"] if "error" in row]
+    lines += ["", "Training (a batch of `train_step` is two optimizer steps, through D = 64 and dense):", ""]
+    lines += markdown(["what", "B x T", "a batch", "tokens/s", "MFU", "peak memory", "PyTorch", "faster"], steps)
+    return "\n".join(lines + (["", f"Too large for this GPU: {', '.join(missing)}."] if missing else []))
+
+
+def gpu_inference_table_of(results):
+    lines = [f"{results['machine']}, commit {results['commit']}, {results['date'][:10]}, random weights in bf16. Made by "
+             f"`{results['command']}`; all figures are in `bench/results/gpu_inference.json`.", ""]
+    rows = [[f"{run['bench']}, {run['model']}", f"{row['length']:,}", str(row["batch"]), row["name"].split()[0],
+             f"{row['tokens_per_second']:,.0f}", number(row["times_dense"], "x"), f"{row['kv_bytes'] / 1e6:.1f} MB",
+             f"{row['peak_bytes'] / 1e9:.1f} GB"] for run in results["runs"] for row in run["rows"]]
+    return "\n".join(lines + markdown(["what", "tokens", "texts", "D", "tokens/s", "faster", "KV cache",
+                                       "peak memory of tensors"], rows))
+
+
 def sparse_table_of(results):
     lines = [f"{results['machine']}, {results['runs'][0]['threads']} threads, commit {results['commit']}, "
              f"{results['date'][:10]}, random weights in f32, batch 1. Made by `{results['command']}`; all figures are in "
@@ -87,7 +118,9 @@ def tokenize_table_of(results):
 
 TABLES = {"bench": ("bench/results/cpu.json", table_of),
           "sparse": ("bench/results/sparse_inference.json", sparse_table_of),
-          "tokenize": ("bench/results/tokenize.json", tokenize_table_of)}
+          "tokenize": ("bench/results/tokenize.json", tokenize_table_of),
+          "gpu": ("bench/results/gpu.json", gpu_table_of),
+          "gpu_inference": ("bench/results/gpu_inference.json", gpu_inference_table_of)}
 
 
 def main():
