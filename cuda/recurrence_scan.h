@@ -61,7 +61,7 @@ __device__ inline A turned(A x, const Vec<A, 2>& turn, Rotation rotation) {
 template <int kStreams>
 inline constexpr Slots kScanSlots = kStreams == 2 ? Slots::pairs : Slots::plain;
 
-/// Calls f with a stream as a constant.
+/// Calls f with the stream of a warp as a constant: rotating or not is decided once for a tile.
 template <int kStreams, class F>
 __device__ inline void with_stream(int s, F&& f) {
   if (kStreams == 1 || s == 0)
@@ -112,9 +112,9 @@ struct ScanBackward {
   const A* carries;
   const A* grad_last = nullptr;  // (B, C), or null
   SegmentSums<A> sums = {};
-  T* grads[1 + kStreams] = {};  // of gate, streams, or null
-  int64_t grad_batch = 0, grad_time = 0;
-  A* grad_initial = nullptr;  // (B, C), or null
+  T* grads[1 + kStreams] = {};            // of gate, streams: the first element of each, or null
+  int64_t grad_batch = 0, grad_time = 0;  // from one batch entry and token to the next, in elements
+  A* grad_initial = nullptr;              // (B, C), or null
 };
 
 template <class T, int kStreams, int N>
@@ -139,7 +139,7 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forw
     }
   }
   // Where the next state is noted and the next row written: pointers that move, not one computed for each.
-  A* note = args.carries + (place.begin / kScanTile<T> * kStreams + s) * channels + channel;
+  A* note = args.carries + (place.begin / kTile * kStreams + s) * channels + channel;
   T* row = args.out[s] + (place.b * shape.T + place.begin) * shape.C + c;
   const bool notes = mine && args.carries != nullptr, writes = mine && args.out[s] != nullptr;
   ring.template for_each_tile<false>([&](auto tokens, int stage) {
