@@ -20,13 +20,13 @@
 //   recurrence stage  forward 10, 224 us;  backward 16, and 0.5 for the noted states: 369 us; 0.5 more forward
 // where time is cut, each scan reads its gate and streams (backward: their gradients) once more, 4 or 6. Bound by
 // memory: at that rate 64 channels of a token take an H100's multiprocessor 49 cycles forward and 79 backward. A warp
-// issues about 27 and 43 instructions for it, and by their latencies alone would take 50 and 75 cycles, of which two
+// issues about 27 and 43 instructions for it, and by their latencies alone would take 50 and 72 cycles, of which two
 // blocks of a multiprocessor hide one another's. The body of a tile therefore first loads all that does not hang on the
 // state before it.
 //
-// Measured on an H100: gated_recurrence 144 us forward, 365 us backward. With one warp for both streams of 32 channels
-// the stage took 310 us forward, which was the sum of that warp's latencies, and 565 us backward, half of it waiting
-// for the noted state's load.
+// Measured on an H100 before it was so, with blocks of 128 channels and a warp for both streams of 32: gated_recurrence
+// 144 us forward and 365 us backward; the stage 310 us forward, which was the sum of one warp's latencies, and 565 us
+// backward, half of it waiting for the load of the noted states.
 
 #include "cuda/scan_tiles.h"
 #include "cuda/scratch.h"
