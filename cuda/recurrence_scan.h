@@ -20,13 +20,13 @@
 //   recurrence stage  forward 10, 224 us;  backward 16, and 0.5 for the noted states: 369 us; 0.5 more forward
 // where time is cut, each scan reads its gate and streams (backward: their gradients) once more, 4 or 6. Bound by
 // memory: at that rate 64 channels of a token take an H100's multiprocessor 49 cycles forward and 79 backward. A warp
-// issues about 27 and 43 instructions for it, and by their latencies alone would take 50 and 75 cycles, of which two
+// issues about 27 and 43 instructions for it, and by their latencies alone would take 50 and 72 cycles, of which two
 // blocks of a multiprocessor hide one another's. The body of a tile therefore first loads all that does not hang on the
 // state before it.
 //
-// Measured on an H100: gated_recurrence 144 us forward, 365 us backward. With one warp for both streams of 32 channels
-// the stage took 310 us forward, which was the sum of that warp's latencies, and 565 us backward, half of it waiting
-// for the noted state's load.
+// Measured on an H100 before it was so, with blocks of 128 channels and a warp for both streams of 32: gated_recurrence
+// 144 us forward and 365 us backward; the stage 310 us forward, which was the sum of one warp's latencies, and 565 us
+// backward, half of it waiting for the load of the noted states.
 
 #include "cuda/scan_tiles.h"
 #include "cuda/scratch.h"
@@ -61,7 +61,7 @@ __device__ inline A turned(A x, const Vec<A, 2>& turn, Rotation rotation) {
 template <int kStreams>
 inline constexpr Slots kScanSlots = kStreams == 2 ? Slots::pairs : Slots::plain;
 
-/// Calls f with a stream as a constant.
+/// Calls f with the stream of a warp as a constant: rotating or not is decided once for a tile.
 template <int kStreams, class F>
 __device__ inline void with_stream(int s, F&& f) {
   if (kStreams == 1 || s == 0)
@@ -112,9 +112,9 @@ struct ScanBackward {
   const A* carries;
   const A* grad_last = nullptr;  // (B, C), or null
   SegmentSums<A> sums = {};
-  T* grads[1 + kStreams] = {};  // of gate, streams, or null
-  int64_t grad_batch = 0, grad_time = 0;
-  A* grad_initial = nullptr;  // (B, C), or null
+  T* grads[1 + kStreams] = {};            // of gate, streams: the first element of each, or null
+  int64_t grad_batch = 0, grad_time = 0;  // from one batch entry and token to the next, in elements
+  A* grad_initial = nullptr;              // (B, C), or null
 };
 
 template <class T, int kStreams, int N>
@@ -139,7 +139,7 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forw
     }
   }
   // Where the next state is noted and the next row written: pointers that move, not one computed for each.
-  A* note = args.carries + (place.begin / kScanTile<T> * kStreams + s) * channels + channel;
+  A* note = args.carries + (place.begin / kTile * kStreams + s) * channels + channel;
   T* row = args.out[s] + (place.b * shape.T + place.begin) * shape.C + c;
   const bool notes = mine && args.carries != nullptr, writes = mine && args.out[s] != nullptr;
   ring.template for_each_tile<false>([&](auto tokens, int stage) {

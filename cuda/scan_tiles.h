@@ -123,9 +123,9 @@ class TileRing {
         turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)),
         notes_(arena.take<A>(kScanStages * kNotes * kRow)) {}
 
-  /// Calls body(tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may
-  /// be read from the ring in that stage. The number of tokens is a constant but in a ragged tile. A part without data
-  /// reads as zeros, as do tokens and channels that there are not.
+  /// Calls body(tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may be read from
+  /// the ring in that stage. The number of tokens is a constant but of a ragged tile. A part without data reads as
+  /// zeros, as do tokens and channels that there are not.
   template <bool reverse, class F>
   __device__ void for_each_tile(F&& body) {
     const int tiles = static_cast<int>((place_.end - place_.begin + kTile - 1) / kTile);
@@ -200,7 +200,7 @@ class TileRing {
     }
   }
 
-  /// The next tile, and on to the one behind it.
+  /// Begins to copy the next tile, and moves on to the one behind it.
   template <bool reverse>
   __device__ void fetch(int64_t first, int stage) {
     const int tokens = tokens_from(first);
