@@ -1,8 +1,11 @@
 // Embedding on a GPU.
 //   forward   a block a row: copies it at 16 bytes a thread, 4 C bytes an id in bf16; bound by memory
-//   backward  the positions are put into the order of their ids, stably and without atomics, then a block owns a row of
-//             the table and 32 vectors of its channels and adds the gradient's rows in that order: 4 V C + 2 n C bytes
-//             in bf16, bound by memory, and where one id has most positions by the 8 chains of additions of a block
+//   backward  the positions are put into the order of their ids, stably and without atomics, then a block owns 8 rows
+//   of
+//             the table and 32 vectors of their channels and adds the gradient's rows in that order, a warp those of an
+//             id with few positions, the block those of one with many: 4 V C + 2 n C bytes in bf16, bound by memory,
+//             and where one id has most positions by the 8 chains of additions of a block. Measured on an H100 for
+//             16,384 positions, V = 32,000, C = 2048: 406 us of 110 at the rate of a copy, when a block had one row
 //
 // The order: positions are cut into at most 64 chunks, a block each, which counts its ids; the counts become places by
 // prefix sums over the ids, and within an id over the chunks; then the chunks put their positions there.
@@ -105,32 +108,53 @@ __global__ __launch_bounds__(kThreads) void order_positions(int64_t n, int64_t V
              [&](int64_t position, int64_t count) { order[begins[ids[position]] + count] = position; });
 }
 
-/// A warp's lanes hold N channels each; the block's warps take the positions in turns, and their sums are added in
-/// order.
+/// Positions of an id that a warp alone adds.
+constexpr int64_t kFewPositions = 32;
+
+/// A warp's lanes hold N channels each. Of an id with many positions, the block's warps take them in turns, and their
+/// sums are added in order.
 template <class T, int N>
-__global__ __launch_bounds__(kThreads) void sum_rows(int64_t C, const T* grad, const int64_t* begins,
+__global__ __launch_bounds__(kThreads) void sum_rows(int64_t V, int64_t C, const T* grad, const int64_t* begins,
                                                      const int64_t* order, accumulate_t<T>* table) {
   using A = accumulate_t<T>;
+  constexpr int kPiece = N < kPerVec<A> ? N : kPerVec<A>;
   SharedArena arena;
   const Shared<A> sums = arena.take<A>(kWarps * kWarp * N);
-  const int64_t id = block_index().x, begin = begins[id], end = begins[id + 1];
-  const int64_t c = (static_cast<int64_t>(block_index().y) * kWarp + lane_index()) * N;
-  A sum[N] = {};
-  if (c < C) {
-    for (int64_t i = begin + warp_index(); i < end; i += kWarps) {
+  const int64_t stripe = static_cast<int64_t>(block_index().y) * kWarp * N, c = stripe + lane_index() * N;
+  const auto add = [&](int64_t begin, int64_t end, int64_t step, A(&sum)[N]) {
+    if (c >= C) return;
+    for (int64_t i = begin; i < end; i += step) {
       const auto values = load_vec<N>(grad + order[i] * C + c);
       for (int k = 0; k < N; ++k) sum[k] += convert_element<A>(values.at[k]);
     }
+  };
+  const int64_t first = static_cast<int64_t>(block_index().x) * kWarps, own = first + warp_index();
+  if (own < V && begins[own + 1] - begins[own] <= kFewPositions) {
+    A sum[N] = {};
+    add(begins[own], begins[own + 1], 1, sum);
+    if (c < C)
+      for (int k = 0; k < N; k += kPiece) {
+        Vec<A, kPiece> piece;
+        for (int j = 0; j < kPiece; ++j) piece.at[j] = sum[k + j];
+        store_vec(table + own * C + c + k, piece);
+      }
   }
-  for (int k = 0; k < N; ++k) sums[(warp_index() * N + k) * kWarp + lane_index()] = sum[k];
-  sync_block();
-  // The channels are dealt to the threads anew: k-major, as they were written.
-  for (int at = thread_index().x; at < N * kWarp; at += kThreads) {
-    const int64_t channel = (static_cast<int64_t>(block_index().y) * kWarp + at % kWarp) * N + at / kWarp;
-    if (channel >= C) continue;
-    A total = 0;
-    for (int warp = 0; warp < kWarps; ++warp) total += sums[warp * N * kWarp + at];
-    table[id * C + channel] = total;
+  for (int64_t id = first; id < first + kWarps && id < V; ++id) {
+    const int64_t begin = begins[id], end = begins[id + 1];
+    if (end - begin <= kFewPositions) continue;
+    A sum[N] = {};
+    add(begin + warp_index(), end, kWarps, sum);
+    sync_block();  // all have read the sums of the id before
+    for (int k = 0; k < N; ++k) sums[(warp_index() * N + k) * kWarp + lane_index()] = sum[k];
+    sync_block();
+    // The channels are dealt to the threads anew: k-major, as they were written.
+    for (int at = thread_index().x; at < N * kWarp; at += kThreads) {
+      const int64_t channel = stripe + static_cast<int64_t>(at % kWarp) * N + at / kWarp;
+      if (channel >= C) continue;
+      A total = 0;
+      for (int warp = 0; warp < kWarps; ++warp) total += sums[warp * N * kWarp + at];
+      table[id * C + channel] = total;
+    }
   }
 }
 
@@ -138,9 +162,10 @@ template <class T, int N>
 void sum_into_table(const EmbeddingBackwardArgs& args, const int64_t* begins, const int64_t* order, Stream stream) {
   using A = accumulate_t<T>;
   constexpr int kWidth = kWarp * N;
-  launch(
-      {"embedding_sum_rows", args.V, kThreads, shared_size<A>(kWarps * kWidth), stream, (args.C + kWidth - 1) / kWidth},
-      sum_rows<T, N>, args.C, static_cast<const T*>(args.grad), begins, order, static_cast<A*>(args.grad_weight));
+  launch({"embedding_sum_rows", (args.V + kWarps - 1) / kWarps, kThreads, shared_size<A>(kWarps * kWidth), stream,
+          (args.C + kWidth - 1) / kWidth},
+         sum_rows<T, N>, args.V, args.C, static_cast<const T*>(args.grad), begins, order,
+         static_cast<A*>(args.grad_weight));
 }
 
 }  // namespace
@@ -175,7 +200,7 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Stream stream) {
   launch({"embedding_order", chunks, kThreads, window, stream}, order_positions, args.n, args.V, chunk, args.ids,
          begins.get(), places.get(), order.get());
   visit_float(args.dtype, "embedding", [&]<class T>() {
-    if (is_vectorisable<T>(args.C, args.grad))
+    if (is_vectorisable<T>(args.C, args.grad, args.grad_weight))
       sum_into_table<T, kPerVec<T>>(args, begins.get(), order.get(), stream);
     else
       sum_into_table<T, 1>(args, begins.get(), order.get(), stream);

@@ -31,9 +31,11 @@ const Case kCases[] = {
     {"one past a strip", 7, 17, {30}},
     {"ragged strips, ids repeated often", 5, 130, {3, 4, 5}},
     {"wide strips", 11, 520, {40}},
-    // On a GPU: 256 ids a blockful, at most 64 chunks of blockfuls, 32 vectors of channels a block.
+    // On a GPU: 256 ids a blockful, at most 64 chunks of blockfuls, 8 ids and 32 vectors of channels a block,
+    // where more than 32 positions of an id are the whole block's.
     {"two chunks, the second ragged", 3, 2, {300}},
     {"ids that a chunk lacks", 300, 4, {257}},
+    {"ids that a block adds, after those of a warp", 9, 130, {430}},
 };
 
 Tensor ids_for(const Case& c, DType dtype = DType::i64) {
