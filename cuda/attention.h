@@ -39,13 +39,15 @@ void attention_forward(const AttentionForwardArgs& args, Stream stream);
 /// values of the new tokens are k and v. Rows without a token become zeros in `gated`, and mean nothing in out and lse.
 void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
 
-/// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. All three results
-/// are written whole.
+/// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. With turns, the
+/// data of a RopeTable (recurrent_attention_stages.h), grad_q is that of the queries before they were rotated by it;
+/// the heads of a token then follow one another in it. All three results are written whole.
 struct AttentionBackwardArgs {
   AttentionShape shape;
   AttentionOperand q, k, v, out, grad_out;
   const void *lse, *grad_lse;
   AttentionRows grad_q, grad_k, grad_v;
+  const void* turns = nullptr;
 };
 void attention_backward(const AttentionBackwardArgs& args, Stream stream);
 

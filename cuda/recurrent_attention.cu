@@ -3,7 +3,7 @@
 //   forward    q rotated; k and v through the recurrence, k rotated; attention, whose epilogue multiplies by
 //              sigmoid(o) and keeps the attention itself beside it
 //   backward   the same again up to attention, with the recurrence's carries; the output gate (below); attention's
-//              backward; q's gradient turned back in place, k's and v's through the recurrence
+//              backward, which turns q's gradient back; k's and v's through the recurrence
 //
 // Output gate, with s = sigmoid(o): da = grad s, do = grad a s (1 - s); a block has a token, its threads 16 bytes of
 // channels at a time where rows allow it. 10 bytes a token and channel in bf16; bound by memory.
@@ -157,7 +157,7 @@ void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args, St
   const Scratch<unsigned char> grad_attention(layer.bytes(), stream);
   run_ungate(args, layer, grad_attention.get(), stream);
 
-  // Gradients of rotated queries, and without recurrence of rotated keys, are turned back where they are to lie.
+  // Without recurrence, gradients of rotated keys are turned back where they are to lie.
   const Scratch<unsigned char> grad_keys(gated ? layer.bytes() : 0, stream),
       grad_values(gated ? layer.bytes() : 0, stream);
   const AttentionRows grad_q = layer.in(args.grad_projection, Part::query),
@@ -173,9 +173,9 @@ void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args, St
                       .grad_lse = nullptr,
                       .grad_q = grad_q,
                       .grad_k = grad_k,
-                      .grad_v = grad_v},
+                      .grad_v = grad_v,
+                      .turns = table.data()},
                      stream);
-  layer.rotate(table, operand_of(grad_q), grad_q, Rotation::backward, stream);
   if (gated)
     recurrence_stage_backward({layer.B, layer.T, layer.C, layer.H, layer.dtype, args.projection, table.data(),
                                operands.carries(), grad_keys.get(), grad_values.get(), args.grad_projection},
