@@ -40,15 +40,6 @@ constexpr int kKeys = 32, kStages = 3;
 template <int d>
 constexpr int kBackwardRows = d == 64 ? 64 : 32;
 
-/// The block's rows of a result from the r-th on become zeros.
-template <int d>
-__device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
-  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
-    const int r = i / (d / 8), channel = i % (d / 8) * 8;
-    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
-  }
-}
-
 /// Blocks on a multiprocessor, where its shared memory holds so many; they leave a thread 168 or 255 registers.
 template <class Source>
 constexpr int kForwardBlocks = std::is_same_v<Source, CallKeys> ? 3 : 2;
@@ -196,10 +187,15 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
   begin_load_of<kTileRows>(N, rows, key_tiles, {k[begin], k.step}, value_tiles, {v[begin], v.step});
   begin_load(0);
   commit_copies();
-  const auto out = head_rows<bfloat16>(args.out, block.b, block.h);
-  Vec<bfloat16, 8> out_rows[d / 16];
-  for_each_piece<d>(
-      [&](int n, int r, int channel) { out_rows[n] = load_vec<8>(out[begin + smaller(r, rows - 1)] + channel); });
+  const bool is_gated = args.gate.data != nullptr;
+  const auto out = head_rows<bfloat16>(args.out, block.b, block.h),
+             gate = head_rows<bfloat16>(args.gate, block.b, block.h);
+  Vec<bfloat16, 8> out_rows[d / 16], gate_rows[d / 16] = {};
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const int i = begin + smaller(r, rows - 1);
+    out_rows[n] = load_vec<8>(out[i] + channel);
+    if (is_gated) gate_rows[n] = load_vec<8>(gate[i] + channel);
+  });
   float lse[2], delta[2], own_ds[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -212,6 +208,7 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
 
   const float scale = 1 / std::sqrt(static_cast<float>(d));
   const int first_row = warp_index() * 16, own_row = N + first_row;
+  if (is_gated) ungate_rows<d>(args, block, begin, rows, out_rows, gate_rows, grads);
   multiply_own_rows<d>(own, grads, value_tiles.behind(N), out_rows);
   const HeldRows<d> held_queries(queries, first_row), held_grads(grads, first_row);
   FragmentC own_scores[2];
@@ -452,8 +449,9 @@ bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
   return takes(args) && cache.capacity < int64_t{1} << 29 && is_vectorisable<bfloat16>(0, cache.keys, cache.values);
 }
 bool takes(const AttentionBackwardArgs& args) {
-  return takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
-                            operand_of(args.grad_k), operand_of(args.grad_v)});
+  return takes(args.shape,
+               {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q), operand_of(args.grad_k),
+                operand_of(args.grad_v), args.gate, operand_of(args.grad_gate), operand_of(args.ungated)});
 }
 
 void forward(const AttentionForwardArgs& args, Stream stream) {

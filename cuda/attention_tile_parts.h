@@ -1,13 +1,14 @@
 #pragma once
 
 // What the attention kernels on the tensor cores have in common beside the products of attention_tile.h: tiles of keys
-// that are fetched and hidden where queries do not see them, and the terms of queries' own keys.
+// that are fetched and hidden where queries do not see them, the output gate, and the terms of queries' own keys.
 
 #include <limits>
 #include <type_traits>
 
 #include "cuda/attention_keys.h"
 #include "cuda/attention_tile.h"
+#include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
 
@@ -45,6 +46,15 @@ __device__ inline void begin_load_of(int into, int count, const RowTile<d>& key_
   commit_copies();
 }
 
+/// The block's rows of a result from the r-th on become zeros.
+template <int d>
+__device__ inline void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
+  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
+    const int r = i / (d / 8), channel = i % (d / 8) * 8;
+    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
+  }
+}
+
 /// Calls f(number, row of the block, channel) for every 16 bytes of the warp's rows, neighbouring lanes with
 /// neighbours.
 template <int d, class F>
@@ -55,6 +65,31 @@ __device__ inline void for_each_piece(F&& f) {
     const int i = n * kWarp + lane_index();
     f(n, warp_index() * 16 + i / kPieces, i % kPieces * 8);
   }
+}
+
+/// The output gate's part of backward for a block's rows: with s = sigmoid(gate), the gradients of the attention,
+/// grad s, to args.ungated and `grads`, which has grad, and grad out s (1 - s), of the gate, to args.grad_gate.
+template <int d>
+__device__ inline void ungate_rows(const AttentionBackwardArgs& args, const BlockOfHead& block, int begin, int rows,
+                                   const Vec<bfloat16, 8> (&out)[d / 16], const Vec<bfloat16, 8> (&gate)[d / 16],
+                                   const RowTile<d>& grads) {
+  const auto ungated = head_rows<bfloat16>(args.ungated, block.b, block.h),
+             grad_gate = head_rows<bfloat16>(args.grad_gate, block.b, block.h);
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const auto grad = grads.data().template load<8>(grads.at(r, channel));
+    Vec<bfloat16, 8> of_attention, of_gate;
+    for (int c = 0; c < 8; ++c) {
+      const float s = fast_sigmoid(static_cast<float>(gate[n].at[c]));
+      const float slope = static_cast<float>(grad.at[c]) * s;
+      of_attention.at[c] = round_to_bf16(slope);
+      of_gate.at[c] = round_to_bf16(slope * static_cast<float>(out[n].at[c]) * (1 - s));
+    }
+    grads.data().store(grads.at(r, channel), of_attention);
+    if (r >= rows) return;
+    store_vec(ungated[begin + r] + channel, of_attention);
+    store_vec(grad_gate[begin + r] + channel, of_gate);
+  });
+  sync_warp();
 }
 
 /// Of the rows of a block, the terms of their own keys; those of a warp's rows are its own.

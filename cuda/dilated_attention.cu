@@ -111,6 +111,8 @@ void cached_attention_forward(const AttentionForwardArgs& args, const CachedAtte
   plain::cached_forward(args, cache, stream);
 }
 
+bool takes_gate(const AttentionBackwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }
+
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
   if (dense::backward(args, stream)) return turn_queries_back(args, stream);
@@ -120,7 +122,9 @@ void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
   if (tensor_core::takes(args)) {
     tensor_core::query_gradients(args, statistics, stream);
-    tensor_core::key_gradients(args, statistics, stream);
+    AttentionBackwardArgs of_keys = args;
+    if (args.gate.data != nullptr) of_keys.grad_out = operand_of(args.ungated);
+    tensor_core::key_gradients(of_keys, statistics, stream);
   } else {
     own_terms(args, statistics, stream);
     plain::query_gradients(args, statistics, stream);
