@@ -39,14 +39,22 @@ void attention_forward(const AttentionForwardArgs& args, Stream stream);
 /// values of the new tokens are k and v. Rows without a token become zeros in `gated`, and mean nothing in out and lse.
 void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
 
-/// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. All three results
-/// are written whole.
+/// grad_out is the gradient of the attention itself, before any gate; grad_lse (B, H, T) may be null. With turns, the
+/// data of a RopeTable (recurrent_attention_stages.h), grad_q is that of the queries before they were rotated by it;
+/// the heads of a token then follow one another in it. All three results are written whole.
+///
+/// With a gate, of what takes_gate(), grad_out is the gradient of out sigmoid(gate), that of gate is written, and that
+/// of the attention itself, which the kernels of keys read, to `ungated`.
 struct AttentionBackwardArgs {
   AttentionShape shape;
   AttentionOperand q, k, v, out, grad_out;
   const void *lse, *grad_lse;
   AttentionRows grad_q, grad_k, grad_v;
+  const void* turns = nullptr;
+  AttentionOperand gate = {};
+  AttentionRows grad_gate = {}, ungated = {};
 };
+bool takes_gate(const AttentionBackwardArgs& args);
 void attention_backward(const AttentionBackwardArgs& args, Stream stream);
 
 // The parts of these, each for any sizes (plain) or for what tensor_cores_take() (tensor_core).

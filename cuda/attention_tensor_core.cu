@@ -12,16 +12,20 @@
 // own k and v, out; 12 with a gate), and the other keys, 4/D, from the L2 cache; backward 20 where W = 0: 10 read and 6
 // written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
 // for the first time. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
+//
+// Measured on an H100 at 8 x 4096 x 2048, d = 128, before the query kernel asked for its rows at once and the key
+// kernel held its keys in registers: forward 376 us at D = 16 and 321 at D = 64, query gradients 652 and 604 (waiting
+// for loads that followed one another), key gradients 388 and 171 (bound by shared memory's bytes).
 
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
 
-#include "cuda/attention_own.h"
 #include "cuda/attention_slices.h"
 #include "cuda/attention_sources.h"
 #include "cuda/attention_tile.h"
+#include "cuda/attention_tile_parts.h"
 #include "cuda/sigmoid.h"
 
 namespace ratel::cuda::tensor_core {
@@ -30,52 +34,11 @@ namespace {
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
 
 /// Rows of the tiles that a block walks. Forward three tiles are on their way or being used, and three blocks fit a
-/// multiprocessor (two, of 64 KiB, of sm_80 where d = 128); of backward's, with two sums of d channels a row, two.
+/// multiprocessor (two, of 68 KiB, of sm_80 where d = 128); of backward's two, with as many tiles for queries and two
+/// for keys (of sm_80 one of the query kernel, of 86 KiB where d = 128).
 constexpr int kKeys = 32, kStages = 3;
 template <int d>
 constexpr int kBackwardRows = d == 64 ? 64 : 32;
-
-/// The lowest n bits, of which Bits has at least so many.
-template <class Bits>
-__device__ Bits ones_below(int n) {
-  return n < static_cast<int>(8 * sizeof(Bits)) ? (Bits{1} << n) - 1 : ~Bits{0};
-}
-
-/// Scores of the keys that their queries, from `begin` on, do not see become -inf.
-template <int N, class Tile>
-__device__ void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int begin) {
-  using Bits = std::conditional_t<N <= 32, uint32_t, uint64_t>;
-  if (tile.is_seen_whole_by(begin, N)) return;
-  const auto left_out = static_cast<Bits>(tile.left_out_positions());
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const auto seen = tile.seen_by(begin + fragment_row(half));
-    const Bits shown = ones_below<Bits>(seen.high) & ~ones_below<Bits>(seen.low) & ~left_out;
-    const Bits from_mine_on = shown >> fragment_column(0);
-#pragma unroll
-    for (int at = 0; at < N / 4; ++at)
-      if ((from_mine_on >> (at / 2 * 8 + at % 2) & 1) == 0)
-        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
-  }
-}
-
-/// Begins to copy `count` keys and values to row `into` and on of their rings; zeros follow up to N rows.
-template <int N, int d>
-__device__ void begin_load_of(int into, int count, const RowTile<d>& key_tiles, const HeadRows<const bfloat16>& keys,
-                              const RowTile<d>& value_tiles, const HeadRows<const bfloat16>& values) {
-  key_tiles.behind(into).template begin_load<N>(count, keys.data, keys.step);
-  value_tiles.behind(into).template begin_load<N>(count, values.data, values.step);
-  commit_copies();
-}
-
-/// The block's rows of a result from the r-th on become zeros.
-template <int d>
-__device__ void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
-  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
-    const int r = i / (d / 8), channel = i % (d / 8) * 8;
-    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
-  }
-}
 
 /// Blocks on a multiprocessor, where its shared memory holds so many; they leave a thread 168 or 255 registers.
 template <class Source>
@@ -200,8 +163,9 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
                                                                 int64_t tiles) {
   constexpr int N = kBackwardRows<d>;
   SharedArena arena;
-  const RowTile<d> queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N),
-      value_tiles(arena, 2 * N);
+  const RowTile<d> queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, kStages * N),
+      value_tiles(arena, kStages * N);
+  const OwnTerms own(arena);
   const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;
   const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
@@ -209,47 +173,90 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
              v = head_rows<bfloat16>(args.v, block.b, block.h),
              grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
   const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
+  const int tiles_of_keys = keys.count();
   const auto begin_load = [&](int n) {
+    if (n >= tiles_of_keys) return commit_copies();  // an empty group: what is under way is counted in groups
     const KeyTile<int> tile = keys[n];
-    begin_load_of<N>(n % 2 * N, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
+    begin_load_of<N>(n % kStages * N, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
                      {v[tile.first], v.step * tile.step});
   };
+  // All that the block's own rows need is asked for at once; their keys take the places of the second and third tile.
   queries.template begin_load<kTileRows>(rows, q[begin], q.step);
   grads.template begin_load<kTileRows>(rows, grad[begin], grad.step);
+  static_assert(kTileRows <= (kStages - 1) * N);
+  begin_load_of<kTileRows>(N, rows, key_tiles, {k[begin], k.step}, value_tiles, {v[begin], v.step});
+  begin_load(0);
   commit_copies();
-  if (keys.count() > 0) begin_load(0);
-
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
-  const auto token = [&](int half) { return begin + smaller(fragment_row(half), rows - 1); };
-  const auto out = head_rows<bfloat16>(args.out, block.b, block.h);
-  const KeyLists<int> lists(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T));
-  const bool near_are_alone = block.pattern.window == 0;
+  const bool is_gated = args.gate.data != nullptr;
+  const auto out = head_rows<bfloat16>(args.out, block.b, block.h),
+             gate = head_rows<bfloat16>(args.gate, block.b, block.h);
+  Vec<bfloat16, 8> out_rows[d / 16], gate_rows[d / 16] = {};
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const int i = begin + smaller(r, rows - 1);
+    out_rows[n] = load_vec<8>(out[i] + channel);
+    if (is_gated) gate_rows[n] = load_vec<8>(gate[i] + channel);
+  });
   float lse[2], delta[2], own_ds[2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {  // the four lanes that share a row
-    const int i = token(half);
-    const int64_t at = block.row + i;
-    const float lse_i = static_cast<const float*>(args.lse)[at];
-    const auto term = own_term<4, 8>(d, q[i], k[i], v[i], out[i], grad[i], lse_i,
-                                     args.grad_lse == nullptr ? 0.0f : static_cast<const float*>(args.grad_lse)[at]);
-    lse[half] = kLog2e * lse_i;
-    delta[half] = term.delta;
-    own_ds[half] = term.ds;
-    if (fragment_row(half) < rows)
-      store_own_term<4, 8>(args, statistics, block, i, term, q[i], grad[i], near_are_alone && lists.is_near(i));
+  for (int half = 0; half < 2; ++half) {
+    const int64_t at = block.row + begin + smaller(fragment_row(half), rows - 1);
+    lse[half] = static_cast<const float*>(args.lse)[at];
+    delta[half] = args.grad_lse == nullptr ? 0.0f : -static_cast<const float*>(args.grad_lse)[at];
+  }
+  wait_copies<2>();
+  sync_block();
+
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  const int first_row = warp_index() * 16, own_row = N + first_row;
+  if (is_gated) ungate_rows<d>(args, block, begin, rows, out_rows, gate_rows, grads);
+  multiply_own_rows<d>(own, grads, value_tiles.behind(N), out_rows);
+  const HeldRows<d> held_queries(queries, first_row), held_grads(grads, first_row);
+  FragmentC own_scores[2];
+  multiply_rows<16>(own_scores, held_queries, key_tiles.behind(own_row));
+  sync_warp();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = fragment_row(half);
+    delta[half] += own.delta[r];
+    const float p = std::exp(scale * diagonal(own_scores, half) - lse[half]);
+    own_ds[half] = scale * p * (own.slope[r] - delta[half]);
+    lse[half] *= kLog2e;
+    if (lane_index() % 4 != 0 || r >= rows) continue;
+    own.p[r] = p;
+    own.ds[r] = own_ds[half];
+    const int64_t at = block.row + begin + r;
+    static_cast<float*>(statistics.delta)[at] = delta[half];
+    static_cast<float*>(statistics.p)[at] = p;
+    static_cast<float*>(statistics.ds)[at] = own_ds[half];
   }
   FragmentC grad_q[d / 8];
-  start_from_rows<d>(
-      grad_q, [&](int half) { return own_ds[half]; }, [&](int half) { return k[token(half)]; });
+  start_from_tile<d>(grad_q, key_tiles, own_row, own_ds);
+  if (block.pattern.window == 0) {  // near keys are seen by their own queries alone
+    sync_warp();
+    const KeyLists<int> lists(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T));
+    const auto grad_k = head_rows<bfloat16>(args.grad_k, block.b, block.h),
+               grad_v = head_rows<bfloat16>(args.grad_v, block.b, block.h);
+    const auto put = [&](const RowTile<d>& tile, float factor, int r, int channel, bfloat16* to) {
+      auto values = tile.data().template load<8>(tile.at(r, channel));
+      for (int c = 0; c < 8; ++c) values.at[c] = round_to_bf16(factor * static_cast<float>(values.at[c]));
+      store_vec(to + channel, values);
+    };
+    for_each_piece<d>([&](int, int r, int channel) {
+      if (r >= rows || !lists.is_near(begin + r)) return;
+      put(queries, own.ds[r], r, channel, grad_k[begin + r]);
+      put(grads, own.p[r], r, channel, grad_v[begin + r]);
+    });
+  }
 
-  for (int n = 0; n < keys.count(); ++n) {
-    wait_copies<0>();
+  for (int n = 0; n < tiles_of_keys; ++n) {
+    wait_copies<1>();
     sync_block();
-    if (n + 1 < keys.count()) begin_load(n + 1);
-    const int from = n % 2 * N;
+    if (n == 0) begin_load(1);
+    begin_load(n + 2);
+    const int from = n % kStages * N;
     FragmentC scores[N / 8], slopes[N / 8];
-    multiply_rows<d, N>(scores, queries, warp_index() * 16, key_tiles.behind(from));
-    multiply_rows<d, N>(slopes, grads, warp_index() * 16, value_tiles.behind(from));
+    multiply_rows<N>(scores, held_queries, key_tiles.behind(from));
+    multiply_rows<N>(slopes, held_grads, value_tiles.behind(from));
     hide_unseen<N>(scores, keys[n], begin);
 #pragma unroll
     for (int at = 0; at < N / 2; ++at) {
@@ -260,7 +267,11 @@ __global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwar
     add_weighted_rows<d, N>(grad_q, slopes, key_tiles.behind(from));
   }
   wait_copies<0>();
-  sync_block();
+  if (args.turns != nullptr)
+    turn_back<d>(grad_q, [&](int half) {
+      const int64_t token = begin + smaller(fragment_row(half), rows - 1);
+      return static_cast<const float*>(args.turns) + token * d;
+    });
   const auto to = head_rows<bfloat16>(args.grad_q, block.b, block.h);
   store_rows<d>(grad_q, queries, [&](int r, int channel, const Vec<bfloat16, 8>& values) {
     if (r < rows) store_vec(to[begin + r] + channel, values);
@@ -438,8 +449,9 @@ bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
   return takes(args) && cache.capacity < int64_t{1} << 29 && is_vectorisable<bfloat16>(0, cache.keys, cache.values);
 }
 bool takes(const AttentionBackwardArgs& args) {
-  return takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
-                            operand_of(args.grad_k), operand_of(args.grad_v)});
+  return takes(args.shape,
+               {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q), operand_of(args.grad_k),
+                operand_of(args.grad_v), args.gate, operand_of(args.grad_gate), operand_of(args.ungated)});
 }
 
 void forward(const AttentionForwardArgs& args, Stream stream) {
@@ -457,7 +469,8 @@ void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs&
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_width(args.shape.d, [&]<int d>() {
-    constexpr size_t kShared = 2 * RowTile<d>::size(kTileRows) + 2 * RowTile<d>::size(2 * kBackwardRows<d>);
+    constexpr size_t kShared =
+        2 * RowTile<d>::size(kTileRows) + 2 * RowTile<d>::size(kStages * kBackwardRows<d>) + OwnTerms::size();
     for_each_head_group(args.shape, [&](const HeadGroup& group) {
       launch(
           {"attention_query_gradients_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},

@@ -22,6 +22,7 @@
 #include "cuda/attention.h"
 #include "cuda/attention_own.h"
 #include "cuda/dense_attention.h"
+#include "cuda/recurrent_attention_stages.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
 
@@ -82,6 +83,16 @@ __global__ __launch_bounds__(kGateThreads) void output_gate_kernel(AttentionForw
   }
 }
 
+/// Of grad_q as all kernels but the tensor cores' leave it.
+void turn_queries_back(const AttentionBackwardArgs& args, Stream stream) {
+  if (args.turns == nullptr) return;
+  const AttentionShape& shape = args.shape;
+  const AttentionRows& rows = args.grad_q;
+  rotate_heads({shape.B, shape.T, shape.H, shape.d, shape.dtype, args.turns, rows.data, rows.batch, rows.time,
+                rows.data, rows.batch, rows.time, Rotation::backward},
+               stream);
+}
+
 }  // namespace
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
@@ -100,19 +111,25 @@ void cached_attention_forward(const AttentionForwardArgs& args, const CachedAtte
   plain::cached_forward(args, cache, stream);
 }
 
+bool takes_gate(const AttentionBackwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }
+
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
-  if (args.shape.B * args.shape.H == 0 || dense::backward(args, stream)) return;
+  if (args.shape.B * args.shape.H == 0) return;
+  if (dense::backward(args, stream)) return turn_queries_back(args, stream);
   const int64_t rows = args.shape.B * args.shape.H * args.shape.T;
   const auto bytes = static_cast<int64_t>(size_of(accumulate_dtype(args.shape.dtype)));
   const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);
   const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
   if (tensor_core::takes(args)) {
     tensor_core::query_gradients(args, statistics, stream);
-    tensor_core::key_gradients(args, statistics, stream);
+    AttentionBackwardArgs of_keys = args;
+    if (args.gate.data != nullptr) of_keys.grad_out = operand_of(args.ungated);
+    tensor_core::key_gradients(of_keys, statistics, stream);
   } else {
     own_terms(args, statistics, stream);
     plain::query_gradients(args, statistics, stream);
     plain::key_gradients(args, statistics, stream);
+    turn_queries_back(args, stream);
   }
 }
 

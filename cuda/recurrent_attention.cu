@@ -2,8 +2,9 @@
 //
 //   forward    q rotated; k and v through the recurrence, k rotated; attention, whose epilogue multiplies by
 //              sigmoid(o) and keeps the attention itself beside it
-//   backward   the same again up to attention, with the recurrence's carries; the output gate (below); attention's
-//              backward; q's gradient turned back in place, k's and v's through the recurrence
+//   backward   the same again up to attention, with the recurrence's carries; attention's backward, which begins with
+//              the output gate where takes_gate() (elsewhere a kernel of its own, below) and turns q's gradient back;
+//              k's and v's gradients through the recurrence
 //
 // Output gate, with s = sigmoid(o): da = grad s, do = grad a s (1 - s); a block has a token, its threads 16 bytes of
 // channels at a time where rows allow it. 10 bytes a token and channel in bf16; bound by memory.
@@ -155,27 +156,35 @@ void recurrent_attention_backward(const RecurrentAttentionBackwardArgs& args, St
   const RopeTable table(layer.dtype, 0, layer.T, layer.d, args.rope_base, stream);
   const Operands operands(layer, args.projection, table, Carries::kept, stream);
   const Scratch<unsigned char> grad_attention(layer.bytes(), stream);
-  run_ungate(args, layer, grad_attention.get(), stream);
 
-  // Gradients of rotated queries, and without recurrence of rotated keys, are turned back where they are to lie.
+  // Without recurrence, gradients of rotated keys are turned back where they are to lie.
   const Scratch<unsigned char> grad_keys(gated ? layer.bytes() : 0, stream),
       grad_values(gated ? layer.bytes() : 0, stream);
   const AttentionRows grad_q = layer.in(args.grad_projection, Part::query),
                       grad_k = gated ? layer.by_token(grad_keys.get()) : layer.in(args.grad_projection, Part::key),
                       grad_v = gated ? layer.by_token(grad_values.get()) : layer.in(args.grad_projection, Part::value);
-  attention_backward({.shape = {layer.B, layer.H, layer.T, layer.d, layer.dtype, args.patterns},
-                      .q = operands.q,
-                      .k = operands.k,
-                      .v = operands.v,
-                      .out = layer.by_token(args.attention),
-                      .grad_out = layer.by_token(static_cast<const void*>(grad_attention.get())),
-                      .lse = args.lse,
-                      .grad_lse = nullptr,
-                      .grad_q = grad_q,
-                      .grad_k = grad_k,
-                      .grad_v = grad_v},
-                     stream);
-  layer.rotate(table, operand_of(grad_q), grad_q, Rotation::backward, stream);
+  AttentionBackwardArgs attention{.shape = {layer.B, layer.H, layer.T, layer.d, layer.dtype, args.patterns},
+                                  .q = operands.q,
+                                  .k = operands.k,
+                                  .v = operands.v,
+                                  .out = layer.by_token(args.attention),
+                                  .grad_out = layer.by_token(args.grad),
+                                  .lse = args.lse,
+                                  .grad_lse = nullptr,
+                                  .grad_q = grad_q,
+                                  .grad_k = grad_k,
+                                  .grad_v = grad_v,
+                                  .turns = table.data(),
+                                  .gate = layer.in(args.projection, Part::output_gate),
+                                  .grad_gate = layer.in(args.grad_projection, Part::output_gate),
+                                  .ungated = layer.by_token(static_cast<void*>(grad_attention.get()))};
+  if (!takes_gate(attention)) {
+    run_ungate(args, layer, grad_attention.get(), stream);
+    attention.grad_out = operand_of(attention.ungated);
+    attention.gate = {};
+    attention.grad_gate = attention.ungated = {};
+  }
+  attention_backward(attention, stream);
   if (gated)
     recurrence_stage_backward({layer.B, layer.T, layer.C, layer.H, layer.dtype, args.projection, table.data(),
                                operands.carries(), grad_keys.get(), grad_values.get(), args.grad_projection},

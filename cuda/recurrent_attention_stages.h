@@ -7,10 +7,9 @@
 //   recurrence_stage_forward      k, v, g of the projection -> k^, v~ (B, T, C); carries only where backward follows
 //   attention                     reads q^, k^, v~
 //
-// Backward runs both again, now with carries, then attention's backward, which leaves the gradients of q^, k^ and v~,
-// and with them
+// Backward runs both again, now with carries, then attention's backward, which writes q's part of grad_projection
+// and leaves the gradients of k^ and v~, and with them
 //
-//   rotate_heads (grad of q^)     Rotation::backward -> q's part of grad_projection, in place of a copy
 //   recurrence_stage_backward     -> k's, v's and g's parts of grad_projection
 //
 // Without recurrence (projections of 4C), keys are rotated as queries are, and values are read where they lie.

@@ -1,0 +1,148 @@
+#pragma once
+
+// What the attention kernels on the tensor cores have in common beside the products of attention_tile.h: tiles of keys
+// that are fetched and hidden where queries do not see them, the output gate, and the terms of queries' own keys.
+
+#include <limits>
+#include <type_traits>
+
+#include "cuda/attention_keys.h"
+#include "cuda/attention_tile.h"
+#include "cuda/sigmoid.h"
+
+namespace ratel::cuda {
+
+/// The lowest n bits, of which Bits has at least so many.
+template <class Bits>
+__device__ inline Bits ones_below(int n) {
+  return n < static_cast<int>(8 * sizeof(Bits)) ? (Bits{1} << n) - 1 : ~Bits{0};
+}
+
+/// Scores of the keys that their queries, from `begin` on, do not see become -inf.
+template <int N, class Tile>
+__device__ inline void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile, int begin) {
+  using Bits = std::conditional_t<N <= 32, uint32_t, uint64_t>;
+  if (tile.is_seen_whole_by(begin, N)) return;
+  const auto left_out = static_cast<Bits>(tile.left_out_positions());
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const auto seen = tile.seen_by(begin + fragment_row(half));
+    const Bits shown = ones_below<Bits>(seen.high) & ~ones_below<Bits>(seen.low) & ~left_out;
+    const Bits from_mine_on = shown >> fragment_column(0);
+#pragma unroll
+    for (int at = 0; at < N / 4; ++at)
+      if ((from_mine_on >> (at / 2 * 8 + at % 2) & 1) == 0)
+        scores[at / 2].at[2 * half + at % 2] = -std::numeric_limits<float>::infinity();
+  }
+}
+
+/// Begins to copy `count` keys and values to row `into` and on of their rings; zeros follow up to N rows.
+template <int N, int d>
+__device__ inline void begin_load_of(int into, int count, const RowTile<d>& key_tiles,
+                                     const HeadRows<const bfloat16>& keys, const RowTile<d>& value_tiles,
+                                     const HeadRows<const bfloat16>& values) {
+  key_tiles.behind(into).template begin_load<N>(count, keys.data, keys.step);
+  value_tiles.behind(into).template begin_load<N>(count, values.data, values.step);
+  commit_copies();
+}
+
+/// The block's rows of a result from the r-th on become zeros.
+template <int d>
+__device__ inline void clear_rows(const HeadRows<bfloat16>& to, int64_t begin, int first, int64_t tokens) {
+  for (int i = thread_index().x; i < kTileRows * (d / 8); i += kTileThreads) {
+    const int r = i / (d / 8), channel = i % (d / 8) * 8;
+    if (r >= first && begin + r < tokens) store_vec(to[begin + r] + channel, Vec<bfloat16, 8>{});
+  }
+}
+
+/// Calls f(number, row of the block, channel) for every 16 bytes of the warp's rows, neighbouring lanes with
+/// neighbours.
+template <int d, class F>
+__device__ inline void for_each_piece(F&& f) {
+  constexpr int kPieces = d / 8;
+#pragma unroll
+  for (int n = 0; n < kPieces / 2; ++n) {
+    const int i = n * kWarp + lane_index();
+    f(n, warp_index() * 16 + i / kPieces, i % kPieces * 8);
+  }
+}
+
+/// The output gate's part of backward for a block's rows: with s = sigmoid(gate), the gradients of the attention,
+/// grad s, to args.ungated and `grads`, which has grad, and grad out s (1 - s), of the gate, to args.grad_gate.
+template <int d>
+__device__ inline void ungate_rows(const AttentionBackwardArgs& args, const BlockOfHead& block, int begin, int rows,
+                                   const Vec<bfloat16, 8> (&out)[d / 16], const Vec<bfloat16, 8> (&gate)[d / 16],
+                                   const RowTile<d>& grads) {
+  const auto ungated = head_rows<bfloat16>(args.ungated, block.b, block.h),
+             grad_gate = head_rows<bfloat16>(args.grad_gate, block.b, block.h);
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const auto grad = grads.data().template load<8>(grads.at(r, channel));
+    Vec<bfloat16, 8> of_attention, of_gate;
+    for (int c = 0; c < 8; ++c) {
+      const float s = fast_sigmoid(static_cast<float>(gate[n].at[c]));
+      const float slope = static_cast<float>(grad.at[c]) * s;
+      of_attention.at[c] = round_to_bf16(slope);
+      of_gate.at[c] = round_to_bf16(slope * static_cast<float>(out[n].at[c]) * (1 - s));
+    }
+    grads.data().store(grads.at(r, channel), of_attention);
+    if (r >= rows) return;
+    store_vec(ungated[begin + r] + channel, of_attention);
+    store_vec(grad_gate[begin + r] + channel, of_gate);
+  });
+  sync_warp();
+}
+
+/// Of the rows of a block, the terms of their own keys; those of a warp's rows are its own.
+struct OwnTerms {
+  Shared<float> delta, slope, p, ds;
+  __device__ explicit OwnTerms(SharedArena& arena)
+      : delta(arena.take<float>(kTileRows)),
+        slope(arena.take<float>(kTileRows)),
+        p(arena.take<float>(kTileRows)),
+        ds(arena.take<float>(kTileRows)) {}
+  static constexpr size_t size() { return 4 * shared_size<float>(kTileRows); }
+};
+
+/// delta = grad . out and slope = grad . v, added in one order: of a query that sees itself alone both are the same
+/// bits.
+template <int d>
+__device__ inline void multiply_own_rows(const OwnTerms& own, const RowTile<d>& grads, const RowTile<d>& values,
+                                         const Vec<bfloat16, 8> (&out)[d / 16]) {
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const auto grad = grads.data().template load<8>(grads.at(r, channel)),
+               value = values.data().template load<8>(values.at(r, channel));
+    float delta = 0, slope = 0;
+    for (int c = 0; c < 8; ++c) {
+      delta += static_cast<float>(grad.at[c]) * static_cast<float>(out[n].at[c]);
+      slope += static_cast<float>(grad.at[c]) * static_cast<float>(value.at[c]);
+    }
+    delta = lanes_sum<d / 8>(delta);
+    slope = lanes_sum<d / 8>(slope);
+    if (channel != 0) return;
+    own.delta[r] = delta;
+    own.slope[r] = slope;
+  });
+}
+
+/// A warp's sums, gradients of rotated rows, become those of the rows before; turns(half): the pairs of cosine and sine
+/// of this lane's row. A pair of channels d/2 apart lies in one lane.
+template <int d, class Turns>
+__device__ inline void turn_back(FragmentC (&sums)[d / 8], Turns&& turns) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float* const of_row = turns(half);
+#pragma unroll
+    for (int n = 0; n < d / 16; ++n) {
+      const auto turn = load_vec<4>(of_row + 2 * fragment_column(n));
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float &left = sums[n].at[2 * half + c], &right = sums[n + d / 16].at[2 * half + c];
+        const float l = left, r = right, cosine = turn.at[2 * c], sine = turn.at[2 * c + 1];
+        left = l * cosine + r * sine;
+        right = r * cosine - l * sine;
+      }
+    }
+  }
+}
+
+}  // namespace ratel::cuda
