@@ -36,4 +36,17 @@ inline bool is_recorded(Stream stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
+/// Calls of the runtime that are no part of the graph that this thread records, and that CUDA would refuse there, for a
+/// scope.
+class OutsideCapture {
+ public:
+  OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  OutsideCapture(const OutsideCapture&) = delete;
+  OutsideCapture& operator=(const OutsideCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 }  // namespace ratel::cuda

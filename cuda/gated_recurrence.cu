@@ -1,5 +1,4 @@
-// Gated recurrence on a GPU: one stream of recurrence_scan.h, where algorithm, threads and bytes are told. Backward
-// runs the forward scan again for the states it starts its tiles from, without writing the others.
+// Gated recurrence on a GPU: one stream of recurrence_scan.h, where algorithm, threads and bytes are told.
 
 #include "ops/gated_recurrence.h"
 
@@ -34,6 +33,10 @@ void with_vectors(const Args& args, F&& f, const void* grad_h = nullptr) {
 
 }  // namespace
 
+int64_t gated_recurrence_carries(int64_t B, int64_t T, int64_t C, DType dtype) {
+  return visit_float(dtype, kForward, [&]<class E>() { return scan_carries<E>(B, T, C, 1); });
+}
+
 void gated_recurrence_forward(const GatedRecurrenceArgs& args, Stream stream) {
   visit_float(args.dtype, kForward, [&]<class T>() {
     using A = accumulate_t<T>;
@@ -41,6 +44,7 @@ void gated_recurrence_forward(const GatedRecurrenceArgs& args, Stream stream) {
     scan.initial = static_cast<const A*>(args.initial);
     scan.out[0] = static_cast<T*>(args.h);
     scan.last = static_cast<A*>(args.last);
+    scan.carries = static_cast<A*>(args.carries);
     with_vectors<T>(args, [&]<int N>() { run_scan<T, 1, N>(kForward, scan, stream); });
   });
 }
@@ -49,14 +53,10 @@ void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream s
   visit_float(args.dtype, kForward, [&]<class T>() {
     using A = accumulate_t<T>;
     const int64_t batch = args.T * args.C;
-    const Scratch<A> carries(scan_carries<T>(args.B, args.T, args.C, 1), stream);
-    ScanForward<T, 1> states{.shape = cut_scan(args.B, args.T, args.C), .parts = {gate_rows<T>(args), x_rows<T>(args)}};
-    states.initial = static_cast<const A*>(args.initial);
-    states.carries = carries.get();
     ScanBackward<T, 1> scan{
-        .shape = states.shape,
-        .parts = {states.parts[0], states.parts[1], {static_cast<const T*>(args.grad_h), batch, args.C}},
-        .carries = carries.get()};
+        .shape = cut_scan(args.B, args.T, args.C),
+        .parts = {gate_rows<T>(args), x_rows<T>(args), {static_cast<const T*>(args.grad_h), batch, args.C}},
+        .carries = static_cast<const A*>(args.carries)};
     scan.grad_last = static_cast<const A*>(args.grad_last);
     scan.grads[0] = static_cast<T*>(args.grad_gate);
     scan.grads[1] = static_cast<T*>(args.grad_x);
@@ -64,12 +64,7 @@ void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream s
     scan.grad_time = args.C;
     scan.grad_initial = static_cast<A*>(args.grad_initial);
     with_vectors<T>(
-        args,
-        [&]<int N>() {
-          run_scan<T, 1, N>(kBackward, states, stream);
-          run_scan<T, 1, N>(kBackward, scan, stream);
-        },
-        args.grad_h);
+        args, [&]<int N>() { run_scan<T, 1, N>(kBackward, scan, stream); }, args.grad_h);
   });
 }
 

@@ -69,18 +69,6 @@ Graphs& graphs(int device) {
   return all[device];
 }
 
-/// Calls of the runtime that are no part of the graph that this thread records, for a scope.
-class OutsideCapture {
- public:
-  OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~OutsideCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  OutsideCapture(const OutsideCapture&) = delete;
-  OutsideCapture& operator=(const OutsideCapture&) = delete;
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
-
 /// A graph, or a recording, uses the memory of graphs; with the last of them it goes back.
 class GraphMemoryUse {
  public:

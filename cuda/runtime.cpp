@@ -75,6 +75,7 @@ void raw_release(void* pointer, Stream stream) noexcept {
 }
 
 size_t free_bytes_on(int device) {
+  const OutsideCapture outside;
   use_device(device);
   size_t available = 0, total = 0;
   require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");

@@ -1,5 +1,7 @@
 #include "ops/gated_recurrence.h"
 
+#include "autograd/grad_mode.h"
+#include "autograd/gradient.h"
 #include "autograd/node.h"
 #include "core/op_scope.h"
 #include "ops/arithmetic.h"
@@ -41,7 +43,18 @@ void run_backward(const GatedRecurrenceBackwardArgs& args, Device device) {
   cpu::gated_recurrence_backward(args);
 }
 
-const void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : nullptr; }
+/// What forward leaves for backward beside the inputs; undefined where no backward follows, and on the CPU.
+Tensor carries_for(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+  if constexpr (kHasCuda) {
+    const bool wanted = grad_enabled() && (needs_grad(gate) || needs_grad(x) || needs_grad(initial));
+    if (wanted && x.device().is_cuda())
+      return empty({cuda::gated_recurrence_carries(x.dim(0), x.dim(1), x.dim(2), x.dtype())},
+                   accumulate_dtype(x.dtype()), x.device());
+  }
+  return {};
+}
+
+void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : nullptr; }
 
 }  // namespace
 
@@ -50,22 +63,22 @@ RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Ten
   check_arguments(gate, x, initial);
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()), empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
+  const Tensor carries = carries_for(gate, x, initial);
   run_forward({B, T, C, x.dtype(), gate.data(), x.data(), gate.stride(0), gate.stride(1), x.stride(0), x.stride(1),
-               data_or_null(initial), outputs[0].data(), outputs[1].data()},
+               data_or_null(initial), outputs[0].data(), outputs[1].data(), data_or_null(carries)},
               x.device());
   // dh[t] = grad[t] + g[t+1] dh[t+1];  dx = (1-g) dh;  dg[t] = dh[t] (h[t-1] - x[t]);  d_initial = g[0] dh[0]
   record(outputs, kName, {gate, x, initial},
-         [gate = Saved(gate), x = Saved(x), initial = Saved(initial), B, T, C](std::span<const Tensor> grads,
-                                                                               const Needs& needs) -> Grads {
+         [gate = Saved(gate), x = Saved(x), initial = Saved(initial), carries, B, T, C](std::span<const Tensor> grads,
+                                                                                        const Needs& needs) -> Grads {
            const Tensor grad_h = grads[0].defined() ? contiguous(grads[0]) : Tensor();
            const Tensor grad_last = grads[1].defined() ? contiguous(grads[1]) : Tensor();
            const Tensor d_gate = needs[0] ? empty_like(*gate) : Tensor();
            const Tensor d_x = needs[1] ? empty_like(*x) : Tensor();
            const Tensor d_initial = needs[2] ? empty_like(*initial) : Tensor();
-           const auto target = [](const Tensor& t) { return t.defined() ? t.data() : nullptr; };
            run_backward({B, T, C, x->dtype(), gate->data(), x->data(), gate->stride(0), gate->stride(1), x->stride(0),
                          x->stride(1), data_or_null(*initial), data_or_null(grad_h), data_or_null(grad_last),
-                         target(d_gate), target(d_x), target(d_initial)},
+                         data_or_null(d_gate), data_or_null(d_x), data_or_null(d_initial), data_or_null(carries)},
                         x->device());
            return {d_gate, d_x, d_initial};
          });

@@ -33,6 +33,7 @@ struct GatedRecurrenceArgs {
   int64_t gate_batch_stride, gate_time_stride, x_batch_stride, x_time_stride;
   const void* initial;  // may be null
   void *h, *last;
+  void* carries = nullptr;  // on a GPU: gated_recurrence_carries() numbers for backward, or null
 };
 /// grad_h and grad_last may be null; the results are contiguous and may be null where nobody wants them.
 struct GatedRecurrenceBackwardArgs {
@@ -43,6 +44,7 @@ struct GatedRecurrenceBackwardArgs {
   const void* initial;  // may be null
   const void *grad_h, *grad_last;
   void *grad_gate, *grad_x, *grad_initial;
+  const void* carries = nullptr;  // on a GPU: what forward left
 };
 namespace cpu {
 void gated_recurrence_forward(const GatedRecurrenceArgs& args);
@@ -51,6 +53,8 @@ void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args);
 namespace cuda {
 void gated_recurrence_forward(const GatedRecurrenceArgs& args, Stream stream);
 void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream stream);
+/// States that forward notes for backward, in numbers of accumulate_dtype(dtype).
+int64_t gated_recurrence_carries(int64_t B, int64_t T, int64_t C, DType dtype);
 }  // namespace cuda
 
 }  // namespace ratel

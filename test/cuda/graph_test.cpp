@@ -94,7 +94,10 @@ BOOST_AUTO_TEST_CASE(what_a_graph_keeps_is_counted_while_it_lasts) {
 
 BOOST_AUTO_TEST_CASE(more_memory_than_there_is_is_a_memory_error) {
   test::on_gpus([](Device device) {
-    const auto out_of_memory = [](const ratel::Error& error) { return error.kind() == ratel::ErrorKind::memory; };
+    const auto out_of_memory = [](const ratel::Error& error) {
+      BOOST_TEST((error.kind() == ratel::ErrorKind::memory), error.what());
+      return true;
+    };
     const auto greedy = [&] { DeviceGraph(device, [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); }); };
     BOOST_CHECK_EXCEPTION(greedy(), ratel::Error, out_of_memory);
     Tensor y = ratel::zeros({7}, DType::f32, device);
