@@ -147,6 +147,7 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forw
     note += kStreams * channels;
     with_stream<kStreams>(s, [&]<int kStream>() {
       A gate[kTile], added[kTile];
+      typename decltype(ring)::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
         gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
@@ -156,7 +157,7 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forw
       for (int i = 0; i < kTile; ++i) {
         state = gate[i] * state + added[i];
         A h = state;
-        if constexpr (kRotates<kStreams, kStream>) h = turned(h, ring.turn(stage, i), Rotation::forward);
+        if constexpr (kRotates<kStreams, kStream>) h = turned(h, turns.at(i), Rotation::forward);
         const T rounded = round_to<T>(h);
         if (writes && i < tokens) *row = rounded;
         row += shape.C;
@@ -223,11 +224,12 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_back
     A of_gate[kTile];  // the stream's part of the gate's gradient
     with_stream<kStreams>(s, [&]<int kStream>() {
       A gate[kTile], grad[kTile];
+      typename decltype(ring)::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
         gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
         grad[i] = ring.value(stage, 1 + kStreams + kStream, i);
-        if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(grad[i], ring.turn(stage, i), Rotation::backward);
+        if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(grad[i], turns.at(i), Rotation::backward);
       }
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
@@ -278,13 +280,18 @@ __global__ __launch_bounds__(scan_threads(kStreams),
   A product = 1, carried = 0;
   ring.template for_each_tile<true>([&](auto tokens, int stage) {
     with_stream<kStreams>(s, [&]<int kStream>() {
+      A grad[kScanTile<T>];
+      typename decltype(ring)::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
+#pragma unroll
+      for (int i = 0; i < kScanTile<T>; ++i) {
+        grad[i] = ring.value(stage, 1 + kStream, i);
+        if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(grad[i], turns.at(i), Rotation::backward);
+      }
 #pragma unroll
       for (int i = kScanTile<T> - 1; i >= 0; --i) {
         const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
         product *= g;
-        A grad = ring.value(stage, 1 + kStream, i);
-        if constexpr (kRotates<kStreams, kStream>) grad = turned(grad, ring.turn(stage, i), Rotation::backward);
-        carried = g * (grad + carried);
+        carried = g * (grad[i] + carried);
       }
     });
   });

@@ -101,6 +101,9 @@ class TileRing {
   using A = accumulate_t<T>;
   static constexpr int kTile = kScanTile<T>, kRow = kScanChannels;
   static constexpr int kVecA = N == 1 ? 1 : kPerVec<A>;
+  /// Rows of cosines and sines that a tile brings. For bf16 two are enough: the others follow by turning on, which errs
+  /// by some 1e-6 over a tile. All 16 would be 40% more to bring forward.
+  static constexpr int kTurns = sizeof(T) == 2 ? 2 : kTile;
   /// Rows that all threads bring in a step of kVec elements each.
   template <int kVec>
   static constexpr int kRows = scan_threads(kStreams) / (kRow / kVec);
@@ -108,7 +111,7 @@ class TileRing {
  public:
   static constexpr size_t bytes() {
     return shared_size<T>(kScanStages * kParts * kTile * kRow) +
-           (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTile * kRow) : 0) +
+           (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTurns * kRow) : 0) +
            shared_size<A>(kScanStages * kNotes * kRow);
   }
 
@@ -120,7 +123,7 @@ class TileRing {
         notes_data_(notes),
         slot_(place.slot()),
         values_(arena.take<T>(kScanStages * kParts * kTile * kRow)),
-        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTile * kRow : 0)),
+        turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTurns * kRow : 0)),
         notes_(arena.take<A>(kScanStages * kNotes * kRow)) {}
 
   /// Calls body(tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may be read from
@@ -151,14 +154,38 @@ class TileRing {
   __device__ A value(int stage, int part, int token) const {
     return convert_element<A>(static_cast<T>(values_[row(stage, part, token) + slot_]));
   }
-  /// Cosine and sine of the thread's pair.
-  __device__ Vec<A, 2> turn(int stage, int token) const {
-    return turns_.template load<2>((stage * kTile + token) * kRow + slot_ % place_.kPairs * 2);
-  }
+  /// Cosine and sine of the thread's pair, one token of a tile after the other; nothing where a stream does not rotate.
+  template <bool kRotates>
+  class Turns {
+   public:
+    __device__ Turns(const TileRing& ring, int stage) : ring_(ring), stage_(stage) {
+      if constexpr (kRotates && kTurns < kTile) {
+        const Vec<A, 2> next = ring.turn(stage, 1);
+        now_ = ring.turn(stage, 0);
+        step_ = {next.at[0] * now_.at[0] + next.at[1] * now_.at[1], next.at[1] * now_.at[0] - next.at[0] * now_.at[1]};
+      }
+    }
+    /// To be asked for in rising order, from 0 on.
+    __device__ Vec<A, 2> at(int token) {
+      if constexpr (kTurns == kTile) return ring_.turn(stage_, token);
+      if (token > 0)
+        now_ = {now_.at[0] * step_.at[0] - now_.at[1] * step_.at[1],
+                now_.at[1] * step_.at[0] + now_.at[0] * step_.at[1]};
+      return now_;
+    }
+
+   private:
+    const TileRing& ring_;
+    int stage_;
+    Vec<A, 2> now_, step_;
+  };
   /// The state of a stream before the tile.
   __device__ A note(int stage, int stream) const { return notes_[(stage * kNotes + stream) * kRow + slot_]; }
 
  private:
+  __device__ Vec<A, 2> turn(int stage, int row) const {
+    return turns_.template load<2>((stage * kTurns + row) * kRow + slot_ % place_.kPairs * 2);
+  }
   __device__ static int row(int stage, int part, int token) { return ((stage * kParts + part) * kTile + token) * kRow; }
   /// Where this thread copies kVec elements at a time: the token of its first step, and the first of its columns.
   template <int kVec>
@@ -219,11 +246,12 @@ class TileRing {
     if constexpr (kSlots == Slots::pairs) {
       const int64_t time = 2 * shape_.half;
 #pragma unroll
-      for (int step = 0; step < kTile / kRows<kVecA>; ++step) {
+      for (int step = 0; step < (kTurns + kRows<kVecA> - 1) / kRows<kVecA>; ++step) {
         const int token = step * kRows<kVecA> + copied_token<kVecA>();
+        if (kTurns < kRows<kVecA> && token >= kTurns) break;
         const bool valid = has_pair_ && token < tokens;
         const A* const from = valid ? turn_from_ + step * kRows<kVecA> * time : static_cast<const A*>(shape_.table);
-        copy<kVecA>(turns_, (stage * kTile + token) * kRow + copied_column<kVecA>(), from, valid);
+        copy<kVecA>(turns_, (stage * kTurns + token) * kRow + copied_column<kVecA>(), from, valid);
       }
       turn_from_ += (reverse ? -kTile : kTile) * time;
     }

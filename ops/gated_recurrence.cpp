@@ -46,7 +46,8 @@ void run_backward(const GatedRecurrenceBackwardArgs& args, Device device) {
 /// What forward leaves for backward beside the inputs; undefined where no backward follows, and on the CPU.
 Tensor carries_for(const Tensor& gate, const Tensor& x, const Tensor& initial) {
   if constexpr (kHasCuda) {
-    const bool wanted = grad_enabled() && (needs_grad(gate) || needs_grad(x) || needs_grad(initial));
+    const bool wanted =
+        grad_enabled() && (needs_grad(gate) || needs_grad(x) || (initial.defined() && needs_grad(initial)));
     if (wanted && x.device().is_cuda())
       return empty({cuda::gated_recurrence_carries(x.dim(0), x.dim(1), x.dim(2), x.dtype())},
                    accumulate_dtype(x.dtype()), x.device());
