@@ -97,8 +97,8 @@ void declare() {
   add_sizes("train_step", config, {4});
   add_sizes("train_step_dense", dense, {4});
   add_sizes("train_step_launched", launched, {4});
-  add_sizes("train_step", config, {1, 8, 9, 10});
-  add_sizes("train_step_recompute", frugal, {4, 12, 16});
+  add_sizes("train_step", config, {7, 8});
+  add_sizes("train_step_recompute", frugal, {12, 16});
 }
 
 }  // namespace ratel::bench
