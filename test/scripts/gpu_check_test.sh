@@ -26,7 +26,10 @@ stub() {
   stub "$work/bin/compute-sanitizer" 'program=${!#}
     echo "$2 $(basename "$program") ${RATEL_TEST_DEVICES:-}" >>"$ASKED"
     [[ -z "${SANITIZER_SLEEPS:-}" ]] || exec sleep "$SANITIZER_SLEEPS"
-    if [[ "$2 ${program##*/}" == "${SANITIZER_FINDS:-}" ]]; then echo "========= Invalid __global__ read"; exit 9; fi'
+    if [[ "$2 ${program##*/}" == "${SANITIZER_FINDS:-}" ]]; then
+      echo "${SANITIZER_SAYS:-========= Invalid __global__ read}"
+      exit 9
+    fi'
   # Builds two tests and a benchmark, and knows their names.
   stub "$work/bin/cmake" 'echo "cmake $*" >>"$ASKED"
     case "$*" in
@@ -116,6 +119,10 @@ check 1 SANITIZER_FINDS="racecheck cuda_b_test" STEPS=sanitize
 has "$work/out/gpu_check.json" '"memcheck": "passed'
 has "$work/out/gpu_check.json" '"racecheck": "failed: cuda_b_test"'
 has "$work/out/sanitizer.log" "Invalid __global__ read"
+race=$'*** No errors detected\n========= Error: Race reported between Write access at '
+check 0 SANITIZER_FINDS="racecheck cuda_b_test" SANITIZER_SAYS="${race}cudnn_kernel+0x10" STEPS=sanitize
+check 1 SANITIZER_FINDS="racecheck cuda_b_test" SANITIZER_SAYS="${race}cudnn_kernel+0x10"$'\n'"${race}ours+0x20" \
+  STEPS=sanitize
 check 1 SANITIZER_SLEEPS=30 STEPS=sanitize LIMIT=4
 has "$work/out/gpu_check.json" '"memcheck": "failed: no program ran to its end"'
 check 2 STEPS=typo
