@@ -33,7 +33,7 @@ const Case kCases[] = {
     {"one past a chunk", 2, 33, 3},
     {"several chunks, ragged", 2, 101, 7},
     {"one short of the narrowest strip", 1, 5, 127},
-    {"the narrowest strip", 1, 5, 128},
+    {"the narrowest strip", 1, 6, 128},
     {"one strip or two, by the threads", 2, 40, 129},
     {"one past the widest strip, several chunks", 1, 70, 1025},
     {"rows of whole 16 bytes, more tiles than a GPU's block holds", 1, 83, 136},
