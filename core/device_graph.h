@@ -25,7 +25,8 @@ class DeviceGraph {
   DeviceGraph(const DeviceGraph&) = delete;
   DeviceGraph& operator=(const DeviceGraph&) = delete;
 
-  /// Puts the work into the device's current stream. One run follows another: its working memory is one.
+  /// Puts the work into the device's current stream. Runs of all graphs of a device must follow one another, as in one
+  /// stream they do: their working memory is one.
   void run() const;
 
  private:

@@ -1,6 +1,6 @@
 // Graphs on real GPUs: work is captured from a stream of its own. Memory that is taken and given back meanwhile lies in
-// segments of the pool that all graphs of a device share, one run following the other, and that go back with the last
-// of them.
+// segments of the pool that all graphs of a device share, one run following the other, and that go back when the last
+// of them has gone.
 
 #include <cuda_runtime.h>
 
@@ -50,7 +50,7 @@ class Captured {
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
-/// Where this thread records. It outlives what a recording that failed leaves behind, which is freed on it.
+/// Where this thread records. It outlives what a recording that failed leaves behind.
 Stream recording_stream(int device) {
   thread_local std::map<int, OwnedStream> streams;
   return streams.try_emplace(device, device).first->second.get();
@@ -59,8 +59,8 @@ Stream recording_stream(int device) {
 /// The graphs of a device, and what their runs work in.
 struct Graphs {
   Arena memory;
-  int users = 0;          // graphs, and recordings under way
-  cudaStream_t stream{};  // where they ran last
+  int users = 0;                        // graphs, and recordings under way
+  std::unique_ptr<OwnedStream> stream;  // in whose order segments come and go
 };
 
 std::mutex guard;
@@ -72,10 +72,11 @@ Graphs& graphs(int device) {
 /// A graph, or a recording, uses the memory of graphs; with the last of them it goes back.
 class GraphMemoryUse {
  public:
-  GraphMemoryUse(int device, cudaStream_t stream) : device_(device) {
+  explicit GraphMemoryUse(int device) : device_(device) {
     const std::scoped_lock lock(guard);
-    ++graphs(device).users;
-    graphs(device).stream = stream;
+    Graphs& all = graphs(device);
+    if (all.stream == nullptr) all.stream = std::make_unique<OwnedStream>(device);
+    ++all.users;
   }
   ~GraphMemoryUse() { leave(device_); }
   GraphMemoryUse(const GraphMemoryUse&) = delete;
@@ -87,9 +88,9 @@ class GraphMemoryUse {
     if (--all.users > 0 || all.memory.taken() > 0) return;
     const OutsideCapture outside;
     cudaSetDevice(device);
-    // In the order of the stream: after the runs under way.
+    cudaDeviceSynchronize();  // runs under way, in whatever streams
     all.memory.clear([&](void* segment) {
-      if (cudaFreeAsync(segment, all.stream) != cudaSuccess) cudaGetLastError();
+      if (cudaFreeAsync(segment, native(all.stream->get())) != cudaSuccess) cudaGetLastError();
     });
   }
 
@@ -102,8 +103,7 @@ class GraphMemoryUse {
 void* take_graph_memory(size_t bytes, int device) {
   const std::scoped_lock lock(guard);
   Graphs& all = graphs(device);
-  const OutsideCapture outside;
-  return all.memory.take(bytes, [&](size_t segment) { return pool_allocate(segment, {all.stream, device}); });
+  return all.memory.take(bytes, [&](size_t segment) { return pool_allocate(segment, all.stream->get()); });
 }
 
 bool give_back_graph_memory(void* pointer, int device) noexcept {
@@ -120,7 +120,7 @@ void* record_graph(int device, const std::function<void()>& work) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
-  const GraphMemoryUse use(device, native(runs_in));
+  const GraphMemoryUse use(device);
   Captured captured;
   {
     const MemoryRecording memory(stream);
@@ -135,6 +135,10 @@ void* record_graph(int device, const std::function<void()>& work) {
     }
     require(cudaStreamEndCapture(native(stream), captured.into()), "cudaStreamEndCapture");
   }
+  {
+    const std::scoped_lock lock(guard);
+    synchronize(graphs(device).stream->get());  // new segments may have been others' a moment ago
+  }
   auto graph = std::make_unique<Graph>(device);
   require(cudaGraphInstantiateWithFlags(&graph->exec, captured.get(), 0), "cudaGraphInstantiateWithFlags");
   require(cudaGraphUpload(graph->exec, native(runs_in)), "cudaGraphUpload");
@@ -147,8 +151,6 @@ void* record_graph(int device, const std::function<void()>& work) {
 void run_graph(void* graph, Stream stream) {
   use_device(stream.device);
   require(cudaGraphLaunch(static_cast<Graph*>(graph)->exec, native(stream)), "cudaGraphLaunch");
-  const std::scoped_lock lock(guard);
-  graphs(stream.device).stream = native(stream);
 }
 
 void release_graph(void* graph) noexcept {

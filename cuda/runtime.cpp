@@ -55,6 +55,7 @@ void* raw_allocate(size_t bytes, Stream stream) {
 }
 
 void* pool_allocate(size_t bytes, Stream stream) {
+  const OutsideCapture outside;
   use_device(stream.device);
   keep_pool(stream.device);
   void* pointer = nullptr;
