@@ -8,9 +8,9 @@
 // rounded to bf16, as the composed version rounds the norm; its factor of each row is applied to the sums.
 //
 // Bytes: 2 N K of the weight in bf16, beside which each block reads x, as many bytes again with 16 rows, from the
-// cache. Bound by memory: a thread has 128 bytes of the weight under way. Measured on an H100 without tensor cores, 16
-// rows: N x K of 10240 x 2048 77 us (a copy's rate would allow 14), 2048 x 2048 31 (2.8), 8192 x 2048 59 (11), 2048 x
-// 8192 139 (11); 4 rows: 26, 11, 18, 34.
+// cache. Bound by memory: a thread has 128 bytes of the weight under way. Measured on an H100, 16 rows: N x K of
+// 10240 x 2048 23 us (a copy's rate would allow 14), 2048 x 2048 9.4 (2.8), 8192 x 2048 19 (11), 2048 x 8192 19 (11); 4
+// rows: 22, 9.0, 18, 19.
 
 #include "cuda/fused_linear_parts.h"
 

@@ -6,8 +6,8 @@
 
 namespace ratel::cuda {
 
-/// 1 / sqrt(x), rounded once. In f32 a Newton step in f64 on the machine's own: a square root and a division in f64
-/// would be some sixty instructions at half the rate.
+/// 1 / sqrt(x), rounded once, for x in f32's range. In f32 a Newton step in f64 on the machine's own: a square root and
+/// a division in f64 would be some sixty instructions at half the rate.
 template <class A>
 __device__ inline A inverse_root(double x) {
   if constexpr (std::is_same_v<A, float>) {

@@ -391,7 +391,7 @@ BOOST_AUTO_TEST_CASE(nothing_to_do_and_misuse) {
 
 BOOST_AUTO_TEST_CASE(a_cache_that_does_not_fit_is_named) {
   try {
-    // 256 bytes a token: more than any machine has, though Linux might hand it out.
+    // 256 bytes a token: a layer's part is more than any machine has, though Linux might hand it out.
     generate(random_model(), std::vector<Ids>(1000, kPrompt), {}, options(int64_t{1} << 30));
     BOOST_ERROR("no error");
   } catch (const ratel::Error& error) {

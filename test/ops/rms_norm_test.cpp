@@ -203,3 +203,11 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { rms_norm(x, Tensor()); }, "undefined tensor");
   test::check_error([&] { rms_norm_residual(x, x); }, "found (2, 3) and (2, 3)");
 }
+
+BOOST_AUTO_TEST_CASE(no_rows_give_no_gradient) {
+  for (const ratel::Device device : test::devices()) {
+    const auto found = test::gradients([](const auto& x) { return ratel::rms_norm(x[0], x[1], 1e-6); },
+                                       {ratel::zeros({0, 8}), ratel::ones({8})}, {}, device);
+    test::check_identical(found.grads[1], ratel::zeros({8}), ratel::concat_text("on ", device));
+  }
+}

@@ -25,8 +25,8 @@ enum class Tail { bounded, heavy };
 ///
 /// Rounding is chance: of a few rows the plain version's may all be lucky, and a row that happens to cancel has no size
 /// to be measured by. So errors are collected over several draws of the inputs, rows of less than 16 numbers are joined
-/// until they have them, and it is quantiles that are compared, not the worst of a heavy tail (which the 99th hundredth
-/// of less than 100 rows would be). Where plain happens to be exact, rounding of the dtype itself is granted (one half
+/// until they have them, and it is quantiles that are compared, not the worst of a heavy tail: one that would be the
+/// worst row is left out. Where plain happens to be exact, rounding of the dtype itself is granted (one half
 /// ulp).
 class RoundingErrors {
  public:
