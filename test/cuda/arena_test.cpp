@@ -2,6 +2,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <map>
+#include <memory>
 #include <random>
 #include <set>
 #include <vector>
@@ -12,20 +13,20 @@ namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
 
-/// Segments at made-up addresses, up to a limit.
+/// Segments side by side, up to a limit, of memory that nobody touches.
 struct Memory {
-  size_t limit = SIZE_MAX, given = 0;
+  size_t limit = 1024 * kMiB, given = 0;
   std::vector<size_t> sizes;
-  uintptr_t next = 512;
+  std::unique_ptr<char[]> all{new char[limit + 512]};
+  char* begin = all.get() + (512 - reinterpret_cast<uintptr_t>(all.get()) % 512);
   Arena::Take more = [this](size_t bytes) -> void* {
     if (given + bytes > limit) return nullptr;
-    given += bytes;
     sizes.push_back(bytes);
-    return reinterpret_cast<void*>(std::exchange(next, next + bytes));  // segments lie side by side
+    return begin + std::exchange(given, given + bytes);
   };
 };
 
-uintptr_t address(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+char* address(void* pointer) { return static_cast<char*>(pointer); }
 
 }  // namespace
 
@@ -95,29 +96,30 @@ BOOST_AUTO_TEST_CASE(blocks_never_overlap) {
   Memory memory;
   Arena arena;
   std::mt19937_64 random(1);
-  std::map<uintptr_t, size_t> held;
+  std::map<char*, size_t> held;
   size_t bytes = 0;
   for (int step = 0; step < 20000; ++step) {
     if (held.empty() || random() % 2 == 0) {
       const size_t asked = 1 + random() % (random() % 8 == 0 ? 20 * kMiB : 40000);
-      const uintptr_t begin = address(arena.take(asked, memory.more));
-      BOOST_REQUIRE(begin % 512 == 0);
+      char* const begin = address(arena.take(asked, memory.more));
+      BOOST_REQUIRE(begin != nullptr);
+      BOOST_REQUIRE((begin - memory.begin) % 512 == 0);
       const auto next = held.lower_bound(begin);
       BOOST_REQUIRE((next == held.end() || begin + asked <= next->first));
       BOOST_REQUIRE((next == held.begin() || std::prev(next)->first + std::prev(next)->second <= begin));
       held[begin] = asked;
       bytes += (asked + 511) / 512 * 512;
     } else {
-      auto victim = held.lower_bound(random() % memory.next);
+      auto victim = held.lower_bound(memory.begin + random() % memory.given);
       if (victim == held.end()) victim = held.begin();
       bytes -= (victim->second + 511) / 512 * 512;
-      BOOST_REQUIRE(arena.give_back(reinterpret_cast<void*>(victim->first)));
+      BOOST_REQUIRE(arena.give_back(victim->first));
       held.erase(victim);
     }
     BOOST_REQUIRE(arena.taken() == bytes);
   }
   // All of it joins again: each segment is one block.
-  for (const auto& [begin, asked] : held) arena.give_back(reinterpret_cast<void*>(begin));
+  for (const auto& [begin, asked] : held) arena.give_back(begin);
   const size_t segments = memory.sizes.size();
   for (const size_t size : std::multiset<size_t, std::greater<>>(memory.sizes.begin(), memory.sizes.end()))
     arena.take(size, memory.more);
