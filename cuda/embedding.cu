@@ -1,8 +1,8 @@
 // Embedding on a GPU.
 //   forward   a block a row: copies it at 16 bytes a thread, 4 C bytes an id in bf16; bound by memory
-//   backward  the positions are put into the order of their ids, stably and without atomics, then a block owns 8 rows of
-//             the table and 32 vectors of their channels and adds the gradient's rows in that order, a warp those of an
-//             id with few positions, the block those of one with many: 4 V C + 2 n C bytes in bf16, bound by memory,
+//   backward  the positions are put into the order of their ids, stably and without atomics, then a block owns 8 rows
+//             of the table and 32 vectors of their channels and adds the gradient's rows in that order, a warp those of
+//             an id with few positions, the block those of one with many: 4 V C + 2 n C bytes in bf16, bound by memory,
 //             and where one id has most positions by the 8 chains of additions of a block
 //
 // The order: positions are cut into at most 64 chunks, a block each, which counts its ids; the counts become places by
