@@ -121,15 +121,12 @@ std::vector<Tensor> drawn(const std::vector<Tensor>& inputs, uint64_t n) {
   return result;
 }
 
-/// Draws that make 32 rows of 16 numbers or more, as far as they cost little, from 24 where they do to 96 of a few
-/// numbers: the worst of a few rows is luck on both sides.
+/// Draws that make 32 rows of 16 numbers or more, as far as they cost little, and 24 at least where they do: the
+/// worst of a few rows is luck on both sides.
 uint64_t draws_for(const Tensor& x) {
   if (x.numel() == 0 || x.numel() > 40000) return 1;
-  constexpr int64_t kRows = 32, kWidth = 16;  // narrower rows are joined
-  const int64_t width = x.rank() == 0 ? 1 : x.dim(-1), joined = (kWidth + width - 1) / width,
-                numbers = kRows * joined * width;
-  const int64_t wanted = std::min<int64_t>((numbers + x.numel() - 1) / x.numel(), 96);
-  return static_cast<uint64_t>(std::max<int64_t>(wanted, x.numel() > 8192 ? 1 : 24));
+  const int64_t width = x.rank() == 0 ? 1 : x.dim(-1), rows = std::min(x.numel() / width, (x.numel() + 15) / 16);
+  return static_cast<uint64_t>(std::max<int64_t>((31 + rows) / rows, x.numel() > 8192 ? 1 : 24));
 }
 
 void check_rounding(Device device, const TensorFunction& op, const TensorFunction& reference,
