@@ -163,22 +163,6 @@ __device__ inline int fragment_column(int n) { return 8 * n + lane_index() % 4 *
 __device__ inline float row_sum(float value) { return lanes_sum<4>(value); }
 __device__ inline float row_max(float value) { return lanes_max<4>(value); }
 
-/// sums = factor(half) * row(half), this lane's numbers of rows in global memory.
-template <int d, class Factor, class Row>
-__device__ inline void start_from_rows(FragmentC (&sums)[d / 8], Factor&& factor, Row&& row) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float scale = factor(half);
-    const bfloat16* from = row(half);
-#pragma unroll
-    for (int n = 0; n < d / 8; ++n) {
-      const auto pair = load_vec<2>(from + fragment_column(n));
-      sums[n].at[2 * half] = scale * static_cast<float>(pair.at[0]);
-      sums[n].at[2 * half + 1] = scale * static_cast<float>(pair.at[1]);
-    }
-  }
-}
-
 /// sums = the 16 rows of `tile` from `row` on, each times the factor of this lane's row.
 template <int d>
 __device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d>& tile, int row,
