@@ -78,19 +78,16 @@ __global__ __launch_bounds__(kTileThreads, kForwardBlocks<Source>) void forward_
   wait_copies<2>();
   sync_block();
 
-  // In powers of two: p = 2^(s scale - m).
-  const float scale = kLog2e / std::sqrt(static_cast<float>(d));
   const int own = kKeys + warp_index() * 16;
   FragmentC own_scores[2];
   multiply_rows<d, 16>(own_scores, queries, warp_index() * 16, key_tiles.behind(own));
-  float largest[2], total[2];
+  RunningSoftmax<d> softmax;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    largest[half] = scale * diagonal(own_scores, half);
-    total[half] = lane_index() % 4 == 0 ? 1.0f : 0.0f;  // each lane sums its own columns
+    softmax.largest[half] = softmax.scale * diagonal(own_scores, half);
+    softmax.total[half] = lane_index() % 4 == 0 ? 1.0f : 0.0f;  // each lane sums its own columns
   }
-  FragmentC out[d / 8];
-  start_from_tile<d>(out, value_tiles, own, {1, 1});
+  start_from_tile<d>(softmax.out, value_tiles, own, {1, 1});
 
   for (int n = 0; n < tiles_of_keys; ++n) {
     wait_copies<1>();
@@ -104,49 +101,22 @@ __global__ __launch_bounds__(kTileThreads, kForwardBlocks<Source>) void forward_
     FragmentC scores[kKeys / 8];
     multiply_rows<d, kKeys>(scores, queries, warp_index() * 16, key_tiles.behind(from));
     hide_unseen<kKeys>(scores, keys[n], begin);
-    float correction[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float most = -std::numeric_limits<float>::infinity();
-#pragma unroll
-      for (int at = 0; at < kKeys / 4; ++at) {
-        const float score = scores[at / 2].at[2 * half + at % 2];
-        most = score > most ? score : most;
-      }
-      most = scale * row_max(most);
-      const float next = most > largest[half] ? most : largest[half];
-      correction[half] = fast_exp2(largest[half] - next);
-      largest[half] = next;
-      total[half] *= correction[half];
-#pragma unroll
-      for (int at = 0; at < kKeys / 4; ++at) {
-        float& score = scores[at / 2].at[2 * half + at % 2];
-        score = fast_exp2(score * scale - next);
-        total[half] += score;
-      }
-    }
-    // Seldom, behind the first tiles: no row's largest score moves.
-    if (any(correction[0] != 1 || correction[1] != 1)) {
-#pragma unroll
-      for (int at = 0; at < d / 2; ++at) out[at / 4].at[at % 4] *= correction[at % 4 / 2];
-    }
-    add_weighted_rows<d, kKeys>(out, scores, value_tiles.behind(from));
+    softmax.template add<kKeys>(scores, value_tiles.behind(from));
   }
 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float sum = row_sum(total[half]), share = 1 / sum;
-#pragma unroll
-    for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] *= share;
+    const float sum = softmax.divide(half);
     if (lane_index() % 4 == 0 && fragment_row(half) < rows)
-      static_cast<float*>(args.lse)[block.row + begin + fragment_row(half)] = largest[half] * kLn2 + std::log(sum);
+      static_cast<float*>(args.lse)[block.row + begin + fragment_row(half)] =
+          softmax.largest[half] * kLn2 + std::log(sum);
   }
   wait_copies<0>();
   sync_block();
   const auto to = head_rows<bfloat16>(args.out, block.b, block.h),
              gated = head_rows<bfloat16>(args.gated, block.b, block.h);
   const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
-  store_rows<d>(out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
+  store_rows<d>(softmax.out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
     if (r >= rows) return;
     store_vec(to[begin + r] + channel, values);
     if (gated.data == nullptr) return;

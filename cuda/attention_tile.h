@@ -79,15 +79,13 @@ class RowTile {
   Shared<bfloat16> data_;
 };
 
-/// Of a warp: sums (16, N) = the 16 rows of `left` from `row` on, times the N rows of `right`.
-template <int d, int N>
-__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>& left, int row,
-                                     const RowTile<d>& right) {
-#pragma unroll
-  for (int n = 0; n < N / 8; ++n) sums[n] = {};
-#pragma unroll 4  // wholly unrolled, its operands take more registers than there are
+/// Of a warp: sums (16, N) += 16 rows, left(c) their channels from c on, times the N rows of `right`. kSteps of 16
+/// channels are unrolled.
+template <int N, int kSteps, int d, class Left>
+__device__ inline void add_products(FragmentC (&sums)[N / 8], Left&& left, const RowTile<d>& right) {
+#pragma unroll kSteps
   for (int c = 0; c < d; c += 16) {
-    const FragmentA a = left.left(row, c);
+    const FragmentA a = left(c);
 #pragma unroll
     for (int n = 0; n < N; n += 16) {
       FragmentB b[2];
@@ -96,6 +94,17 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>&
       multiply_16x8x16(sums[n / 8 + 1], a, b[1]);
     }
   }
+}
+
+/// Of a warp: sums (16, N) = the 16 rows of `left` from `row` on, times the N rows of `right`.
+template <int d, int N>
+__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>& left, int row,
+                                     const RowTile<d>& right) {
+#pragma unroll
+  for (int n = 0; n < N / 8; ++n) sums[n] = {};
+  // Wholly unrolled, its operands take more registers than there are.
+  add_products<N, 4>(
+      sums, [&](int c) { return left.left(row, c); }, right);
 }
 
 /// 16 rows of d channels as left operands that many tiles meet: kHeld channels are kept in registers.
@@ -122,17 +131,8 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const HeldRows<d,
                                      const RowTile<d>& right) {
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
-#pragma unroll
-  for (int c = 0; c < d; c += 16) {
-    const FragmentA a = left.at(c);
-#pragma unroll
-    for (int n = 0; n < N; n += 16) {
-      FragmentB b[2];
-      right.right(b, n, c);
-      multiply_16x8x16(sums[n / 8], a, b[0]);
-      multiply_16x8x16(sums[n / 8 + 1], a, b[1]);
-    }
-  }
+  add_products<N, d / 16>(
+      sums, [&](int c) { return left.at(c); }, right);
 }
 
 /// Of a warp: sums (16, d) += weights (16, N), rounded to bf16, times the N rows of `right`.

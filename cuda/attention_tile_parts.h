@@ -3,6 +3,7 @@
 // What the attention kernels on the tensor cores have in common beside the products of attention_tile.h: tiles of keys
 // that are fetched and hidden where queries do not see them, the output gate, and the terms of queries' own keys.
 
+#include <cmath>
 #include <limits>
 #include <type_traits>
 
@@ -45,6 +46,56 @@ __device__ inline void begin_load_of(int into, int count, const RowTile<d>& key_
   value_tiles.behind(into).template begin_load<N>(count, values.data, values.step);
   commit_copies();
 }
+
+/// The softmax of a warp's rows over keys that come a tile at a time, in powers of two: p = 2^(s scale - m), where m is
+/// the largest so far; of each row the sum of p over this lane's columns, and the sums of p times the values.
+template <int d>
+struct RunningSoftmax {
+  float scale;  // 1 / sqrt(d), and log2 e
+  float largest[2] = {}, total[2] = {};
+  FragmentC out[d / 8];
+
+  __device__ RunningSoftmax() : scale(1.44269504088896341f / std::sqrt(static_cast<float>(d))) {}
+
+  /// Takes N keys up, whose scores are -inf where their query does not see them.
+  template <int N>
+  __device__ void add(FragmentC (&scores)[N / 8], const RowTile<d>& values) {
+    float correction[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float most = -std::numeric_limits<float>::infinity();
+#pragma unroll
+      for (int at = 0; at < N / 4; ++at) {
+        const float score = scores[at / 2].at[2 * half + at % 2];
+        most = score > most ? score : most;
+      }
+      most = scale * row_max(most);
+      const float next = most > largest[half] ? most : largest[half];
+      correction[half] = fast_exp2(largest[half] - next);
+      largest[half] = next;
+      total[half] *= correction[half];
+#pragma unroll
+      for (int at = 0; at < N / 4; ++at) {
+        float& score = scores[at / 2].at[2 * half + at % 2];
+        score = fast_exp2(score * scale - next);
+        total[half] += score;
+      }
+    }
+    // Seldom, behind the first tiles: no row's largest score moves.
+    if (any(correction[0] != 1 || correction[1] != 1)) {
+#pragma unroll
+      for (int at = 0; at < d / 2; ++at) out[at / 4].at[at % 4] *= correction[at % 4 / 2];
+    }
+    add_weighted_rows<d, N>(out, scores, values);
+  }
+  /// Divides a row's sums by the sum of all p, which it returns.
+  __device__ float divide(int half) {
+    const float sum = row_sum(total[half]), share = 1 / sum;
+#pragma unroll
+    for (int at = 0; at < d / 4; ++at) out[at / 2].at[2 * half + at % 2] *= share;
+    return sum;
+  }
+};
 
 /// The block's rows of a result from the r-th on become zeros.
 template <int d>
