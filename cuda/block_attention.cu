@@ -2,7 +2,8 @@
 //
 //   summaries   a block of threads takes a block of keys, a thread a channel: the sum (mean), or least and greatest
 //               (minmax). Reads the keys once. Of the last token there is nothing to do.
-//   attention   a warp takes a query (block_query.h), and the next one when it is done.
+//   attention   a warp takes a query (block_query.h), and the next one when it is done. In bf16, of 64 or 128 channels,
+//               tiles of queries on the tensor cores instead (block_tiles.h).
 //
 // Heads of dilated patterns beside them go to the kernels of dilated_attention, neighbours in one launch.
 //
@@ -13,6 +14,7 @@
 #include "ops/block_attention.h"
 
 #include "cuda/block_query.h"
+#include "cuda/block_tiles.h"
 #include "cuda/scratch.h"
 
 namespace ratel::cuda {
@@ -100,6 +102,37 @@ __global__ __launch_bounds__(kThreads, kBlocksOfQueries<kChannels>) void attenti
   }
 }
 
+/// The same heads for tiles of queries.
+BlockTiles tiles_of_queries(const BlockAttentionArgs& args, const BlockHeads& heads, const float* summaries) {
+  BlockTiles tiles{.B = args.B,
+                   .n = args.T,
+                   .d = args.d,
+                   .q = args.q,
+                   .out = rows_by_head(args.out, args.H, args.T, args.d),
+                   .keys = args.k.data,
+                   .values = args.v.data,
+                   .keys_batch = args.k.batch,
+                   .keys_time = args.k.time,
+                   .values_batch = args.v.batch,
+                   .values_time = args.v.time,
+                   .summaries = summaries,
+                   .most_keys = args.T,
+                   .count = heads.count};
+  for (int n = 0; n < heads.count; ++n) {
+    const int64_t h = heads.head[n];
+    const Pattern& pattern = heads.patterns[n];
+    tiles.heads[n] = {h,
+                      h * args.k.head,
+                      h * args.v.head,
+                      heads.summaries_before[n],
+                      blocks_of(pattern, args.T) * summary_width(pattern, args.d),
+                      static_cast<int>(std::min(pattern.dilation, args.T)),
+                      static_cast<int>(std::min(pattern.top_blocks, args.T + 1)),
+                      pattern.score};
+  }
+  return tiles;
+}
+
 /// Calls f(heads) for every group of heads of top-k blocks.
 template <class F>
 void for_each_block_heads(const BlockAttentionArgs& args, F&& f) {
@@ -131,6 +164,10 @@ void attend(const BlockAttentionArgs& args, BlockHeads heads, Stream stream) {
     launch({"block_summaries", blocks_for(args.B * heads.count * most_blocks, 1), kThreads, 0, stream},
            summaries_kernel<T>, args, heads, most_blocks, summaries.get());
 
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    const BlockTiles tiles = tiles_of_queries(args, heads, summaries.get());
+    if (tensor_core::takes(tiles, args.dtype)) return tensor_core::attend_blocks(tiles, stream);
+  }
   const int64_t list_size = most_blocks + 2, rows = args.B * heads.count * args.T;
   const int64_t blocks = (warps_of_queries(rows, list_size) + kWarps - 1) / kWarps;
   const Scratch<OrderedScore<A>> lists(blocks * kWarps * list_size, stream);

@@ -107,23 +107,31 @@ struct BlockSummaries {
 /// list[0] ... in rising order: the first, and the `wanted` of the others that score highest, of equal ones the
 /// earlier. wanted < own - 1. They are wanted + 1; sync_warp() before reading them. By all lanes of a warp.
 ///
-/// The wanted-th greatest score is found bit by bit, each by counting the scores that are not below: as many readings
-/// of the list as a score has bits, from the first-level cache, and the same result for any order of the lanes.
+/// The wanted-th greatest score is found bit by bit, each by counting the scores that are not below, until a bit leaves
+/// just as many as are wanted: at most as many readings of the list as a score has bits, from the first-level cache,
+/// and the same result for any order of the lanes.
 template <class Key>
 __device__ void choose_blocks(Key* list, int own, int wanted) {
   const int lane = lane_index();
   if (lane == 0) list[0] = 0;
   if (wanted == 0) return;
+  const auto count_if = [&](auto&& admits) {
+    int count = 0;
+#pragma unroll 2
+    for (int base = 1; base < own; base += kWarp) {
+      const int block = base + lane;
+      count += count_ones(ballot(block < own && admits(list[block])));
+    }
+    return count;
+  };
   Key threshold = 0;
   for (int bit = static_cast<int>(8 * sizeof(Key)) - 1; bit >= 0; --bit) {
     const Key candidate = threshold | Key{1} << bit;
-    int count = 0;
-    for (int block = 1 + lane; block < own; block += kWarp) count += list[block] >= candidate ? 1 : 0;
-    if (warp_sum(count) >= wanted) threshold = candidate;
+    const int count = count_if([&](Key score) { return score >= candidate; });
+    if (count >= wanted) threshold = candidate;
+    if (count == wanted) break;
   }
-  int above = 0;
-  for (int block = 1 + lane; block < own; block += kWarp) above += list[block] > threshold ? 1 : 0;
-  int equal_left = wanted - warp_sum(above), chosen = 1;
+  int equal_left = wanted - count_if([&](Key score) { return score > threshold; }), chosen = 1;
   const uint32_t lanes_before = (uint32_t{1} << lane) - 1;
   // Block b moves to a place <= b, which all lanes have read: the list is packed where it lies.
   for (int base = 1; base < own && chosen <= wanted; base += kWarp) {

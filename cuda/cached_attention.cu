@@ -11,11 +11,10 @@ void cached_attention(const CachedAttentionArgs& args, Stream stream) {
   if (args.n <= kFewTokens) {
     for (int64_t t = 0; t < args.n; ++t) cached_decode(args, t, stream);
     cached_blocks_append(args, stream);
+    cached_blocks_attend(args, {}, stream);
   } else {
     cached_prefill(args, stream);
-    cached_blocks_summarise(args, stream);
   }
-  cached_blocks_attend(args, stream);
 }
 
 }  // namespace ratel::cuda

@@ -9,19 +9,23 @@
 
 #include "cuda/device.h"
 #include "ops/cached_attention.h"
+#include "ops/dilated_attention.h"
 
 namespace ratel::cuda {
 
 /// Heads of dilated patterns, one new token a sequence, the one at row t, after those before it.
 void cached_decode(const CachedAttentionArgs& args, int64_t t, Stream stream);
-/// All new tokens of the sequences. Heads of top-k blocks only take them up: their keys and values, and the states.
+/// All new tokens of the sequences, of every head.
 void cached_prefill(const CachedAttentionArgs& args, Stream stream);
 
 /// Heads of top-k blocks, which attend once the cache has taken all new tokens up: few of them one after the other, or
-/// the summaries of those whose keys it has.
+/// the summaries of those whose keys it has. `queries` are all heads' new ones, rotated and rounded, where
+/// cached_blocks_in_tiles() says that they attend in tiles (block_tiles.h); without data the kernels rotate what they
+/// need.
 void cached_blocks_append(const CachedAttentionArgs& args, Stream stream);
 void cached_blocks_summarise(const CachedAttentionArgs& args, Stream stream);
-void cached_blocks_attend(const CachedAttentionArgs& args, Stream stream);
+bool cached_blocks_in_tiles(const CachedAttentionArgs& args);
+void cached_blocks_attend(const CachedAttentionArgs& args, const AttentionOperand& queries, Stream stream);
 
 /// The slots of so many heads travel with a launch.
 inline constexpr int kCachedHeadsPerLaunch = 32;

@@ -6,10 +6,12 @@
 //               tokens in order: a step of the recurrence, rope, the rounded key and value into the cache, the summary
 //   summarise   many, whose keys the cache has: a block of threads has a block of keys that gains some, a thread a
 //               channel, and walks them in order from the sum that is there. Reads the new keys once
-//   attend      a warp has a query, and the next one when it is done: it rotates the query, scores, chooses and adds up
-//               (block_query.h), and applies the output gate. Rows without a token become zeros. Where queries are few,
-//               as in decoding, a block has one, whose 16 warps share the scores and the keys, and their sums meet in
-//               shared memory, in order
+//   attend      pieces of a prompt in bf16, of 64 or 128 channels: tiles of queries on the tensor cores
+//   (block_tiles.h).
+//               Else a warp has a query, and the next one when it is done: it rotates the query, scores, chooses and
+//               adds up (block_query.h), and applies the output gate. Rows without a token become zeros. Where queries
+//               are few, as in decoding, a block has one, whose 16 warps share the scores and the keys, and their sums
+//               meet in shared memory, in order
 //
 // All shares follow from n and the capacity, lengths and counts are read where they lie: a captured graph stays valid
 // while sequences grow. A query reads T / D rows of summaries and K D keys and values: bound by the latency of those
@@ -21,6 +23,7 @@
 #include <limits>
 
 #include "cuda/block_query.h"
+#include "cuda/block_tiles.h"
 #include "cuda/cached_attention_parts.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
@@ -323,9 +326,49 @@ int64_t most_of(const BlockHeads& heads, F&& f) {
   return most;
 }
 
+/// The same heads for tiles of queries.
+BlockTiles tiles_of_queries(const CachedAttentionArgs& args, const BlockHeads& heads, const AttentionOperand& queries) {
+  const Cached cached(args);
+  const int64_t d = args.C / args.H;
+  const auto* const gates =
+      static_cast<const bfloat16*>(args.projection) + static_cast<int64_t>(Part::output_gate) * args.C;
+  BlockTiles tiles{.B = args.B,
+                   .n = args.n,
+                   .d = d,
+                   .q = queries,
+                   .out = rows_by_token(args.out, args.H, args.n, d),
+                   .gate = {gates, args.n * cached.width, d, cached.width},
+                   .keys = args.keys,
+                   .values = args.values,
+                   .keys_batch = cached.slots * d,
+                   .keys_time = d,
+                   .values_batch = cached.slots * d,
+                   .values_time = d,
+                   .summaries = static_cast<const float*>(args.summaries),
+                   .lengths = args.lengths,
+                   .counts = args.counts,
+                   .most_keys = args.capacity,
+                   .count = heads.count};
+  for (int n = 0; n < heads.count; ++n) {
+    const BlockHeads::Head& head = heads.heads[n];
+    tiles.heads[n] = {head.h,
+                      head.slots_before * d,
+                      head.slots_before * d,
+                      head.summaries_before * d,
+                      cached.summaries * d,
+                      head.block,
+                      head.most,
+                      head.score};
+  }
+  return tiles;
+}
+
 template <class T>
-void attend(const CachedAttentionArgs& args, const BlockHeads& heads, Stream stream) {
+void attend(const CachedAttentionArgs& args, const BlockHeads& heads, const AttentionOperand& queries, Stream stream) {
   using A = accumulate_t<T>;
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    if (queries.data != nullptr) return tensor_core::attend_blocks(tiles_of_queries(args, heads, queries), stream);
+  }
   const int64_t d = args.C / args.H, rows = args.B * heads.count * args.n;
   const int64_t list_size =
       most_of(heads, [&](const BlockHeads::Head& head) { return (args.capacity - 1) / head.block + 1; });
@@ -369,9 +412,19 @@ void cached_blocks_summarise(const CachedAttentionArgs& args, Stream stream) {
   });
 }
 
-void cached_blocks_attend(const CachedAttentionArgs& args, Stream stream) {
+bool cached_blocks_in_tiles(const CachedAttentionArgs& args) {
+  const AttentionOperand queries = operand_of(rows_by_token(nullptr, args.H, args.n, args.C / args.H));
+  bool some = false, all = true;
+  for_each_block_heads(args, [&](const BlockHeads& heads) {
+    some = true;
+    all = all && tensor_core::takes(tiles_of_queries(args, heads, queries), args.dtype);
+  });
+  return some && all;
+}
+
+void cached_blocks_attend(const CachedAttentionArgs& args, const AttentionOperand& queries, Stream stream) {
   visit_float(args.dtype, "cached_attention", [&]<class T>() {
-    for_each_block_heads(args, [&](const BlockHeads& heads) { attend<T>(args, heads, stream); });
+    for_each_block_heads(args, [&](const BlockHeads& heads) { attend<T>(args, heads, queries, stream); });
   });
 }
 

@@ -97,14 +97,15 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
       std::any_of(args.patterns, args.patterns + H, [](const Pattern& pattern) { return pattern.top_blocks == 0; });
   const auto element = static_cast<int64_t>(size_of(args.dtype)),
              wide = static_cast<int64_t>(size_of(accumulate_dtype(args.dtype)));
-  const int64_t queried = dilated ? B * n * C * element : 0;
+  const bool in_tiles = cached_blocks_in_tiles(args), rotated = dilated || in_tiles;
   const auto part = [&](Part p) {
     const auto* const data = static_cast<const unsigned char*>(args.projection);
     return AttentionOperand{data + static_cast<int64_t>(p) * C * element, n * width, d, width};
   };
-  const Scratch<unsigned char> turns(B * n * d * wide, stream), queries(queried, stream),
-      keys(B * n * C * element, stream), values(gated ? B * n * C * element : 0, stream), attention(queried, stream),
-      lse(dilated ? B * H * n * wide : 0, stream), states(gated ? 2 * B * C * wide : 0, stream);
+  const Scratch<unsigned char> turns(B * n * d * wide, stream), queries(rotated ? B * n * C * element : 0, stream),
+      keys(B * n * C * element, stream), values(gated ? B * n * C * element : 0, stream),
+      attention(dilated ? B * n * C * element : 0, stream), lse(dilated ? B * H * n * wide : 0, stream),
+      states(gated ? 2 * B * C * wide : 0, stream);
   const auto rows = [&](const Scratch<unsigned char>& data) { return rows_by_token(data.get(), H, n, d); };
   const auto rotate = [&](const AttentionOperand& x, const AttentionRows& y) {
     rotate_heads({B, n, H, d, args.dtype, turns.get(), x.data, x.batch, x.time, y.data, y.batch, y.time,
@@ -115,7 +116,7 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
     launch({"cached_attention_turns", blocks_for(B * n * d / 2, kThreads), kThreads, 0, stream}, fill_turns<A>, args,
            RopeFrequencies(args.rope_base, d), static_cast<int>(d / 2), reinterpret_cast<A*>(turns.get()));
   });
-  if (dilated) rotate(part(Part::query), rows(queries));
+  if (rotated) rotate(part(Part::query), rows(queries));
   if (gated)
     recurrence_stage_forward({B, n, C, H, args.dtype, args.projection, turns.get(), keys.get(), values.get(), nullptr,
                               args.state, states.get(), args.counts, n * d},
@@ -134,11 +135,13 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
                               .gated = rows_by_token(args.out, H, n, d)},
                              args, stream);
   write_cache(args, k, v, stream);
-  if (!gated) return;
-  visit_float(accumulate_dtype(args.dtype), "cached_attention", [&]<class A>() {
-    map("cached_attention_states", 2 * B * C, stream, Same(), static_cast<A*>(args.state),
-        reinterpret_cast<const A*>(states.get()));
-  });
+  if (gated)
+    visit_float(accumulate_dtype(args.dtype), "cached_attention", [&]<class A>() {
+      map("cached_attention_states", 2 * B * C, stream, Same(), static_cast<A*>(args.state),
+          reinterpret_cast<const A*>(states.get()));
+    });
+  cached_blocks_summarise(args, stream);
+  cached_blocks_attend(args, in_tiles ? operand_of(rows(queries)) : AttentionOperand{}, stream);
 }
 
 }  // namespace ratel::cuda

@@ -123,6 +123,52 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
         }
 }
 
+// Of the GPU's kernels, bf16 of 64 or 128 channels in tiles: 64 queries, 64 blocks scored at once, 32 keys at once.
+BOOST_AUTO_TEST_CASE(tiles_err_at_most_twice_as_much_as_the_composed_version) {
+  struct Case {
+    const char* path;
+    int64_t B, H, T, d, block, blocks;
+  };
+  for (const Case& c : {
+           Case{"a quarter of a tile", 1, 1, 16, 64, 4, 3},
+           {"all blocks are seen", 1, 1, 70, 128, 16, 5},
+           {"the first block and the own", 2, 1, 64, 64, 8, 2},
+           {"one past two tiles", 1, 2, 129, 64, 8, 4},
+           {"blocks of more than the keys of a tile", 1, 1, 150, 128, 40, 3},
+           {"blocks of a token, one more than are scored at once", 1, 1, 66, 64, 1, 9},
+           {"three groups of blocks, which tiles of queries cut", 1, 1, 400, 64, 3, 4},
+           {"a block beyond the sequence", 1, 1, 33, 64, ratel::kLongestSequence, ratel::kLongestSequence},
+       })
+    for (const BlockScore score : kScores)
+      for (const ratel::Device device : test::devices()) {
+        if (!device.is_cuda()) continue;
+        test::RoundingErrors errors;
+        const HeadPatterns p{top(c.block, c.blocks, score)};
+        for (uint64_t draw = 0; draw < 2; ++draw) {
+          const Inputs x = whole_numbers(c.B, c.H, c.T, c.d, DType::bf16, draw);
+          errors.add(ours(x, p, device), reference(x, p), reference(in(x, DType::f64), p));
+        }
+        errors.check(ratel::concat_text(c.path, ", ", p[0], " on ", device));
+      }
+}
+
+// The mean of a block is held in f32: a query whose scores bf16 could not tell apart chooses as the reference in f64.
+BOOST_AUTO_TEST_CASE(tiles_choose_by_sums_of_all_their_bits) {
+  constexpr int64_t T = 80, d = 64, D = 8, kBest = 5;
+  std::vector<double> k(T * d, 0.0), v(T * d, 0.0);
+  for (int64_t j = 0; j < T; ++j) k[static_cast<size_t>(j * d)] = 64;  // block sums 512, of which bf16 tells 4 apart
+  k[static_cast<size_t>((kBest * D + 3) * d)] = 64.5;
+  for (int64_t j = kBest * D; j < (kBest + 1) * D; ++j) v[static_cast<size_t>(j * d)] = 1;
+  const ratel::Shape shape{1, 1, T, d};
+  const Tensor q = ratel::zeros(shape, DType::f64);
+  for (int64_t i = 0; i < T; ++i) q.data<double>()[i * d] = 1;
+  const Inputs x = in({q, ratel::from_vector(k, shape), ratel::from_vector(v, shape)}, DType::bf16);
+  for (const ratel::Device device : test::devices()) {
+    const auto out = ratel::to_vector<double>(to(ours(x, {top(D, 3, BlockScore::mean)}, device), DType::f64));
+    for (int64_t i = (kBest + 1) * D; i < T; ++i) BOOST_TEST(out[static_cast<size_t>(i * d)] > 0.2);
+  }
+}
+
 // By hand: D = 2, blocks of keys 0 1 | 2 3 | 4 5 | 6 7; query 8 sees 8, the first block and one other.
 BOOST_AUTO_TEST_CASE(each_score_chooses_its_block) {
   //                             block 1      block 2       block 3
