@@ -1,13 +1,12 @@
 // Heads of top-k blocks over a cache on a GPU. Their key j has slot j, and beside the keys the cache has what is known
 // of each block of them (mean: the sum; minmax: least and greatest), which grows with it. What a query sees depends on
-// the rounded keys in the cache alone, and its own numbers on no other query.
+// the rounded keys in the cache alone, and its own numbers on no other query, in tiles but for their rounding.
 //
 //   append      few new tokens: a block of threads has a head of a sequence, a thread a pair of channels, and walks the
 //               tokens in order: a step of the recurrence, rope, the rounded key and value into the cache, the summary
 //   summarise   many, whose keys the cache has: a block of threads has a block of keys that gains some, a thread a
 //               channel, and walks them in order from the sum that is there. Reads the new keys once
-//   attend      pieces of a prompt in bf16, of 64 or 128 channels: tiles of queries on the tensor cores
-//   (block_tiles.h).
+//   attend      pieces of a prompt in bf16, of 64 or 128 channels: tiles of queries on the tensor cores (block_tiles.h).
 //               Else a warp has a query, and the next one when it is done: it rotates the query, scores, chooses and
 //               adds up (block_query.h), and applies the output gate. Rows without a token become zeros. Where queries
 //               are few, as in decoding, a block has one, whose 16 warps share the scores and the keys, and their sums
@@ -16,8 +15,7 @@
 // All shares follow from n and the capacity, lengths and counts are read where they lie: a captured graph stays valid
 // while sequences grow. A query reads T / D rows of summaries and K D keys and values: bound by the latency of those
 // where few queries are under way, and else by the second-level cache. Measured on an H100 for 32,768 tokens, 16 heads
-// of 128, K = 16, D = 64: a token 55 to 69 us, by the score, and 512 of them 2108 to 2798: with a
-// warp a query, latencies in a row.
+// of 128, K = 16, D = 64: a token 55 to 69 us, by the score.
 
 #include <algorithm>
 #include <limits>
