@@ -57,7 +57,7 @@ struct AttentionBackwardArgs {
 bool takes_gate(const AttentionBackwardArgs& args);
 void attention_backward(const AttentionBackwardArgs& args, Stream stream);
 
-// The parts of these, each for any sizes (plain) or for what tensor_cores_take() (tensor_core).
+// The parts of these, each for any sizes (plain) or for what tensor_core::takes().
 
 /// (B, H, T) each, of the type sums are kept in: the terms of the queries' own keys, see attention_own.h.
 struct AttentionStatistics {
@@ -70,6 +70,9 @@ void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs&
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 }  // namespace plain
+
+/// What was set last.
+AttentionProducts attention_products();
 
 namespace tensor_core {
 /// bf16, d = 64 or 128, and rows that begin at multiples of 16 bytes.

@@ -10,12 +10,38 @@ namespace ratel::cuda {
 
 inline constexpr int kTileThreads = 128, kTileRows = 64;  // four warps of 16 rows
 
-/// Rows of d channels in shared memory. They lie 16 bytes further apart than they are long, so that the eight rows of a
-/// matrix that ldmatrix reads lie in different banks, and that one address a lane serves all steps of a product: the
-/// rest are constants of the instructions.
+/// What a thread copies of a tile's rows: 16 bytes from a channel on, of one row in kRowsAtOnce.
+template <int d>
+struct TileThread {
+  static constexpr int kPieces = d / 8, kRowsAtOnce = kTileThreads / kPieces;
+  static_assert(kTileThreads % kPieces == 0);
+  int row = thread_index().x / kPieces, channel = thread_index().x % kPieces * 8;
+};
+
+/// The copies of a tile's begin_load(): from `into` on, rows that lie kInto elements apart.
+template <int d, int kRows, int kInto, class Step>
+__device__ inline void begin_copies(Shared<bfloat16> data, int into, int count, const bfloat16* rows, Step step,
+                                    int begin) {
+  const TileThread<d> mine;
+  const bfloat16* row = rows + static_cast<int64_t>(begin + mine.row) * step + mine.channel;
+#pragma unroll
+  for (int r = 0; r < kRows; r += mine.kRowsAtOnce) {
+    const bool valid = mine.row + r < count;
+    copy_async_16(data, into + r * kInto, valid ? row : rows, valid);
+    row += static_cast<int64_t>(mine.kRowsAtOnce) * step;
+  }
+}
+
+/// Rows of d channels in shared memory, for products of a warp (mma.sync). They lie 16 bytes further apart than they
+/// are long, so that the eight rows of a matrix that ldmatrix reads lie in different banks, and that one address a lane
+/// serves all steps of a product: the rest are constants of the instructions.
 template <int d>
 class RowTile {
  public:
+  static constexpr int kChannels = d;
+  static constexpr bool kExists = true;  // on every machine
+  static constexpr bool kOfWarpgroup = false;
+
   __device__ RowTile(SharedArena& arena, int rows) : data_(arena.take<bfloat16>(rows * kStep)) {}
   __device__ explicit RowTile(Shared<bfloat16> data) : data_(data) {}
   /// The tile behind `rows` rows of this one.
@@ -27,26 +53,18 @@ class RowTile {
   __device__ Shared<bfloat16> data() const { return data_; }
 
   /// Begins to copy `count` rows from the `begin`-th on of those that lie `step` elements apart; zeros follow up to
-  /// kRows.
-  template <int kRows>
-  __device__ void begin_load(int count, const bfloat16* rows, int64_t step, int begin = 0) const {
-    const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
-    const bfloat16* row = rows + (begin + first) * step + channel;
-    const int into = at(first, channel);
-#pragma unroll
-    for (int r = 0; r < kRows; r += kRowsAtOnce) {
-      const bool valid = first + r < count;
-      copy_async_16(data_, into + r * kStep, valid ? row : rows, valid);
-      row += kRowsAtOnce * step;
-    }
+  /// kRows. A step of 32 bits is multiplied far faster than one of 64.
+  template <int kRows, class Step>
+  __device__ void begin_load(int count, const bfloat16* rows, Step step, int begin = 0) const {
+    begin_copies<d, kRows, kStep>(data_, at(TileThread<d>().row, TileThread<d>().channel), count, rows, step, begin);
   }
   /// The same of rows that lie anywhere.
   template <int kRows, class Row>
   __device__ void begin_gather(int count, Row&& row) const {
-    const int channel = thread_index().x % kPieces * 8, first = thread_index().x / kPieces;
+    const TileThread<d> mine;
 #pragma unroll 1
-    for (int r = first; r < kRows; r += kRowsAtOnce)
-      copy_async_16(data_, at(r, channel), row(r < count ? r : 0) + channel, r < count);
+    for (int r = mine.row; r < kRows; r += mine.kRowsAtOnce)
+      copy_async_16(data_, at(r, mine.channel), row(r < count ? r : 0) + mine.channel, r < count);
   }
 
   /// 16 rows by 16 channels from (row, channel) on, multiples of 16, as a left operand.
@@ -72,8 +90,6 @@ class RowTile {
   }
 
  private:
-  static constexpr int kPieces = d / 8, kRowsAtOnce = kTileThreads / kPieces;
-  static_assert(kTileThreads % kPieces == 0);
   static constexpr int kStep = d + 8;
 
   Shared<bfloat16> data_;
@@ -81,10 +97,10 @@ class RowTile {
 
 /// Of a warp: sums (16, N) += 16 rows, left(c) their channels from c on, times the N rows of `right`. kSteps of 16
 /// channels are unrolled.
-template <int N, int kSteps, int d, class Left>
-__device__ inline void add_products(FragmentC (&sums)[N / 8], Left&& left, const RowTile<d>& right) {
+template <int N, int kSteps, class Left, class Tile>
+__device__ inline void add_products(FragmentC (&sums)[N / 8], Left&& left, const Tile& right) {
 #pragma unroll kSteps
-  for (int c = 0; c < d; c += 16) {
+  for (int c = 0; c < Tile::kChannels; c += 16) {
     const FragmentA a = left(c);
 #pragma unroll
     for (int n = 0; n < N; n += 16) {
@@ -97,9 +113,8 @@ __device__ inline void add_products(FragmentC (&sums)[N / 8], Left&& left, const
 }
 
 /// Of a warp: sums (16, N) = the 16 rows of `left` from `row` on, times the N rows of `right`.
-template <int d, int N>
-__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>& left, int row,
-                                     const RowTile<d>& right) {
+template <int N, class Tile>
+__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const Tile& left, int row, const Tile& right) {
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
   // Wholly unrolled, its operands take more registers than there are.
@@ -107,27 +122,32 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const RowTile<d>&
       sums, [&](int c) { return left.left(row, c); }, right);
 }
 
-/// 16 rows of d channels as left operands that many tiles meet: kHeld channels are kept in registers.
-template <int d, int kHeld = d>
-class HeldRows {
+/// The block's rows as left operands that many tiles meet; a warp keeps kHeld channels of its 16 in registers.
+template <class Tile, int kHeld = Tile::kChannels>
+class Held;
+template <int d, int kHeld>
+class Held<RowTile<d>, kHeld> {
  public:
-  __device__ HeldRows(const RowTile<d>& tile, int row) : tile_(tile), row_(row) {
+  __device__ explicit Held(const RowTile<d>& tile) : tile_(tile) {
 #pragma unroll
-    for (int c = 0; c < kHeld; c += 16) held_[c / 16] = tile.left(row, c);
+    for (int c = 0; c < kHeld; c += 16) held_[c / 16] = tile.left(warp_index() * 16, c);
   }
   __device__ FragmentA at(int channel) const {
-    return channel < kHeld ? held_[channel / 16] : tile_.left(row_, channel);
+    return channel < kHeld ? held_[channel / 16] : tile_.left(warp_index() * 16, channel);
   }
 
  private:
   FragmentA held_[kHeld / 16];
   RowTile<d> tile_;
-  int row_;
 };
 
-/// Of a warp: sums (16, N) = its rows times N rows of `right`.
+/// Of the block: sums (64, N) = the 64 rows of `left` times the N rows of `right`; a warp has 16 of them.
+template <int N, int d>
+__device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const RowTile<d>& left, const RowTile<d>& right) {
+  multiply_rows<N>(sums, left, warp_index() * 16, right);
+}
 template <int N, int d, int kHeld>
-__device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const HeldRows<d, kHeld>& left,
+__device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const Held<RowTile<d>, kHeld>& left,
                                      const RowTile<d>& right) {
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
@@ -135,15 +155,19 @@ __device__ inline void multiply_rows(FragmentC (&sums)[N / 8], const HeldRows<d,
       sums, [&](int c) { return left.at(c); }, right);
 }
 
-/// Of a warp: sums (16, d) += weights (16, N), rounded to bf16, times the N rows of `right`.
+/// Weights (16, 16) of a warp as a left operand.
+__device__ inline FragmentA rounded_weights(const FragmentC& near, const FragmentC& far) {
+  return {{pack_bf16(near.at[0], near.at[1]), pack_bf16(near.at[2], near.at[3]), pack_bf16(far.at[0], far.at[1]),
+           pack_bf16(far.at[2], far.at[3])}};
+}
+
+/// Of the block: sums (64, d) += weights (64, N), rounded to bf16, times the N rows of `right`.
 template <int d, int N>
 __device__ inline void add_weighted_rows(FragmentC (&sums)[d / 8], const FragmentC (&weights)[N / 8],
                                          const RowTile<d>& right) {
 #pragma unroll
   for (int n = 0; n < N; n += 16) {
-    const float(&near)[4] = weights[n / 8].at, (&far)[4] = weights[n / 8 + 1].at;
-    const FragmentA a{{pack_bf16(near[0], near[1]), pack_bf16(near[2], near[3]), pack_bf16(far[0], far[1]),
-                       pack_bf16(far[2], far[3])}};
+    const FragmentA a = rounded_weights(weights[n / 8], weights[n / 8 + 1]);
 #pragma unroll
     for (int c = 0; c < d; c += 16) {
       FragmentB b[2];
@@ -164,9 +188,8 @@ __device__ inline float row_sum(float value) { return lanes_sum<4>(value); }
 __device__ inline float row_max(float value) { return lanes_max<4>(value); }
 
 /// sums = the 16 rows of `tile` from `row` on, each times the factor of this lane's row.
-template <int d>
-__device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const RowTile<d>& tile, int row,
-                                       const float (&factor)[2]) {
+template <int d, class Tile>
+__device__ inline void start_from_tile(FragmentC (&sums)[d / 8], const Tile& tile, int row, const float (&factor)[2]) {
 #pragma unroll
   for (int c = 0; c < d; c += 16) {
     const FragmentA rows = tile.left(row, c);
@@ -189,8 +212,8 @@ __device__ inline float diagonal(const FragmentC (&sums)[2], int half) {
 
 /// The warp's sums, rounded, go through its rows of `tile`, which no other warp may be using, and then in pieces of 16
 /// bytes to f(row of the block, channel, 8 values).
-template <int d, class F>
-__device__ inline void store_rows(const FragmentC (&sums)[d / 8], const RowTile<d>& tile, F&& f) {
+template <int d, class Tile, class F>
+__device__ inline void store_rows(const FragmentC (&sums)[d / 8], const Tile& tile, F&& f) {
   sync_warp();
 #pragma unroll
   for (int half = 0; half < 2; ++half)

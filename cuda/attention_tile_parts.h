@@ -9,6 +9,7 @@
 
 #include "cuda/attention_keys.h"
 #include "cuda/attention_tile.h"
+#include "cuda/attention_tile_warpgroup.h"
 #include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
@@ -37,11 +38,19 @@ __device__ inline void hide_unseen(FragmentC (&scores)[N / 8], const Tile& tile,
   }
 }
 
+/// Waits for this thread's copies but for the last kPending groups, and for the block's other threads: what lies in
+/// tiles may then be multiplied.
+template <class Tile, int kPending>
+__device__ inline void settle() {
+  wait_copies<kPending>();
+  if constexpr (Tile::kOfWarpgroup) publish_shared();
+  sync_block();
+}
+
 /// Begins to copy `count` keys and values to row `into` and on of their rings; zeros follow up to N rows.
-template <int N, int d>
-__device__ inline void begin_load_of(int into, int count, const RowTile<d>& key_tiles,
-                                     const HeadRows<const bfloat16>& keys, const RowTile<d>& value_tiles,
-                                     const HeadRows<const bfloat16>& values) {
+template <int N, class Tile>
+__device__ inline void begin_load_of(int into, int count, const Tile& key_tiles, const HeadRows<const bfloat16>& keys,
+                                     const Tile& value_tiles, const HeadRows<const bfloat16>& values) {
   key_tiles.behind(into).template begin_load<N>(count, keys.data, keys.step);
   value_tiles.behind(into).template begin_load<N>(count, values.data, values.step);
   commit_copies();
@@ -58,8 +67,8 @@ struct RunningSoftmax {
   __device__ RunningSoftmax() : scale(1.44269504088896341f / std::sqrt(static_cast<float>(d))) {}
 
   /// Takes N keys up, whose scores are -inf where their query does not see them.
-  template <int N>
-  __device__ void add(FragmentC (&scores)[N / 8], const RowTile<d>& values) {
+  template <int N, class Tile>
+  __device__ void add(FragmentC (&scores)[N / 8], const Tile& values) {
     float correction[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -120,10 +129,10 @@ __device__ inline void for_each_piece(F&& f) {
 
 /// The output gate's part of backward for a block's rows: with s = sigmoid(gate), the gradients of the attention,
 /// grad s, to args.ungated and `grads`, which has grad, and grad out s (1 - s), of the gate, to args.grad_gate.
-template <int d>
+template <int d, class Tile>
 __device__ inline void ungate_rows(const AttentionBackwardArgs& args, const BlockOfHead& block, int begin, int rows,
                                    const Vec<bfloat16, 8> (&out)[d / 16], const Vec<bfloat16, 8> (&gate)[d / 16],
-                                   const RowTile<d>& grads) {
+                                   const Tile& grads) {
   const auto ungated = head_rows<bfloat16>(args.ungated, block.b, block.h),
              grad_gate = head_rows<bfloat16>(args.grad_gate, block.b, block.h);
   for_each_piece<d>([&](int n, int r, int channel) {
@@ -156,8 +165,8 @@ struct OwnTerms {
 
 /// delta = grad . out and slope = grad . v, added in one order: of a query that sees itself alone both are the same
 /// bits.
-template <int d>
-__device__ inline void multiply_own_rows(const OwnTerms& own, const RowTile<d>& grads, const RowTile<d>& values,
+template <int d, class Tile>
+__device__ inline void multiply_own_rows(const OwnTerms& own, const Tile& grads, const Tile& values,
                                          const Vec<bfloat16, 8> (&out)[d / 16]) {
   for_each_piece<d>([&](int n, int r, int channel) {
     const auto grad = grads.data().template load<8>(grads.at(r, channel)),

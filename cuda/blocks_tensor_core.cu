@@ -306,7 +306,7 @@ __global__ __launch_bounds__(kTileThreads, 3) void attend_kernel(BlockTiles args
     if (any(now.shown_to != 0)) {
       const int from = n % kStages * kKeys;
       FragmentC scores[kKeys / 8];
-      multiply_rows<d, kKeys>(scores, queries, warp_index() * 16, key_tiles.behind(from));
+      multiply_tile<kKeys>(scores, queries, key_tiles.behind(from));
       if (!now.is_shown_to_all()) {
         const int row = lane_index() / 4;
 #pragma unroll

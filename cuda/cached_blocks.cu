@@ -6,7 +6,8 @@
 //               tokens in order: a step of the recurrence, rope, the rounded key and value into the cache, the summary
 //   summarise   many, whose keys the cache has: a block of threads has a block of keys that gains some, a thread a
 //               channel, and walks them in order from the sum that is there. Reads the new keys once
-//   attend      pieces of a prompt in bf16, of 64 or 128 channels: tiles of queries on the tensor cores (block_tiles.h).
+//   attend      pieces of a prompt in bf16, of 64 or 128 channels: tiles of queries on the tensor cores
+//   (block_tiles.h).
 //               Else a warp has a query, and the next one when it is done: it rotates the query, scores, chooses and
 //               adds up (block_query.h), and applies the output gate. Rows without a token become zeros. Where queries
 //               are few, as in decoding, a block has one, whose 16 warps share the scores and the keys, and their sums

@@ -46,6 +46,9 @@ __device__ inline uint32_t ballot(bool flag) { return __ballot_sync(0xffffffffu,
 __device__ inline bool any(bool flag) { return __any_sync(0xffffffffu, flag) != 0; }
 __device__ inline bool all(bool flag) { return __all_sync(0xffffffffu, flag) != 0; }
 
+/// Ends the launch as an error.
+__device__ inline void trap() { asm volatile("trap;"); }
+
 __device__ inline int count_ones(uint32_t flags) { return __popc(flags); }
 
 /// Adds to memory that other blocks add to, and returns what was there. Exact for integers; the order of float
@@ -135,7 +138,7 @@ class Shared {
   T* begin_;
 };
 
-extern __shared__ __align__(128) unsigned char ratel_shared_memory[];
+extern __shared__ __align__(1024) unsigned char ratel_shared_memory[];
 
 /// Cuts the shared memory that the launch asked for; every thread cuts the same. Pieces begin at multiples of 16 bytes.
 class SharedArena {

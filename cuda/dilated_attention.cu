@@ -19,9 +19,12 @@
 
 #include "ops/dilated_attention.h"
 
+#include <atomic>
+
 #include "cuda/attention.h"
 #include "cuda/attention_own.h"
 #include "cuda/dense_attention.h"
+#include "cuda/device_info.h"
 #include "cuda/recurrent_attention_stages.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
@@ -93,7 +96,18 @@ void turn_queries_back(const AttentionBackwardArgs& args, Stream stream) {
                stream);
 }
 
+std::atomic<AttentionProducts> products{AttentionProducts::of_warp};
+
 }  // namespace
+
+void set_attention_products(AttentionProducts wanted) {
+  if (wanted == AttentionProducts::of_warpgroup)
+    for (const GpuInfo& gpu : gpu_report().gpus)
+      check(gpu.major == 9 && gpu.minor == 0, "set_attention_products: products of warpgroups need a GPU of compute ",
+            "capability 9.0, ", gpu.name, " has ", gpu.major, '.', gpu.minor);
+  products = wanted;
+}
+AttentionProducts attention_products() { return products; }
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;

@@ -73,6 +73,14 @@ enum class DenseAttention {
 };
 /// Of the whole program; the start is `cudnn`.
 void set_dense_attention(DenseAttention wanted);
+/// Which instructions of the tensor cores our own kernels of bf16, d = 64 and 128, are made of.
+enum class AttentionProducts {
+  of_warp,       ///< mma.sync: on every GPU from sm_80 on
+  of_warpgroup,  ///< wgmma: on GPUs of compute capability 9.0 alone
+};
+/// Of the whole program; the start is `of_warp`. Throws Error (usage) where a GPU of this machine has no such
+/// instructions; where the program was not built for sm_90a, kernels of theirs end as an error.
+void set_attention_products(AttentionProducts wanted);
 /// Why cuDNN last computed none that it was asked for; empty where it always could.
 std::string dense_attention_refusal();
 

@@ -1,6 +1,7 @@
 // Elements moved for one of an operand: four forward (q, k, v, out), eight more backward (q, k, v, out, grad_out read,
 // three gradients written); FLOPs in attention_work.h. The reference holds T x T scores, so that it runs at T = 1024.
-// On a GPU dense attention is cuDNN's where that is there (it is said where not), and dilated_attention_own is ours.
+// On a GPU dense attention is cuDNN's where that is there (it is said where not), and dilated_attention_own is ours;
+// dilated_attention_warpgroup is ours by the instructions of compute capability 9.0.
 
 #include "ops/dilated_attention.h"
 
@@ -17,7 +18,10 @@ namespace {
 
 using Op = AttentionResult (*)(const Tensor&, const Tensor&, const Tensor&, const HeadPatterns&);
 
-void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape, const Pattern& pattern) {
+using cuda::AttentionProducts;
+
+void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape, const Pattern& pattern,
+                   AttentionProducts products = AttentionProducts::of_warp) {
   const int64_t B = shape[0], H = shape[1], T = shape[2], d = shape[3];
   const auto elements = static_cast<double>(shape.numel());
   const Work work{.bytes = (pass == Pass::forward ? 4 : 12) * element_bytes() * elements,
@@ -25,6 +29,7 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
   const std::string sizes =
       std::to_string(B) + 'x' + std::to_string(H) + 'x' + std::to_string(T) + 'x' + std::to_string(d);
   add(name + '/' + name_of(pass) + '/' + sizes + '/' + name_of(pattern), work, [=]() -> std::function<void()> {
+    if constexpr (kHasCuda) cuda::set_attention_products(products);
     const Tensor q = normals(shape, 1), k = normals(shape, 2), v = normals(shape, 3);
     const HeadPatterns patterns{pattern};
     if (pass == Pass::forward) return [=] { op(q, k, v, patterns); };
@@ -57,6 +62,9 @@ void declare() {
         add_attention("dilated_attention", with_dense<cuda::DenseAttention::cudnn>, pass, {8, 16, 4096, 128}, pattern);
       add_attention("dilated_attention_own", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
                     {.dilation = 1});
+      for (const int64_t dilation : {1, 16, 64})
+        add_attention("dilated_attention_warpgroup", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
+                      {.dilation = dilation}, AttentionProducts::of_warpgroup);
     }
     return;
   }

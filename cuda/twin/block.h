@@ -54,6 +54,15 @@ void begin_copy(Stretch within, int64_t at, const void* from, bool valid);
 void commit_copies();
 void wait_copies(int pending);
 
+/// What the running thread wrote to shared memory becomes readable by products of warpgroups, behind a barrier, and
+/// such a read; Throws where it was not.
+void publish_shared();
+void read_published(Stretch within, int64_t at, void* into, int bytes);
+/// Whether the running thread may add products.
+enum class Products { finished, begun };
+void set_products(Products state);
+void check_products_begun();
+
 /// Of the block about to run, with that much shared memory; nothing in it was written yet.
 void reset_shared(size_t bytes, int threads);
 

@@ -85,6 +85,7 @@ inline uint32_t ballot(bool flag, twin::Place place = twin::Place::current()) {
 }
 inline bool any(bool flag, twin::Place place = twin::Place::current()) { return ballot(flag, place) != 0; }
 inline bool all(bool flag, twin::Place place = twin::Place::current()) { return ballot(flag, place) == 0xffffffffu; }
+inline void trap() { twin::fail_here("trap"); }
 inline int count_ones(uint32_t flags) { return std::popcount(flags); }
 
 template <class T>

@@ -23,6 +23,7 @@ enum class Content : uint8_t { nothing, under_way, written };
 struct Cell {
   Content content = Content::nothing;
   Access write, read;
+  uint64_t write_number = 0;
 };
 
 struct Copy {
@@ -40,6 +41,9 @@ struct Copies {
 std::vector<unsigned char> memory;
 std::vector<Cell> cells;
 std::vector<Copies> copies;  // by thread
+uint64_t writes = 0;
+std::vector<uint64_t> published;  // by thread: the writes when it last published its own
+std::vector<Products> products;   // by thread
 
 /// True where what was done is over for the thread at `now`: it was its own, or a barrier lies between.
 bool is_over(const Access& access, const Moment& now) {
@@ -69,6 +73,7 @@ void note_write(int at, int bytes, Content content) {
       fail_here("overwrites shared memory that " + thread_name(cell.write) + " wrote, with no barrier between");
     cell.content = content;
     cell.write.by = moment;
+    cell.write_number = ++writes;
     cell.read = {};
   }
 }
@@ -93,8 +98,10 @@ void finish(const Group& group) {
   for (const Copy& copy : group) {
     std::memcpy(memory.data() + copy.at, copy.bytes, 16);
     for (int i = copy.at / 2; i < copy.at / 2 + 8; ++i) {
-      cells[static_cast<size_t>(i)].content = Content::written;
-      cells[static_cast<size_t>(i)].write.by = now();
+      Cell& cell = cells[static_cast<size_t>(i)];
+      cell.content = Content::written;
+      cell.write.by = now();
+      cell.write_number = ++writes;
     }
   }
 }
@@ -107,6 +114,8 @@ void reset_shared(size_t bytes, int threads) {
   memory.assign((bytes + 15) / 16 * 16, 0xff);
   cells.assign(memory.size() / 2, Cell());
   copies.assign(static_cast<size_t>(threads), Copies());
+  published.assign(static_cast<size_t>(threads), 0);
+  products.assign(static_cast<size_t>(threads), Products::finished);
 }
 
 Stretch cut_shared(int& used, int64_t bytes) {
@@ -127,6 +136,22 @@ void write_shared(Stretch within, int64_t at, const void* from, int bytes) {
   check_inside(within, at, bytes);
   note_write(static_cast<int>(at), bytes, Content::written);
   std::memcpy(memory.data() + at, from, static_cast<size_t>(bytes));
+}
+
+void publish_shared() { published[static_cast<size_t>(position().thread)] = writes; }
+
+void read_published(Stretch within, int64_t at, void* into, int bytes) {
+  read_shared(within, at, into, bytes);
+  for (int64_t i = at / 2; i < (at + bytes) / 2; ++i) {
+    const Cell& cell = cells[static_cast<size_t>(i)];
+    if (cell.write_number > published[static_cast<size_t>(cell.write.by.thread)])
+      fail_here("multiplies shared memory that " + thread_name(cell.write) + " wrote and did not publish");
+  }
+}
+
+void set_products(Products state) { products[static_cast<size_t>(position().thread)] = state; }
+void check_products_begun() {
+  if (products[static_cast<size_t>(position().thread)] != Products::begun) fail_here("products that were not begun");
 }
 
 void begin_copy(Stretch within, int64_t at, const void* from, bool valid) {

@@ -11,6 +11,7 @@
 
 #include "core/tensor.h"
 #include "cuda/device.h"
+#include "cuda/warpgroup.h"
 #include "test/support/compare.h"
 
 namespace ratel::cuda {
@@ -115,6 +116,49 @@ __global__ void multiply(const bfloat16* a, const bfloat16* b, float* c, bool b_
     load_matrix_x2_transposed(fb.at, right, lane % 16 * 8);
   multiply_16x8x16(fc, fa, fb);
   for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = fc.at[i];
+}
+
+/// c (64, N) = a (64, 16) b (N, 16) transposed, or a b with b (16, N), where c is added to what it holds: ones. Rows of
+/// a and b lie as warpgroup.h says. `flaw` leaves something out.
+enum class Flaw { none, unpublished, not_begun, amid_eight_rows };
+template <int N, bool kByRows>
+__global__ void multiply_by_warpgroup(const bfloat16* a, const bfloat16* b, float* c, Flaw flaw) {
+  constexpr int kRows = kByRows ? N : 16, kStretches = kByRows ? 1 : N / kStretch;
+  SharedArena arena;
+  const Shared<bfloat16> left = arena.take<bfloat16>(64 * kStretch),
+                         right = arena.take<bfloat16>((kRows + 8) * kStretches * kStretch);
+  const auto place = [](int row, int column, int rows) {
+    return column / kStretch * rows * kStretch + row * kStretch + (column / 8 ^ row) % 8 * 8 + column % 8;
+  };
+  constexpr int kColumns = kByRows ? 16 : N;
+  for (int i = thread_index().x; i < 64 * 16; i += block_size().x) left[place(i / 16, i % 16, 64)] = a[i];
+  for (int i = thread_index().x; i < kRows * kColumns; i += block_size().x)
+    right[place(i / kColumns, i % kColumns, kRows)] = b[i];
+  if (flaw != Flaw::unpublished) publish_shared();
+  sync_block();
+  FragmentC sums[N / 8];
+  for (FragmentC& eight : sums) eight = {{1, 1, 1, 1}};
+  if (flaw != Flaw::not_begun) begin_products();
+  const SharedMatrix of_b = shared_matrix(right, flaw == Flaw::amid_eight_rows ? kStretch : 0, kRows * kStretch);
+  if constexpr (kByRows) {
+    add_products_by_rows<N>(sums, shared_matrix(left, 0, 64 * kStretch), of_b);
+    finish_products(sums);
+  } else {
+    FragmentA rows[1];
+    const int row = thread_index().x / kWarp * 16 + lane_index() / 4, pair = lane_index() % 4 * 2;
+    for (int i = 0; i < 4; ++i) {
+      const auto two = load_vec<2>(a + (row + i % 2 * 8) * 16 + pair + i / 2 * 8);
+      rows[0].at[i] = pack_bf16(static_cast<float>(two.at[0]), static_cast<float>(two.at[1]));
+    }
+    add_products_by_columns<N>(sums, rows[0], of_b);
+    finish_products(sums);
+    keep(rows);
+  }
+  for (int n = 0; n < N / 8; ++n)
+    for (int i = 0; i < 4; ++i) {
+      const int row = thread_index().x / kWarp * 16 + lane_index() / 4 + i / 2 * 8;
+      c[row * N + n * 8 + lane_index() % 4 * 2 + i % 2] = sums[n].at[i];
+    }
 }
 
 __global__ void round_each(const float* from, bfloat16* to) {
@@ -241,6 +285,36 @@ BOOST_AUTO_TEST_CASE(fragments_multiply_as_matrices_do) {
            static_cast<const bfloat16*>(gpu_b.data()), static_cast<float*>(c.data()), transposed);
     test::check_close(c, from_vector(product, {16, 8}), 1e-6, transposed ? "b transposed" : "b");
   }
+}
+
+template <int N, bool kByRows>
+void check_warpgroup() {
+  const Tensor a = test::randn({64, 16}, 1, DType::bf16),
+               b = test::randn(kByRows ? Shape{N, 16} : Shape{16, N}, 2, DType::bf16);
+  const auto left = to_vector<double>(a), right = to_vector<double>(b);
+  std::vector<double> product(64 * N, 1.0);
+  for (size_t m = 0; m < 64; ++m)
+    for (size_t n = 0; n < N; ++n)
+      for (size_t k = 0; k < 16; ++k) product[m * N + n] += left[m * 16 + k] * right[kByRows ? n * 16 + k : k * N + n];
+  const Tensor c = empty({64, N}, DType::f32, kGpu), gpu_a = moved_to(a, kGpu), gpu_b = moved_to(b, kGpu);
+  const auto run = [&](Flaw flaw) {
+    launch({"warpgroup", 1, 128, 32768}, multiply_by_warpgroup<N, kByRows>, static_cast<const bfloat16*>(gpu_a.data()),
+           static_cast<const bfloat16*>(gpu_b.data()), static_cast<float*>(c.data()), flaw);
+  };
+  run(Flaw::none);
+  test::check_close(c, from_vector(product, {64, N}), 1e-6,
+                    concat_text("64 x ", N, " by ", kByRows ? "rows" : "columns"));
+  check_error([&] { run(Flaw::unpublished); }, "wrote and did not publish");
+  check_error([&] { run(Flaw::not_begun); }, "products that were not begun");
+  check_error([&] { run(Flaw::amid_eight_rows); }, "begins amid eight rows");
+}
+
+// A GPU multiplies whatever lies where the descriptors point: what they mean is tested there by the attention kernels.
+BOOST_AUTO_TEST_CASE(warpgroups_multiply_as_matrices_do) {
+  check_warpgroup<32, true>();
+  check_warpgroup<64, true>();
+  check_warpgroup<64, false>();
+  check_warpgroup<128, false>();
 }
 
 BOOST_AUTO_TEST_CASE(bf16_rounds_to_nearest_even) {

@@ -311,42 +311,52 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
 
 // Of the GPU's kernels: keys shared by several blocks (a capacity of many slots, with shares that hold none yet), rows
 // of whole 16 bytes, of several for each lane, the tensor cores' widths, more heads than a launch takes.
+struct Sized {
+  const char* path;
+  int64_t B, T, heads, d, capacity;
+  HeadPatterns patterns;
+  std::vector<int64_t> sizes;
+};
+const Sized kSized[] = {
+    {"four splits, empty at first", 1, 40, 2, 4, 1200, {{1, 0, 0}, {16, 30, 2}}, {1, 30, 1, 1}},
+    {"rows of 16 bytes", 2, 40, 2, 16, 40, {{1, 0, 0}, {4, 5, 3}}, {1, 30, 1, 1}},
+    {"several of 16 bytes a lane", 1, 12, 1, 264, 12, {{3, 2, 0}}, {1, 6, 1, 1}},
+    {"the width of tensor cores", 1, 150, 2, 64, 150, {{16, 20, 3}, {1, 0, 0}}, {70, 1, 75, 1}},
+    {"the wide one", 1, 150, 2, 128, 150, {{4, 0, 5}, {-1, 30, 0}}, {70, 75, 1, 1}},
+    {"more heads than a launch", 1, 12, 33, 2, 12, {{2, 3, 1}}, {1, 7, 1, 1}},
+};
+
+Tensor fed(const Sized& c, const Tensor& x, ratel::Device device) {
+  return fed_in(pieces_of(c.B, c.T, c.sizes), x, c.heads, c.patterns, Recurrence::gated, device, c.capacity);
+}
+void check_rounding(const Sized& c, DType dtype, ratel::Device device) {
+  const ratel::NoGrad no_grad;
+  test::RoundingErrors errors;
+  for (const uint64_t draw : {1, 2}) {
+    const Tensor x = to(projection_of(c.B, c.T, c.heads * c.d, Recurrence::gated, draw), dtype);
+    errors.add(fed(c, x, device), recurrent_attention_reference(x, c.heads, c.patterns),
+               recurrent_attention_reference(to(x, DType::f64), c.heads, c.patterns));
+  }
+  errors.check(ratel::concat_text(c.path, " in ", dtype, " on ", device));
+}
+
 BOOST_AUTO_TEST_CASE(widths_and_capacities) {
-  struct Case {
-    const char* path;
-    int64_t B, T, heads, d, capacity;
-    HeadPatterns patterns;
-    std::vector<int64_t> sizes;
-  };
-  const Case cases[] = {
-      {"four splits, empty at first", 1, 40, 2, 4, 1200, {{1, 0, 0}, {16, 30, 2}}, {1, 30, 1, 1}},
-      {"rows of 16 bytes", 2, 40, 2, 16, 40, {{1, 0, 0}, {4, 5, 3}}, {1, 30, 1, 1}},
-      {"several of 16 bytes a lane", 1, 12, 1, 264, 12, {{3, 2, 0}}, {1, 6, 1, 1}},
-      {"the width of tensor cores", 1, 150, 2, 64, 150, {{16, 20, 3}, {1, 0, 0}}, {70, 1, 75, 1}},
-      {"the wide one", 1, 150, 2, 128, 150, {{4, 0, 5}, {-1, 30, 0}}, {70, 75, 1, 1}},
-      {"more heads than a launch", 1, 12, 33, 2, 12, {{2, 3, 1}}, {1, 7, 1, 1}},
-  };
-  for (const Case& c : cases)
-    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
-      for (const ratel::Device device : test::devices()) {
-        const ratel::NoGrad no_grad;
-        const auto fed = [&](const Tensor& x) {
-          return fed_in(pieces_of(c.B, c.T, c.sizes), x, c.heads, c.patterns, Recurrence::gated, device, c.capacity);
-        };
-        const std::string what = ratel::concat_text(c.path, " in ", dtype, " on ", device);
-        if (dtype == DType::f64) {
-          const Tensor x = projection_of(c.B, c.T, c.heads * c.d, Recurrence::gated);
-          test::check_close(fed(x), recurrent_attention(x, c.heads, c.patterns), 1e-12, what);
-          continue;
-        }
-        test::RoundingErrors errors;
-        for (const uint64_t draw : {1, 2}) {
-          const Tensor x = to(projection_of(c.B, c.T, c.heads * c.d, Recurrence::gated, draw), dtype);
-          errors.add(fed(x), recurrent_attention_reference(x, c.heads, c.patterns),
-                     recurrent_attention_reference(to(x, DType::f64), c.heads, c.patterns));
-        }
-        errors.check(what);
-      }
+  for (const Sized& c : kSized)
+    for (const ratel::Device device : test::devices()) {
+      const Tensor x = projection_of(c.B, c.T, c.heads * c.d, Recurrence::gated);
+      test::check_close(fed(c, x, device), recurrent_attention(x, c.heads, c.patterns), 1e-12,
+                        ratel::concat_text(c.path, " on ", device));
+      for (const DType dtype : {DType::f32, DType::bf16}) check_rounding(c, dtype, device);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(widths_for_products_of_warpgroups) {
+  test::with_warpgroup_products([] {
+    test::on_gpus([](ratel::Device device) {
+      for (const Sized& c : kSized)
+        if (c.d == 64 || c.d == 128) check_rounding(c, DType::bf16, device);
+    });
+  });
 }
 
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {

@@ -91,26 +91,38 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
     test::check_against_reference(op({p}), reference({p}), inputs_of({"", 1, 2, 260, 16}), name_of("f32 and bf16", p));
 }
 
-// bf16 of width 64 and 128 goes to a GPU's tensor cores: tiles of 64 queries by 64 keys, backward by 64 (d = 64) or 32.
+// bf16 of width 64 and 128 goes to a GPU's tensor cores, by products of warps or of warpgroups: tiles of 64 queries by
+// 32 keys, backward by 64 (d = 64) or 32.
+struct Sized {
+  const char* path;
+  int64_t H, T, d;
+  Pattern pattern;
+};
+const Sized kTensorCoreCases[] = {
+    {"less than a tile", 2, 40, 64, {1, 0, 0}},
+    {"a tile and its masked edge", 2, 64, 64, {1, 0, 0}},
+    {"whole tiles and a ragged one", 1, 150, 64, {1, 0, 0}},
+    {"two slices of queries", 1, 600, 64, {16, 0, 0}},
+    {"window tiles less the dilated keys, initial tokens", 2, 150, 64, {4, 70, 3}},
+    {"initial tokens over tiles, no dilated keys", 1, 150, 64, {-1, 5, 100}},
+    {"d = 128, whole tiles", 1, 130, 128, {1, 0, 0}},
+    {"d = 128, all kinds of tiles", 1, 150, 128, {3, 40, 70}},
+};
+
 BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_version) {
   const test::OwnDenseAttention own;
-  struct Sized {
-    const char* path;
-    int64_t H, T, d;
-    Pattern pattern;
-  };
-  for (const Sized& c : {
-           Sized{"less than a tile", 2, 40, 64, {1, 0, 0}},
-           {"a tile and its masked edge", 2, 64, 64, {1, 0, 0}},
-           {"whole tiles and a ragged one", 1, 150, 64, {1, 0, 0}},
-           {"two slices of queries", 1, 600, 64, {16, 0, 0}},
-           {"window tiles less the dilated keys, initial tokens", 2, 150, 64, {4, 70, 3}},
-           {"initial tokens over tiles, no dilated keys", 1, 150, 64, {-1, 5, 100}},
-           {"d = 128, whole tiles", 1, 130, 128, {1, 0, 0}},
-           {"d = 128, all kinds of tiles", 1, 150, 128, {3, 40, 70}},
-       })
+  for (const Sized& c : kTensorCoreCases)
     test::check_against_reference(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
                                   name_of(c.path, c.pattern));
+}
+
+BOOST_AUTO_TEST_CASE(products_of_warpgroups_err_at_most_twice_as_much_as_the_composed_version) {
+  const test::OwnDenseAttention own;
+  test::with_warpgroup_products([] {
+    for (const Sized& c : kTensorCoreCases)
+      test::check_rounding_on_gpus(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
+                                   DType::bf16, name_of(c.path, c.pattern));
+  });
 }
 
 // Where all heads are dense and the dtype is bf16, a GPU's forward is cuDNN's (the twin imitates it), and so is its

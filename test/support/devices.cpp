@@ -4,6 +4,7 @@
 #include <iostream>
 #include <map>
 
+#include "core/error.h"
 #include "ops/dilated_attention.h"
 
 namespace ratel::test {
@@ -37,6 +38,23 @@ OwnDenseAttention::OwnDenseAttention() {
 
 OwnDenseAttention::~OwnDenseAttention() {
   if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::cudnn);
+}
+
+void with_warpgroup_products(const std::function<void()>& f) {
+  if constexpr (kHasCuda) {
+    if (cuda_device_count() == 0) return note_skipped("no GPU");
+    struct Products {
+      Products() { cuda::set_attention_products(cuda::AttentionProducts::of_warpgroup); }
+      ~Products() { cuda::set_attention_products(cuda::AttentionProducts::of_warp); }
+    };
+    try {
+      cuda::set_attention_products(cuda::AttentionProducts::of_warpgroup);
+    } catch (const Error& error) {
+      return note_skipped(error.what());
+    }
+    const Products products;
+    f();
+  }
 }
 
 void note_skipped(const std::string& reason) {
