@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "core/device.h"
 #include "core/stream.h"
@@ -17,27 +18,41 @@ namespace ratel {
 /// tensors that were there before it. `work` runs in the constructor and computes nothing there. All that it makes is
 /// gone when it returns, and nothing older is freed in it; it copies nothing between host and device and waits for
 /// nothing.
+///
+/// A graph may have stages, each run by a call, in their order: what one makes may last into later ones, and is gone
+/// when the last returns. Between two stages that something lasts over, no other graph of the device runs.
 class DeviceGraph {
  public:
+  /// How often a stage runs between those beside it: `any` number of times where all that it makes is gone when it
+  /// returns, and nothing older, of an earlier stage or of before, is freed in it.
+  enum class Runs { once, any };
+  struct Stage {
+    std::function<void()> work;
+    Runs runs = Runs::once;
+  };
+
   /// Throws Error for the CPU, where `work` breaks a rule above, and what `work` throws.
   DeviceGraph(Device device, const std::function<void()>& work);
+  /// The same of several, at least one.
+  DeviceGraph(Device device, std::span<const Stage> stages);
   ~DeviceGraph();
   DeviceGraph(const DeviceGraph&) = delete;
   DeviceGraph& operator=(const DeviceGraph&) = delete;
 
-  /// Puts the work into the device's current stream. Runs of all graphs of a device must follow one another, as in one
-  /// stream they do: their working memory is one.
-  void run() const;
+  /// Puts the work of a stage into the device's current stream. Runs of all graphs of a device must follow one another,
+  /// as in one stream they do: their working memory is one.
+  void run(size_t stage = 0) const;
 
  private:
   Device device_;
+  size_t stages_;
   void* graph_ = nullptr;
 };
 
 /// Declared here and defined in cuda/, as in core/device_memory.h.
 namespace cuda {
-void* record_graph(int device, const std::function<void()>& work);
-void run_graph(void* graph, Stream stream);
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages);
+void run_graph(void* graph, size_t stage, Stream stream);
 void release_graph(void* graph) noexcept;
 }  // namespace cuda
 

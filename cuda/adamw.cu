@@ -75,7 +75,7 @@ __host__ __device__ inline Correction correction_of(const AdamWStep& s, double c
 /// What is known of a step on the device alone.
 struct Decision {
   bool made;
-  double clip;
+  double clip, keep;
   Correction correction;
 };
 
@@ -94,7 +94,8 @@ __global__ __launch_bounds__(kThreads) void decide(int64_t n, const double* sums
   control.outcome[1] = made ? 1 : 0;
   if (made) ++*control.steps;
   const double scale = control.clip / (norm + kClipEps);
-  *decision = {made, control.clip > 0 && scale < 1 ? scale : 1.0,
+  s.rate = *control.rate;
+  *decision = {made, control.clip > 0 && scale < 1 ? scale : 1.0, 1 - s.rate * s.decay,
                correction_of(s, static_cast<double>(*control.steps))};
 }
 
@@ -109,6 +110,7 @@ template <class T, int N>
 __global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, const Decision* decision) {
   if (decision != nullptr) {
     if (!decision->made) return;
+    f.keep = static_cast<T>(decision->keep);
     f.scale *= static_cast<T>(decision->clip);
     f.size = static_cast<T>(decision->correction.size);
     f.root = static_cast<T>(decision->correction.root);

@@ -1,13 +1,13 @@
-// Graphs on real GPUs: work is captured from a stream of its own. Memory that is taken and given back meanwhile lies in
-// segments of the pool that all graphs of a device share, one run following the other, and that go back when the last
-// of them has gone.
+// Graphs on real GPUs: work is captured from a stream of its own, each stage by itself. Memory that is taken and given
+// back meanwhile lies in segments of the pool that all graphs of a device share, one run following the other, and that
+// go back when the last of them has gone.
 
 #include <cuda_runtime.h>
 
 #include <map>
 #include <memory>
 #include <mutex>
-#include <utility>
+#include <vector>
 
 #include "core/device_graph.h"
 #include "cuda/arena.h"
@@ -18,19 +18,6 @@
 
 namespace ratel::cuda {
 namespace {
-
-struct Graph {
-  int device;
-  cudaGraphExec_t exec = nullptr;
-  explicit Graph(int on) : device(on) {}
-  ~Graph() {
-    // As in raw_release: where this fails, the next call that can throw says so.
-    cudaSetDevice(device);
-    if (exec != nullptr) cudaGraphExecDestroy(exec);
-  }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-};
 
 /// A captured graph before it is made executable.
 class Captured {
@@ -59,7 +46,7 @@ Stream recording_stream(int device) {
 /// The graphs of a device, and what their runs work in.
 struct Graphs {
   Arena memory;
-  int users = 0;                        // graphs, and recordings under way
+  int users = 0;                        // graphs, those under way among them
   std::unique_ptr<OwnedStream> stream;  // in whose order segments come and go
 };
 
@@ -69,7 +56,24 @@ Graphs& graphs(int device) {
   return all[device];
 }
 
-/// A graph, or a recording, uses the memory of graphs; with the last of them it goes back.
+/// Gives the memory of graphs back where nobody uses it, and counts what is left.
+void settle_graph_memory(int device) noexcept {
+  {
+    const std::scoped_lock lock(guard);
+    Graphs& all = graphs(device);
+    if (all.users == 0 && all.memory.taken() == 0 && all.memory.bytes() > 0) {
+      const OutsideCapture outside;
+      cudaSetDevice(device);
+      cudaDeviceSynchronize();  // runs under way, in whatever streams
+      all.memory.clear([&](void* segment) {
+        if (cudaFreeAsync(segment, native(all.stream->get())) != cudaSuccess) cudaGetLastError();
+      });
+    }
+  }
+  count_graph_bytes(device);
+}
+
+/// A graph uses the memory of graphs, from its recording on, whether that succeeds or not.
 class GraphMemoryUse {
  public:
   explicit GraphMemoryUse(int device) : device_(device) {
@@ -78,25 +82,47 @@ class GraphMemoryUse {
     if (all.stream == nullptr) all.stream = std::make_unique<OwnedStream>(device);
     ++all.users;
   }
-  ~GraphMemoryUse() { leave(device_); }
+  ~GraphMemoryUse() {
+    {
+      const std::scoped_lock lock(guard);
+      --graphs(device_).users;
+    }
+    settle_graph_memory(device_);
+  }
   GraphMemoryUse(const GraphMemoryUse&) = delete;
   GraphMemoryUse& operator=(const GraphMemoryUse&) = delete;
-
-  static void leave(int device) noexcept {
-    const std::scoped_lock lock(guard);
-    Graphs& all = graphs(device);
-    if (--all.users > 0 || all.memory.taken() > 0) return;
-    const OutsideCapture outside;
-    cudaSetDevice(device);
-    cudaDeviceSynchronize();  // runs under way, in whatever streams
-    all.memory.clear([&](void* segment) {
-      if (cudaFreeAsync(segment, native(all.stream->get())) != cudaSuccess) cudaGetLastError();
-    });
-  }
 
  private:
   int device_;
 };
+
+struct Graph {
+  GraphMemoryUse memory;  // left when nothing below works in it any more
+  int device;
+  std::vector<cudaGraphExec_t> stages;
+  explicit Graph(int on) : memory(on), device(on) {}
+  ~Graph() {
+    // As in raw_release: where this fails, the next call that can throw says so.
+    cudaSetDevice(device);
+    for (cudaGraphExec_t stage : stages)
+      if (stage != nullptr) cudaGraphExecDestroy(stage);
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+};
+
+/// What `work` puts into the stream, which also ends where it throws.
+void capture(const std::function<void()>& work, cudaStream_t stream, Captured& captured) {
+  require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  try {
+    work();
+  } catch (...) {
+    cudaStreamEndCapture(stream, captured.into());  // what it says follows from what is thrown
+    cudaGetLastError();
+    throw;
+  }
+  require(cudaStreamEndCapture(stream, captured.into()), "cudaStreamEndCapture");
+}
 
 }  // namespace
 
@@ -107,8 +133,15 @@ void* take_graph_memory(size_t bytes, int device) {
 }
 
 bool give_back_graph_memory(void* pointer, int device) noexcept {
-  const std::scoped_lock lock(guard);
-  return graphs(device).memory.give_back(pointer);
+  bool unused = false;
+  {
+    const std::scoped_lock lock(guard);
+    Graphs& all = graphs(device);
+    if (!all.memory.give_back(pointer)) return false;
+    unused = all.users == 0;
+  }
+  if (unused) settle_graph_memory(device);  // what a recording that failed left behind
+  return true;
 }
 
 size_t graph_bytes_on(int device) {
@@ -116,51 +149,39 @@ size_t graph_bytes_on(int device) {
   return graphs(device).memory.bytes();
 }
 
-void* record_graph(int device, const std::function<void()>& work) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
-  const GraphMemoryUse use(device);
-  Captured captured;
+  auto graph = std::make_unique<Graph>(device);
+  std::vector<Captured> captured(stages.size());
   {
-    const MemoryRecording memory(stream);
-    require(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    try {
-      work();
-      memory.check_balanced();
-    } catch (...) {
-      cudaStreamEndCapture(native(stream), captured.into());  // what it says follows from what is thrown
-      cudaGetLastError();
-      throw;
+    MemoryRecording memory(stream);
+    for (size_t i = 0; i < stages.size(); ++i) {
+      memory.begin_stage();
+      capture(stages[i].work, native(stream), captured[i]);
+      memory.check_stage(stages[i].runs);
     }
-    require(cudaStreamEndCapture(native(stream), captured.into()), "cudaStreamEndCapture");
+    memory.check_all();
   }
   {
     const std::scoped_lock lock(guard);
     synchronize(graphs(device).stream->get());  // new segments may have been others' a moment ago
   }
-  auto graph = std::make_unique<Graph>(device);
-  require(cudaGraphInstantiateWithFlags(&graph->exec, captured.get(), 0), "cudaGraphInstantiateWithFlags");
-  require(cudaGraphUpload(graph->exec, native(runs_in)), "cudaGraphUpload");
+  for (const Captured& one : captured) {
+    cudaGraphExec_t& stage = graph->stages.emplace_back(nullptr);
+    require(cudaGraphInstantiateWithFlags(&stage, one.get(), 0), "cudaGraphInstantiateWithFlags");
+    require(cudaGraphUpload(stage, native(runs_in)), "cudaGraphUpload");
+  }
   count_graph_bytes(device);
-  const std::scoped_lock lock(guard);
-  ++graphs(device).users;
   return graph.release();
 }
 
-void run_graph(void* graph, Stream stream) {
+void run_graph(void* graph, size_t stage, Stream stream) {
   use_device(stream.device);
-  require(cudaGraphLaunch(static_cast<Graph*>(graph)->exec, native(stream)), "cudaGraphLaunch");
+  require(cudaGraphLaunch(static_cast<Graph*>(graph)->stages[stage], native(stream)), "cudaGraphLaunch");
 }
 
-void release_graph(void* graph) noexcept {
-  const std::unique_ptr<Graph> owned(static_cast<Graph*>(graph));
-  if (owned == nullptr) return;
-  const int device = owned->device;
-  cudaSetDevice(device);
-  cudaGraphExecDestroy(std::exchange(owned->exec, nullptr));
-  GraphMemoryUse::leave(device);
-  count_graph_bytes(device);
-}
+void release_graph(void* graph) noexcept { delete static_cast<Graph*>(graph); }
 
 }  // namespace ratel::cuda

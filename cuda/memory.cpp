@@ -1,6 +1,7 @@
 // Counts what tensors and kernels hold on each GPU, and by which op, whoever gives the bytes out.
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <string>
@@ -18,6 +19,7 @@ namespace {
 struct Block {
   size_t bytes;
   int64_t* owner;  // what the op that asked for it holds; null for recorded work, whose memory is the graphs'
+  int64_t stage;   // of that work; else 0
 };
 
 struct Counters {
@@ -77,13 +79,13 @@ void* allocate(size_t bytes, Stream stream) {
   Counters& held = counters(stream.device);
   const auto count = static_cast<int64_t>(bytes);
   held.use.requested += count;
-  if (recording != nullptr && recording->take(stream, bytes)) {
-    held.blocks[pointer] = {bytes, nullptr};
+  if (const int64_t stage = recording == nullptr ? 0 : recording->take(stream, bytes); stage > 0) {
+    held.blocks[pointer] = {bytes, nullptr, stage};
     return pointer;
   }
   int64_t& owner = held.by_op.try_emplace(OpScope::current(), 0).first->second;
   owner += count;
-  held.blocks[pointer] = {bytes, &owner};
+  held.blocks[pointer] = {bytes, &owner, 0};
   change_live(held.use, count);
   return pointer;
 }
@@ -94,7 +96,7 @@ void release(void* pointer, Stream stream) noexcept {
     const std::scoped_lock lock(guard);
     Counters& held = counters(stream.device);
     const Block block = held.blocks.extract(pointer).mapped();
-    if (recording != nullptr) recording->give_back(stream, block.bytes);
+    if (recording != nullptr) recording->give_back(block.stage, block.bytes);
     if (block.owner != nullptr) {
       *block.owner -= static_cast<int64_t>(block.bytes);
       held.use.live -= static_cast<int64_t>(block.bytes);
@@ -120,10 +122,23 @@ MemoryRecording::MemoryRecording(Stream stream) : stream_(stream) {
 
 MemoryRecording::~MemoryRecording() { recording = nullptr; }
 
-void MemoryRecording::check_balanced() const {
-  check(held_ == 0, "a graph: ", held_, " tensors that were made while it was recorded outlive it");
-  check(older_ == 0, "a graph: ", older_, " tensors from before were freed while it was recorded");
+void MemoryRecording::begin_stage() {
+  static std::atomic<int64_t> last{0};
+  stage_ = ++last;
+  if (first_stage_ == 0) first_stage_ = stage_;
+  of_stage_ = {};
 }
+
+void MemoryRecording::check_even(const Balance& balance, const char* what) {
+  check(balance.held == 0, what, ": ", balance.held, " tensors that were made while it was recorded outlive it");
+  check(balance.older == 0, what, ": ", balance.older, " tensors from before were freed while it was recorded");
+}
+
+void MemoryRecording::check_stage(DeviceGraph::Runs runs) const {
+  if (runs == DeviceGraph::Runs::any) check_even(of_stage_, "a graph's stage that runs any number of times");
+}
+
+void MemoryRecording::check_all() const { check_even(of_all_, "a graph"); }
 
 DeviceMemoryUse memory_use(int device) {
   const std::scoped_lock lock(guard);

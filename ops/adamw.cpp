@@ -26,21 +26,26 @@ void run_clipped(AdamWArgs args, const AdamWControlArgs& control, const std::vec
   control.outcome[1] = finite ? 1 : 0;
   if (!finite) return;
   args.step.step = ++*control.steps;
+  args.step.rate = *control.rate;
   if (control.clip > 0) args.step.grad_scale *= std::min(1.0, control.clip / (norm + kClipEps));
   cpu::adamw(args);
 }
 
 AdamWControlArgs checked(const AdamWControl& control, double clip) {
-  const auto& [watched, steps, outcome] = control;
-  check(steps.numel() == 1 && steps.dtype() == DType::i64 && outcome.numel() == 2 && outcome.dtype() == DType::f64 &&
-            outcome.is_contiguous() && steps.device() == outcome.device(),
-        "adamw: expected steps as one i64 and outcome as two f64 on one device");
+  const auto& [rate, watched, steps, outcome] = control;
+  check(rate.numel() == 1 && rate.dtype() == DType::f64 && steps.numel() == 1 && steps.dtype() == DType::i64 &&
+            outcome.numel() == 2 && outcome.dtype() == DType::f64 && outcome.is_contiguous() &&
+            rate.device() == outcome.device() && steps.device() == outcome.device(),
+        "adamw: expected a rate as one f64, steps as one i64 and outcome as two f64 on one device");
   if (watched.defined())
     check(watched.dtype() == DType::f64 && watched.is_contiguous() && watched.device() == outcome.device(),
           "adamw: expected what is watched as contiguous f64 on ", outcome.device());
-  return {watched.defined() ? watched.numel() : 0,
-          watched.defined() ? static_cast<const double*>(watched.data()) : nullptr, static_cast<int64_t*>(steps.data()),
-          static_cast<double*>(outcome.data()), clip};
+  return {static_cast<const double*>(rate.data()),
+          watched.defined() ? watched.numel() : 0,
+          watched.defined() ? static_cast<const double*>(watched.data()) : nullptr,
+          static_cast<int64_t*>(steps.data()),
+          static_cast<double*>(outcome.data()),
+          clip};
 }
 
 AdamWItem checked(const AdamWParameter& p) {

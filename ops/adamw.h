@@ -33,17 +33,18 @@ struct AdamWParameter {
 };
 /// What decides about an update and tells of it, all on the parameters' device.
 ///
+///   rate      rank 0, f64: the step's rate, so that a recorded step (core/device_graph.h) may have another every time
 ///   watched   (n) f64, or undefined: the losses. The update is withheld where one of them is not finite
 ///   steps     rank 0, i64: how many were made so far; counted up where this one is
 ///   outcome   (2) f64: becomes the gradients' norm, and 1 where the update was made, else 0
 struct AdamWControl {
-  Tensor watched, steps, outcome;
+  Tensor rate, watched, steps, outcome;
 };
 /// The same step on many parameters of one dtype on one device, after clipping the norm of all gradients together as
 /// torch.nn.utils.clip_grad_norm_ does: each is multiplied by clip / (norm + 1e-6) where that is below 1; 0 clips
 /// nothing. The norm is summed in f64. Where it is not finite, or a watched number is not, only control.outcome
-/// changes. step.step is not looked at: the step's number is control.steps + 1. On a GPU nothing waits for the host.
-/// Not on the tape. Deterministic. Throws as adamw does.
+/// changes. step.rate and step.step are not looked at: the step's number is control.steps + 1. On a GPU nothing waits
+/// for the host. Not on the tape. Deterministic. Throws as adamw does.
 void clipped_adamw(const std::vector<AdamWParameter>& parameters, const AdamWStep& step, double clip,
                    const AdamWControl& control);
 
@@ -61,6 +62,7 @@ struct AdamWArgs {
   AdamWStep step;
 };
 struct AdamWControlArgs {
+  const double* rate;
   int64_t watched_count;
   const double* watched;
   int64_t* steps;

@@ -126,7 +126,7 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.threads", &c.train.threads, free, 0, 4096, "CPU threads; 0: all cores"},
       {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
       {"train.graph", &c.train.graph, free, 0, 0,
-       "on a GPU, record a step once and run it again by one call: faster, and gradients keep their memory"},
+       "on a GPU, record a step once and run the recording from then on: less work for the host"},
   };
 }
 

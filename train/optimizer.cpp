@@ -11,7 +11,8 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
     : parameters_(parameters.parameters()),
       moments_(accumulate_dtype(parameters.dtype()), 0, nn::Start::init, parameters.device()),
       options_(options),
-      steps_(zeros({}, DType::i64, parameters.device())) {
+      steps_(zeros({}, DType::i64, parameters.device())),
+      rate_(zeros({}, DType::f64, parameters.device())) {
   for (const auto& [path, parameter] : parameters_) {
     copies_.push_back({path, copies.at(path)});
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
@@ -24,13 +25,16 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
 
 UpdateResult Optimizer::step(double rate) {
   const Tensor outcome = empty({2}, DType::f64, steps_.device());
-  step(rate, {}, outcome);
+  set_rate(rate);
+  step({}, outcome);
   const auto values = to_vector<double>(outcome);
   return {values[0], values[1] != 0};
 }
 
-void Optimizer::step(double rate, const Tensor& losses, const Tensor& outcome) {
-  const AdamWStep update{rate, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, 0};
+void Optimizer::set_rate(double rate) { fill_into(rate_, rate); }
+
+void Optimizer::step(const Tensor& losses, const Tensor& outcome) {
+  const AdamWStep update{0, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, 0};
   const auto& moments = moments_.parameters();  // all m, then all v
   std::vector<AdamWParameter> all;
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -39,7 +43,7 @@ void Optimizer::step(double rate, const Tensor& losses, const Tensor& outcome) {
       all.push_back({parameter, grad(computed), moments[i].tensor, moments[parameters_.size() + i].tensor,
                      is_same_tensor(computed, parameter) ? Tensor() : computed});
   }
-  clipped_adamw(all, update, options_.clip, {losses, steps_, outcome});
+  clipped_adamw(all, update, options_.clip, {rate_, losses, steps_, outcome});
 }
 
 void Optimizer::update_copies() const {
@@ -51,18 +55,10 @@ void Optimizer::zero_grad() const {
   for (const auto& copy : copies_) ratel::zero_grad(copy.tensor);
 }
 
-void Optimizer::clear_grad() const {
-  for (const auto& [path, copy] : copies_)
-    if (const Tensor there = grad(copy); there.defined())
-      fill_into(there, 0);
-    else if (needs_grad(copy))
-      set_grad(copy, zeros(copy.shape(), accumulate_dtype(copy.dtype()), copy.device()));
-}
-
-std::vector<const void*> Optimizer::gradient_places() const {
-  std::vector<const void*> places;
-  for (const auto& copy : copies_) places.push_back(grad(copy.tensor).defined() ? grad(copy.tensor).data() : nullptr);
-  return places;
+void Optimizer::note_recorded_step() const {
+  for (const auto* written : {&parameters_, &copies_, &moments_.parameters()})
+    for (const auto& [path, tensor] : *written) tensor.storage()->bump_version();
+  steps_.storage()->bump_version();
 }
 
 void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {

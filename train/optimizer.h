@@ -34,18 +34,17 @@ class Optimizer {
 
   /// One step with the gradients the parameters hold; they stay.
   UpdateResult step(double rate);
-  /// The same, without waiting for it on a GPU: withheld also where one of `losses`, (n) f64, is not finite. `outcome`,
-  /// (2) f64 on the parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
-  void step(double rate, const Tensor& losses, const Tensor& outcome);
+  /// The same at the rate that was set, without waiting for it on a GPU, where it may be recorded
+  /// (core/device_graph.h): withheld also where one of `losses`, (n) f64, is not finite. `outcome`, (2) f64 on the
+  /// parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
+  void step(const Tensor& losses, const Tensor& outcome);
+  void set_rate(double rate);
+  /// That a recorded step ran again: counts as a change of all that it writes, as step() itself does.
+  void note_recorded_step() const;
   /// Rounds the parameters into the copies: after the parameters were changed by others than step().
   void update_copies() const;
   /// Forgets the gradients of all parameters.
   void zero_grad() const;
-  /// Makes them zeros that lie where they lay before, which handles on them see, or new ones where a parameter that
-  /// wants a gradient has none: what a recorded backward adds to.
-  void clear_grad() const;
-  /// Where they lie, null where there is none.
-  [[nodiscard]] std::vector<const void*> gradient_places() const;
   /// Steps applied so far, which the moments' bias correction needs. Waits for the last one.
   [[nodiscard]] int64_t steps() const { return static_cast<int64_t>(steps_.item()); }
 
@@ -60,6 +59,7 @@ class Optimizer {
   nn::ParamStore moments_;
   TrainConfig::Optimizer options_;
   Tensor steps_;  // rank 0, i64, on the parameters' device: whether a step is applied is decided there
+  Tensor rate_;   // rank 0, f64, there too: a recorded step reads it
 };
 
 }  // namespace ratel::train

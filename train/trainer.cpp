@@ -18,12 +18,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// One number of a matrix, to be written.
-Tensor element(const Tensor& matrix, size_t row, size_t column) {
-  const auto i = static_cast<int64_t>(row), j = static_cast<int64_t>(column);
-  return reshape(slice(slice(matrix, 0, i, i + 1), 1, j, j + 1), {});
-}
-
 Recompute recompute_of(const TrainConfig& config) {
   return config.train.recompute ? Recompute::blocks : Recompute::nothing;
 }
@@ -58,14 +52,11 @@ Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& opt
       model_(&model),
       optimizer_(&optimizer),
       batches_(std::move(batches), config.data.accumulate, config.data.batch_size / config.data.accumulate,
-               model.config.vocab_size, model.device(), accumulate_dtype(model.embedding.weight.dtype())),
-      launches_(config.train.graph && model.device().is_cuda() ? Launches::recorded : Launches::each),
-      sparse_(model, config.sparse_pattern(), recompute_of(config), launches_),
-      own_(model, config.pattern(), recompute_of(config), launches_) {
+               model.config.vocab_size, model.device(), accumulate_dtype(model.embedding.weight.dtype())) {
   const int64_t parts = config.data.accumulate;
   check(config.data.batch_size % parts == 0, "trainer: ", parts, " parts do not divide a batch of ",
         config.data.batch_size);
-  const auto passes = [&]() -> std::vector<std::vector<Pass>> {
+  passes_ = [&]() -> std::vector<std::vector<Pass>> {
     switch (config.train.joint) {
       case Joint::alternate: return {{Pass::sparse}, {Pass::own}};
       case Joint::sum: return {{Pass::sparse, Pass::own}};
@@ -74,64 +65,30 @@ Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& opt
     return {{Pass::own}};
   }();
   int64_t size = 0;
-  for (const auto& some : passes) size += static_cast<int64_t>(some.size()) * parts + 2;
+  for (const auto& some : passes_) size += static_cast<int64_t>(some.size()) * parts + 2;
   results_ = zeros({size}, DType::f64, model.device());
   int64_t begin = 0;
   const auto next = [&](int64_t count) {
     begin += count;
     return slice(results_, 0, begin - count, begin);
   };
-  for (const auto& some : passes) {
+  for (const auto& some : passes_) {
     const auto count = static_cast<int64_t>(some.size());
+    std::vector<ModelPattern> patterns;
+    for (const Pass pass : some) patterns.push_back(pass == Pass::sparse ? config.sparse_pattern() : config.pattern());
     const Tensor losses = reshape(next(count * parts), {count, parts});
-    updates_.push_back({some, losses, next(2)});
+    updates_.emplace_back(model, optimizer, std::move(patterns), recompute_of(config), losses, next(2));
   }
-}
-
-void Trainer::enqueue(const Update& update, std::span<const BatchPart> parts, double rate) {
-  if (clear_gradients_ != nullptr)
-    clear_gradients_->run();
-  else if (launches_ == Launches::recorded)
-    optimizer_->clear_grad();
-  else
-    optimizer_->zero_grad();
-  for (size_t pass = 0; pass < update.passes.size(); ++pass)
-    for (size_t part = 0; part < parts.size(); ++part)
-      (update.passes[pass] == Pass::sparse ? sparse_ : own_).add(parts[part], element(update.losses, pass, part));
-  // Not in a graph: the rate changes from step to step, and a dozen launches cover all parameters.
-  optimizer_->step(rate, update.losses, update.outcome);
-}
-
-void Trainer::forget_recording() {
-  clear_gradients_.reset();
-  gradient_places_.clear();
-  sparse_.forget_recording();
-  own_.forget_recording();
-}
-
-void Trainer::record() {
-  forget_recording();
-  optimizer_->clear_grad();  // so that all lie somewhere
-  try {
-    clear_gradients_ = std::make_unique<DeviceGraph>(model_->device(), [this] { optimizer_->clear_grad(); });
-    if (config_->train.joint != Joint::off) sparse_.record();
-    own_.record();
-  } catch (...) {
-    optimizer_->zero_grad();  // what a recording that failed left of them are no gradients
-    forget_recording();
-    throw;
-  }
-  gradient_places_ = optimizer_->gradient_places();
 }
 
 std::vector<Trainer::Outcome> Trainer::outcomes(std::span<const BatchPart> parts) const {
   const auto values = to_vector<double>(results_);
   auto value = values.begin();
   std::vector<Outcome> all;
-  for (const Update& update : updates_) {
+  for (const auto& passes : passes_) {
     Outcome outcome{{}, std::numeric_limits<double>::quiet_NaN(), false};
     bool finite = true;
-    for (size_t pass = 0; pass < update.passes.size(); ++pass) {
+    for (size_t pass = 0; pass < passes.size(); ++pass) {
       double loss = 0;
       for (const BatchPart& part : parts) loss += part.share_value * *value++;
       finite = finite && std::isfinite(loss);
@@ -154,17 +111,20 @@ StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_ski
   report.steps = config_->train.steps;
   report.learning_rate = learning_rate(progress_.step, report.steps, o.peak_rate, o.warmup_fraction, o.final_rate);
 
-  // Libraries set themselves up in the first step, which is launched.
-  if (launches_ == Launches::recorded && session_steps_ > 0 && gradient_places_ != optimizer_->gradient_places())
-    record();
   const auto parts = batches_.take(progress_.samples);
-  for (const Update& update : updates_) enqueue(update, parts, report.learning_rate);
+  optimizer_->zero_grad();
+  // Libraries set themselves up in the first step, which is launched.
+  if (config_->train.graph && model_->device().is_cuda() && session_steps_ > 0)
+    for (Update& update : updates_)
+      if (!update.is_recorded()) update.record(parts.front());
+  optimizer_->set_rate(report.learning_rate);
+  for (Update& update : updates_) update.run(parts);
   if (report.step < report.steps) batches_.prefetch(progress_.samples + batch_size);  // while the GPU works
   const std::vector<Outcome> found = outcomes(parts);
 
   for (size_t i = 0; i < found.size(); ++i) {
     const Outcome& outcome = found[i];
-    const auto& passes = updates_[i].passes;
+    const auto& passes = passes_[i];
     if (!outcome.applied) {
       ++report.skipped;
       size_t failed = 0;  // the first pass without a finite loss; the last one where only the gradient is not

@@ -2,19 +2,17 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "core/device_graph.h"
 #include "io/json.h"
 #include "models/rat_plus.h"
 #include "train/batch_feed.h"
 #include "train/config.h"
 #include "train/optimizer.h"
-#include "train/part_gradient.h"
+#include "train/update.h"
 
 namespace ratel::train {
 
@@ -68,9 +66,8 @@ struct Progress {
 /// The training loop's body: forward, backward, clip, step. Knows no files and prints nothing. A step on a GPU is put
 /// into its stream whole, and the next batch read, before the host waits, once, for the losses and norms.
 ///
-/// With train.graph on a GPU the second step is recorded (train/part_gradient.h), and it and those behind it are that
-/// recording. The gradients of the parameters then stay where they are: a handle on one shows what later steps make of
-/// it, and where somebody forgets or replaces one, the next step is recorded anew.
+/// With train.graph on a GPU the second step is recorded (train/update.h), and it and those behind it are that
+/// recording. Recorded or not, a step forgets the gradients that others left, and leaves none.
 ///
 /// A batch computed in several parts (data.accumulate) weights each by its share of the batch's counted labels, so that
 /// the result is that of the whole batch up to rounding.
@@ -90,23 +87,12 @@ class Trainer {
 
  private:
   enum class Pass { sparse, own };
-  /// One optimizer step on the sum of the losses of the passes, and where it leaves what became of it.
-  struct Update {
-    std::vector<Pass> passes;
-    Tensor losses;   // (passes, parts) f64: of each part
-    Tensor outcome;  // (2) f64: see Optimizer::step
-  };
-  /// What is read of it.
+  /// What became of an update.
   struct Outcome {
     std::vector<double> losses;  // one a pass, of the batch
     double grad_norm;
     bool applied;
   };
-  /// Puts an update into the device's stream.
-  void enqueue(const Update& update, std::span<const BatchPart> parts, double rate);
-  /// What this step and the next ones run, after a step that was launched.
-  void record();
-  void forget_recording();
   /// Waits for all updates of the step.
   [[nodiscard]] std::vector<Outcome> outcomes(std::span<const BatchPart> parts) const;
 
@@ -114,11 +100,8 @@ class Trainer {
   const RatPlus* model_;
   Optimizer* optimizer_;
   BatchFeed batches_;
-  Launches launches_;
-  PartGradient sparse_, own_;
-  std::unique_ptr<DeviceGraph> clear_gradients_;  // where the step is recorded,
-  std::vector<const void*> gradient_places_;      // with gradients that lay there; else empty
-  Tensor results_;                                // of all updates, so that one copy brings them to the host
+  Tensor results_;  // of all updates, their losses and outcomes, so that one copy brings them to the host
+  std::vector<std::vector<Pass>> passes_;  // of each update
   std::vector<Update> updates_;
   Progress progress_;
   double session_seconds_ = 0;

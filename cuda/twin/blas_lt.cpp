@@ -2,6 +2,7 @@
 
 #include "cuda/blas_lt.h"
 
+#include "cuda/twin/block.h"
 #include "cuda/twin/graph.h"
 
 namespace ratel::cuda {
@@ -32,6 +33,7 @@ void multiply(const MatmulArgs& args) {
 }
 
 void multiply(const MatmulArgs& args) {
+  twin::count_launch(args.addend == nullptr ? "gemm" : "gemm added");
   visit_float(args.dtype, "matmul", [&]<class T>() {
     args.c_dtype == args.dtype ? multiply<T, T>(args) : multiply<T, accumulate_t<T>>(args);
   });

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct Block {
 Block block;
 std::vector<std::unique_ptr<Worker>> workers;  // by thread
 bool in_thread = false;
+std::map<std::string, int64_t> counts;  // of launches
 Order order = [] {
   const char* wanted = std::getenv("RATEL_TWIN_ORDER");
   return wanted != nullptr && std::strcmp(wanted, "reverse") == 0 ? Order::reverse : Order::forward;
@@ -177,6 +179,9 @@ class FaultsBecomeErrors {
 
 void set_order(Order wanted) { order = wanted; }
 
+const std::map<std::string, int64_t>& launches() { return counts; }
+void count_launch(const std::string& name) { ++counts[name]; }
+
 const Position& position() { return block.at; }
 
 void fail_here(const std::string& what) {
@@ -253,6 +258,7 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
   constexpr size_t kMostShared = 227 << 10;  // of a block on an H100
   check(how.shared_bytes <= kMostShared, how.kernel, ": ", how.shared_bytes, " bytes of shared memory, a GPU has ",
         kMostShared);
+  twin::count_launch(how.kernel);
   twin::block.body = [=] { call(kernel, arguments); };
   twin::block.kernel = how.kernel;
   twin::block.at = {

@@ -66,6 +66,9 @@ void check_products_begun();
 /// Of the block about to run, with that much shared memory; nothing in it was written yet.
 void reset_shared(size_t bytes, int threads);
 
+/// Counts what twin.h's launches() tells.
+void count_launch(const std::string& name);
+
 /// Throws Error naming the kernel where one wrote past the end of an allocation, into the bytes before its guard page.
 void check_memory(const std::string& kernel);
 

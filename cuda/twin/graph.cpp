@@ -18,9 +18,9 @@ namespace ratel::cuda {
 namespace {
 
 struct Graph {
-  std::vector<std::function<void()>> steps;
-  std::vector<void*> memory;  // that its steps use
-  size_t bytes = 0;           // that a GPU would need for it
+  std::vector<std::vector<std::function<void()>>> stages;  // the steps of each
+  std::vector<void*> memory;                               // that they use
+  size_t bytes = 0;                                        // that a GPU would need for it
   Graph() { sizes.insert(bytes); }
   ~Graph() {
     for (void* pointer : memory) raw_release(pointer, {});
@@ -51,15 +51,20 @@ void make_worthless(void* pointer, size_t bytes) { std::memset(pointer, 0xff, by
 
 }  // namespace
 
-void* record_graph(int device, const std::function<void()>& work) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
   static const OwnedStream stream(device);
   auto graph = std::make_unique<Graph>();
   {
     const StreamGuard current(stream.get());
-    const MemoryRecording memory(stream.get());
+    MemoryRecording memory(stream.get());
     const Recorder recorder(*graph);
-    work();
-    memory.check_balanced();
+    for (const auto& stage : stages) {
+      graph->stages.emplace_back();
+      memory.begin_stage();
+      stage.work();
+      memory.check_stage(stage.runs);
+    }
+    memory.check_all();
     Graph::sizes.erase(Graph::sizes.find(std::exchange(graph->bytes, memory.most_bytes())));
     Graph::sizes.insert(graph->bytes);
   }
@@ -67,8 +72,8 @@ void* record_graph(int device, const std::function<void()>& work) {
   return graph.release();
 }
 
-void run_graph(void* graph, Stream) {
-  for (const auto& step : static_cast<Graph*>(graph)->steps) step();
+void run_graph(void* graph, size_t stage, Stream) {
+  for (const auto& step : static_cast<Graph*>(graph)->stages[stage]) step();
 }
 
 void release_graph(void* graph) noexcept {
@@ -82,7 +87,7 @@ namespace twin {
 
 bool is_recording() { return recorded != nullptr; }
 
-void record(std::function<void()> step) { recorded->steps.push_back(std::move(step)); }
+void record(std::function<void()> step) { recorded->stages.back().push_back(std::move(step)); }
 
 void check_not_recording(const char* what) {
   check(!is_recording(), what, " while a graph is recorded: it would be no part of it");

@@ -26,7 +26,7 @@ struct Allocation {
 
 std::map<const void*, Allocation> allocations;
 size_t given = 0;
-size_t limit = size_t{8} << 30;
+size_t limit = twin::kMemory;
 
 size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -65,6 +65,7 @@ size_t free_bytes_on(int) { return limit - given; }
 namespace twin {
 
 void set_memory_limit(size_t bytes) { limit = bytes; }
+void set_memory_left(size_t bytes) { limit = given + bytes; }
 
 void check_memory(const std::string& kernel) {
   for (const auto& [begin, allocation] : allocations) {

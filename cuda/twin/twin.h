@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 
 namespace ratel::cuda::twin {
 
@@ -9,7 +12,14 @@ namespace ratel::cuda::twin {
 enum class Order { forward, reverse };
 void set_order(Order order);
 
-/// Bytes the twin gives out before it is out of memory; 8 GiB at first.
+/// Bytes the twin gives out before it is out of memory; kMemory at first.
 void set_memory_limit(size_t bytes);
+inline constexpr size_t kMemory = size_t{8} << 30;
+/// The limit that lets it give out so many more.
+void set_memory_left(size_t bytes);
+
+/// How often kernels ran so far, by name, those of graphs in each run. Products are "gemm", and "gemm added" where
+/// something was added to them.
+const std::map<std::string, int64_t>& launches();
 
 }  // namespace ratel::cuda::twin

@@ -1,4 +1,7 @@
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/device_graph.h"
 #include "core/device_memory.h"
@@ -66,6 +69,81 @@ BOOST_AUTO_TEST_CASE(what_could_not_run_again_is_refused) {
     BOOST_TEST(to_vector<float>(y)[0] == 4.0F);
   });
   test::check_error([] { DeviceGraph(ratel::kCpu, [] {}); }, "a graph is recorded on a GPU, not on cpu");
+}
+
+BOOST_AUTO_TEST_CASE(what_a_stage_makes_lasts_into_later_ones) {
+  test::on_gpus([](Device device) {
+    using Runs = DeviceGraph::Runs;
+    const int64_t before = memory_use(device).live;
+    {
+      const Tensor x = to(test::randn({300}, 1, DType::f32), device), y = empty_like(x);
+      Tensor sum;
+      const std::vector<DeviceGraph::Stage> stages{{[&] { sum = x * 1; }, Runs::once},
+                                                   {[&] { add_into(sum, x * 2); }, Runs::any},
+                                                   {[&] { copy_into(y, std::exchange(sum, {})); }, Runs::once}};
+      const DeviceGraph graph(device, stages);
+      for (const int additions : {0, 3, 1}) {
+        copy_into(x, test::randn({300}, static_cast<uint64_t>(additions), DType::f32));
+        Tensor expected = x * 1;
+        for (int i = 0; i < additions; ++i) add_into(expected, x * 2);
+        graph.run(0);
+        for (int i = 0; i < additions; ++i) graph.run(1);
+        graph.run(2);
+        test::check_identical(to(y, ratel::kCpu), to(expected, ratel::kCpu), "a run");
+      }
+      test::check_error([&] { graph.run(3); }, "there is no stage 3 of 3");
+    }
+    BOOST_TEST(memory_use(device).live == before);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_stage_that_could_not_run_any_number_of_times_is_refused) {
+  test::on_gpus([](Device device) {
+    using Runs = DeviceGraph::Runs;
+    const int64_t before = memory_use(device).live;
+    {
+      const Tensor x = ratel::full({7}, 3, DType::f32, device);
+      Tensor made;
+      const auto make = [&] { made = x + 1; };
+      const auto forget = [&] { made = {}; };
+      const auto record = [&](const std::vector<DeviceGraph::Stage>& stages) { DeviceGraph(device, stages); };
+      const std::string stage = "a graph's stage that runs any number of times: 1 tensors ";
+      test::check_error([&] { record({{make, Runs::any}, {forget, Runs::once}}); }, stage + "that were made");
+      forget();
+      test::check_error([&] { record({{make, Runs::once}, {forget, Runs::any}}); }, stage + "from before were freed");
+      forget();
+      // One that makes as many as it frees, of an earlier stage.
+      test::check_error(
+          [&] {
+            record({{make, Runs::once}, {make, Runs::any}, {forget, Runs::once}});
+          },
+          stage + "that were made");
+      forget();
+      test::check_error([&] { record({{make, Runs::once}, {[] {}, Runs::any}}); }, "a graph: 1 tensors that were made");
+      // What a recording that failed made is no later one's own.
+      test::check_error([&] { record({{forget, Runs::once}}); }, "a graph: 1 tensors from before were freed");
+      record({{make, Runs::once}, {forget, Runs::once}});
+    }
+    BOOST_TEST(memory_use(device).live == before);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(what_a_recording_that_failed_took_is_counted) {
+  test::on_gpus([](Device device) {
+    const int64_t n = int64_t{1} << 24, before = memory_use(device).live;
+    {
+      const Tensor x = ratel::full({7}, 3, DType::f32, device);
+      const DeviceGraph other(device, [&] { copy_into(x, x + 1); });
+      const auto fails = [&] {
+        ratel::empty({n}, DType::f32, device);
+        ratel::fail("the work's own error");
+      };
+      test::check_error([&] { DeviceGraph(device, fails); }, "own error");
+      // A GPU's graphs keep it as long as one is there.
+      if (!test::is_imitated(device)) BOOST_TEST(memory_use(device).live >= before + 4 * n);
+    }
+    BOOST_TEST(memory_use(device).live == before);
+  });
 }
 
 BOOST_AUTO_TEST_CASE(what_a_graph_keeps_is_counted_while_it_lasts) {

@@ -138,13 +138,15 @@ BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
       plain_step(value, ratel::to_vector<double>(p.grad), m, v, scaled);
       expected.push_back(value);
     }
-    // Two steps were made before; what step.step says does not count.
+    // Two steps were made before; what step.step and step.rate say does not count.
     const Tensor steps = moved_to(ratel::full({}, 2, DType::i64), device), outcome = moved_to(ones2(), device);
+    const Tensor rate = moved_to(ratel::full({}, step.rate, DType::f64), device);
     const auto clipped = [&](const std::vector<double>& losses) {
-      AdamWStep unnumbered = step;
-      unnumbered.step = 0;
+      AdamWStep unset = step;
+      unset.rate = 0;
+      unset.step = 0;
       const auto count = static_cast<int64_t>(losses.size());
-      clipped_adamw(all, unnumbered, clip, {from_vector(losses, {count}, DType::f64, device), steps, outcome});
+      clipped_adamw(all, unset, clip, {rate, from_vector(losses, {count}, DType::f64, device), steps, outcome});
       return ratel::to_vector<double>(outcome);
     };
     const auto made = clipped({1.5, -2});

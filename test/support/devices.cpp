@@ -6,6 +6,9 @@
 
 #include "core/error.h"
 #include "ops/dilated_attention.h"
+#if RATEL_TEST_TWIN
+#include "cuda/twin/twin.h"
+#endif
 
 namespace ratel::test {
 namespace {
@@ -31,6 +34,26 @@ std::vector<Device> devices() {
 }
 
 bool is_imitated(Device device) { return RATEL_TEST_TWIN != 0 && device.is_cuda(); }
+
+std::map<std::string, int64_t> twin_launches() {
+#if RATEL_TEST_TWIN
+  return cuda::twin::launches();
+#else
+  return {};
+#endif
+}
+
+TwinMemory::TwinMemory([[maybe_unused]] size_t bytes) {
+#if RATEL_TEST_TWIN
+  cuda::twin::set_memory_left(bytes);
+#endif
+}
+
+TwinMemory::~TwinMemory() {
+#if RATEL_TEST_TWIN
+  cuda::twin::set_memory_limit(cuda::twin::kMemory);
+#endif
+}
 
 OwnDenseAttention::OwnDenseAttention() {
   if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::own);

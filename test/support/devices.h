@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +17,18 @@ std::vector<Device> devices();
 
 /// True for the twin: a GPU imitated on the CPU, on which large cases take too long.
 bool is_imitated(Device device);
+
+/// How often the kernels of the twin ran so far, by name (cuda/twin/twin.h); nothing in other builds.
+std::map<std::string, int64_t> twin_launches();
+
+/// For a scope, the twin has so many bytes of memory left; nothing in other builds.
+class TwinMemory {
+ public:
+  explicit TwinMemory(size_t bytes);
+  ~TwinMemory();
+  TwinMemory(const TwinMemory&) = delete;
+  TwinMemory& operator=(const TwinMemory&) = delete;
+};
 
 /// For a scope, dense attention on a GPU is computed by the kernels of this tree (ops/dilated_attention.h), and by
 /// cuDNN's where there is one afterwards.
