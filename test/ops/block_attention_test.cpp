@@ -154,18 +154,19 @@ BOOST_AUTO_TEST_CASE(tiles_err_at_most_twice_as_much_as_the_composed_version) {
 
 // The mean of a block is held in f32: a query whose scores bf16 could not tell apart chooses as the reference in f64.
 BOOST_AUTO_TEST_CASE(tiles_choose_by_sums_of_all_their_bits) {
-  constexpr int64_t T = 80, d = 64, D = 8, kBest = 5;
-  std::vector<double> k(T * d, 0.0), v(T * d, 0.0);
-  for (int64_t j = 0; j < T; ++j) k[static_cast<size_t>(j * d)] = 64;  // block sums 512, of which bf16 tells 4 apart
-  k[static_cast<size_t>((kBest * D + 3) * d)] = 64.5;
-  for (int64_t j = kBest * D; j < (kBest + 1) * D; ++j) v[static_cast<size_t>(j * d)] = 1;
-  const ratel::Shape shape{1, 1, T, d};
+  constexpr int64_t kTokens = 80, kWidth = 64, kBlock = 8, kBest = 5;
+  std::vector<double> k(kTokens * kWidth, 0.0), v(kTokens * kWidth, 0.0);
+  for (int64_t j = 0; j < kTokens; ++j)
+    k[static_cast<size_t>(j * kWidth)] = 64;  // block sums 512, of which bf16 tells 4 apart
+  k[static_cast<size_t>((kBest * kBlock + 3) * kWidth)] = 64.5;
+  for (int64_t j = kBest * kBlock; j < (kBest + 1) * kBlock; ++j) v[static_cast<size_t>(j * kWidth)] = 1;
+  const ratel::Shape shape{1, 1, kTokens, kWidth};
   const Tensor q = ratel::zeros(shape, DType::f64);
-  for (int64_t i = 0; i < T; ++i) q.data<double>()[i * d] = 1;
+  for (int64_t i = 0; i < kTokens; ++i) q.data<double>()[i * kWidth] = 1;
   const Inputs x = in({q, ratel::from_vector(k, shape), ratel::from_vector(v, shape)}, DType::bf16);
   for (const ratel::Device device : test::devices()) {
-    const auto out = ratel::to_vector<double>(to(ours(x, {top(D, 3, BlockScore::mean)}, device), DType::f64));
-    for (int64_t i = (kBest + 1) * D; i < T; ++i) BOOST_TEST(out[static_cast<size_t>(i * d)] > 0.2);
+    const auto out = ratel::to_vector<double>(to(ours(x, {top(kBlock, 3, BlockScore::mean)}, device), DType::f64));
+    for (int64_t i = (kBest + 1) * kBlock; i < kTokens; ++i) BOOST_TEST(out[static_cast<size_t>(i * kWidth)] > 0.2);
   }
 }
 

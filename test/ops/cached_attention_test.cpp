@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(tiles_of_top_blocks_keep_to_their_sequence) {
   const HeadPatterns mixed{
       top(4, 5, BlockScore::mean)[0], {3, 9, 1}, top(6, 3, BlockScore::minmax)[0], top(40, 3, BlockScore::last)[0]};
   const std::vector<Piece> pieces{{20, 0, 52}, {66, 17, 18}, {0, 40, 16}};
-  const Tensor x = to(projection_of(3, 90, 4 * 64, Recurrence::gated, 3), DType::bf16);
+  const Tensor x = to(projection_of(3, 90, int64_t{4} * 64, Recurrence::gated, 3), DType::bf16);
   for (const ratel::Device device : test::devices()) {
     const Tensor together = fed_in(pieces, x, 4, mixed, Recurrence::gated, device);
     for (int64_t b = 0; b < 3; ++b) {
@@ -258,38 +258,43 @@ BOOST_AUTO_TEST_CASE(tiles_of_top_blocks_keep_to_their_sequence) {
   }
 }
 
-// All blocks are seen: which rounds nothing but what dense attention rounds. And a choice of them by pieces of one
-// token and of many: the cache chooses by the keys that it holds, so that both choose alike, near ties but for.
+// All blocks are seen: which rounds nothing but what dense attention rounds. Heads of 64 channels attend in tiles of
+// queries, on a GPU.
+void check_all_blocks(DType dtype, int64_t d, int64_t piece, BlockScore score, ratel::Device device) {
+  const ratel::NoGrad no_grad;
+  test::RoundingErrors errors;
+  for (const uint64_t draw : {1, 2, 3}) {
+    const Tensor x = to(projection_of(1, 80, 2 * d, Recurrence::gated, draw), dtype);
+    errors.add(fed_in(pieces_of(1, 80, {piece}), x, 2, top(8, 10, score), Recurrence::gated, device),
+               recurrent_attention_reference(x, 2, {{}}), recurrent_attention_reference(to(x, DType::f64), 2, {{}}));
+  }
+  errors.check(ratel::concat_text("all blocks, ", dtype, " of ", d, " in pieces of ", piece, " on ", device));
+}
+
 BOOST_AUTO_TEST_CASE(top_blocks_in_low_precision) {
-  for (const ratel::Device device : test::devices()) {
-    const auto fed = [&](const Tensor& x, int64_t piece, const HeadPatterns& p) {
-      const ratel::NoGrad no_grad;
-      return fed_in(pieces_of(1, x.dim(1), {piece}), x, 2, p, Recurrence::gated, device);
-    };
-    for (const DType dtype : {DType::f32, DType::bf16})
-      for (const int64_t piece : {1, 37})
-        for (const BlockScore score : kScores) {
-          if (test::is_imitated(device) && piece == 1 && score != BlockScore::mean) continue;  // all blocks are seen
-          for (const int64_t d : {16, 64}) {  // of 64 channels: in tiles of queries, on a GPU
-            if (d == 64 && (dtype == DType::f32 || piece == 1)) continue;
-            test::RoundingErrors errors;
-            for (const uint64_t draw : {1, 2, 3}) {
-              const Tensor x = to(projection_of(1, 80, 2 * d, Recurrence::gated, draw), dtype);
-              const ratel::NoGrad no_grad;
-              errors.add(fed(x, piece, top(8, 10, score)), recurrent_attention_reference(x, 2, {{}}),
-                         recurrent_attention_reference(to(x, DType::f64), 2, {{}}));
-            }
-            errors.check(ratel::concat_text("all blocks, ", dtype, " of ", d, " in pieces of ", piece, " on ", device));
-          }
-        }
-    for (const int64_t d : {16, 64}) {
-      const Tensor x = to(projection_of(1, 80, 2 * d, Recurrence::gated), DType::bf16);
+  for (const ratel::Device device : test::devices())
+    for (const BlockScore score : kScores) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        if (!test::is_imitated(device) || score == BlockScore::mean) check_all_blocks(dtype, 16, 1, score, device);
+        check_all_blocks(dtype, 16, 37, score, device);
+      }
+      check_all_blocks(DType::bf16, 64, 37, score, device);
+    }
+}
+
+// A choice of blocks by pieces of one token and of many: the cache chooses by the keys that it holds, so that both
+// choose alike, near ties but for.
+BOOST_AUTO_TEST_CASE(top_blocks_are_chosen_alike_in_any_pieces) {
+  const ratel::NoGrad no_grad;
+  for (const ratel::Device device : test::devices())
+    for (const int64_t d : {16, 64})
       for (const BlockScore score : kScores) {
-        const auto in_pieces = [&](int64_t piece) { return to(fed(x, piece, top(8, 4, score)), DType::f64); };
+        const Tensor x = to(projection_of(1, 80, 2 * d, Recurrence::gated), DType::bf16);
+        const auto in_pieces = [&](int64_t piece) {
+          return to(fed_in(pieces_of(1, 80, {piece}), x, 2, top(8, 4, score), Recurrence::gated, device), DType::f64);
+        };
         test::check_close(in_pieces(1), in_pieces(80), 0.01, ratel::concat_text("one by one and at once on ", device));
       }
-    }
-  }
 }
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {

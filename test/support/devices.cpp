@@ -23,6 +23,16 @@ void print_skipped() {
     std::cout << "skipped on CUDA: " << count << (count == 1 ? " case, " : " cases, ") << reason << '\n';
 }
 
+void lift_memory_limit() {
+#if RATEL_TEST_TWIN
+  cuda::twin::set_memory_limit(cuda::twin::kMemory);
+#endif
+}
+
+void choose(cuda::DenseAttention wanted) {
+  if constexpr (kHasCuda) cuda::set_dense_attention(wanted);
+}
+
 }  // namespace
 
 std::vector<Device> devices() {
@@ -49,34 +59,26 @@ TwinMemory::TwinMemory([[maybe_unused]] size_t bytes) {
 #endif
 }
 
-TwinMemory::~TwinMemory() {
-#if RATEL_TEST_TWIN
-  cuda::twin::set_memory_limit(cuda::twin::kMemory);
-#endif
-}
+TwinMemory::~TwinMemory() { lift_memory_limit(); }
 
-OwnDenseAttention::OwnDenseAttention() {
-  if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::own);
-}
-
-OwnDenseAttention::~OwnDenseAttention() {
-  if constexpr (kHasCuda) cuda::set_dense_attention(cuda::DenseAttention::cudnn);
-}
+OwnDenseAttention::OwnDenseAttention() { choose(cuda::DenseAttention::own); }
+OwnDenseAttention::~OwnDenseAttention() { choose(cuda::DenseAttention::cudnn); }
 
 void with_warpgroup_products(const std::function<void()>& f) {
   if constexpr (kHasCuda) {
     if (cuda_device_count() == 0) return note_skipped("no GPU");
-    struct Products {
-      Products() { cuda::set_attention_products(cuda::AttentionProducts::of_warpgroup); }
-      ~Products() { cuda::set_attention_products(cuda::AttentionProducts::of_warp); }
-    };
     try {
       cuda::set_attention_products(cuda::AttentionProducts::of_warpgroup);
     } catch (const Error& error) {
       return note_skipped(error.what());
     }
-    const Products products;
-    f();
+    try {
+      f();
+    } catch (...) {
+      cuda::set_attention_products(cuda::AttentionProducts::of_warp);
+      throw;
+    }
+    cuda::set_attention_products(cuda::AttentionProducts::of_warp);
   }
 }
 
