@@ -2,10 +2,10 @@
 
 namespace ratel {
 
-DeviceGraph::DeviceGraph(Device device, const std::function<void()>& work) : device_(device) {
+DeviceGraph::DeviceGraph(Device device, const std::function<void()>& work, Weights weights) : device_(device) {
   check(device.is_cuda(), "a graph is recorded on a GPU, not on ", device);
   check_present(device);
-  if constexpr (kHasCuda) graph_ = cuda::record_graph(device.index, work);
+  if constexpr (kHasCuda) graph_ = cuda::record_graph(device.index, work, weights);
 }
 
 DeviceGraph::~DeviceGraph() {

@@ -7,6 +7,13 @@
 
 namespace ratel {
 
+/// What the kernels of a recorded work may do to the weights that its ops take, with norms' weights and the positions in
+/// caches (CachePositions).
+enum class Weights {
+  written,   ///< anything
+  constant,  ///< none of them writes any, so that a kernel may fetch its own while the one before it still runs
+};
+
 /// Work on a GPU that is recorded once and run many times by one call: what a step of many small kernels costs the host
 /// is paid once.
 ///
@@ -20,7 +27,7 @@ namespace ratel {
 class DeviceGraph {
  public:
   /// Throws Error for the CPU, where `work` breaks a rule above, and what `work` throws.
-  DeviceGraph(Device device, const std::function<void()>& work);
+  DeviceGraph(Device device, const std::function<void()>& work, Weights weights = Weights::written);
   ~DeviceGraph();
   DeviceGraph(const DeviceGraph&) = delete;
   DeviceGraph& operator=(const DeviceGraph&) = delete;
@@ -36,7 +43,7 @@ class DeviceGraph {
 
 /// Declared here and defined in cuda/, as in core/device_memory.h.
 namespace cuda {
-void* record_graph(int device, const std::function<void()>& work);
+void* record_graph(int device, const std::function<void()>& work, Weights weights);
 void run_graph(void* graph, Stream stream);
 void release_graph(void* graph) noexcept;
 }  // namespace cuda

@@ -98,7 +98,20 @@ class GraphMemoryUse {
   int device_;
 };
 
+thread_local bool may_start_early = false;
+
+/// For the scope of a recording.
+class EarlyStarts {
+ public:
+  explicit EarlyStarts(Weights weights) { may_start_early = weights == Weights::constant; }
+  ~EarlyStarts() { may_start_early = false; }
+  EarlyStarts(const EarlyStarts&) = delete;
+  EarlyStarts& operator=(const EarlyStarts&) = delete;
+};
+
 }  // namespace
+
+bool early_starts_are_allowed() { return may_start_early; }
 
 void* take_graph_memory(size_t bytes, int device) {
   const std::scoped_lock lock(guard);
@@ -116,7 +129,7 @@ size_t graph_bytes_on(int device) {
   return graphs(device).memory.bytes();
 }
 
-void* record_graph(int device, const std::function<void()>& work) {
+void* record_graph(int device, const std::function<void()>& work, Weights weights) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
@@ -124,6 +137,7 @@ void* record_graph(int device, const std::function<void()>& work) {
   Captured captured;
   {
     const MemoryRecording memory(stream);
+    const EarlyStarts early(weights);
     require(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     try {
       work();
