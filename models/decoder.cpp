@@ -31,7 +31,7 @@ const Tensor& Decoder::operator()(std::span<const int64_t> tokens, std::span<con
     cache_.begin_step(model_, none, 1);
     step();
     cache_.end_step(none);
-    graph_ = std::make_unique<DeviceGraph>(model_.device(), [this] { step(); });
+    graph_ = std::make_unique<DeviceGraph>(model_.device(), [this] { step(); }, Weights::constant);
   }
   cache_.begin_step(model_, new_tokens, 1);
   copy_into(tokens_, from_vector(std::vector<int64_t>(tokens.begin(), tokens.end()), {B, 1}));
