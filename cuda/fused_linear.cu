@@ -13,6 +13,7 @@
 // 14), 2048 x 2048 8 (2.8), 8192 x 2048 17 (11), 2048 x 8192 19 (11).
 
 #include "cuda/fused_linear_parts.h"
+#include "cuda/packed.h"
 
 namespace ratel::cuda {
 namespace {
@@ -63,18 +64,6 @@ class Stretch {
   Shared<A> data_;
 };
 
-/// N elements as the registers they are loaded into: bf16 that nvcc sees apart it keeps in a register each.
-template <class T, int N>
-using Packed = std::conditional_t<sizeof(T) * N == 16, Vec<uint32_t, 4>, Vec<T, N>>;
-
-template <class T, int N>
-__device__ Packed<T, N> load_packed(const T* from) {
-  if constexpr (sizeof(T) * N == 16)
-    return load_vec<4>(reinterpret_cast<const uint32_t*>(from));
-  else
-    return load_vec<N>(from);
-}
-
 /// Blocks of a multiprocessor at least, which leave a thread 80 registers, 128, or 255.
 template <class T, int M, int N>
 inline constexpr int kBlocks = M == kFewFusedRows&& N > 1 ? 1
@@ -117,7 +106,7 @@ __global__ __launch_bounds__(kThreads, (kBlocks<T, M, N>)) void few_rows(FusedLi
   Packed<T, N> ahead[kSteps][R];
   const auto ask_for_weight = [&](Packed<T, N>(&to)[R], int c) {
     if (c < K)
-      for (int r = 0; r < R; ++r) to[r] = load_packed<T, N>(weight[r] + c);
+      for (int r = 0; r < R; ++r) to[r] = load_packed<N>(weight[r] + c);
   };
   let_next_begin();
 #pragma unroll
@@ -175,8 +164,8 @@ __global__ __launch_bounds__(kThreads, (kBlocks<T, M, N>)) void few_rows(FusedLi
             stretch.get(m, c, values);
 #pragma unroll
             for (int r = 0; r < R; ++r) {
-              const auto w = std::bit_cast<Vec<T, N>>(ahead[step][r]);
-              for (int i = 0; i < N; ++i) sums[r * M + m] += values[i] * convert_element<A>(w.at[i]);
+              const auto w = unpack<T, N>(ahead[step][r]);
+              for (int i = 0; i < N; ++i) sums[r * M + m] += values[i] * w.at[i];
             }
           }
         ask_for_weight(ahead[step], begin + c + kSteps * kStep);
