@@ -7,8 +7,8 @@
 
 namespace ratel {
 
-/// What the kernels of a recorded work may do to the weights that its ops take, with norms' weights and the positions in
-/// caches (CachePositions).
+/// What the kernels of a recorded work may do to the weights that its ops take, with norms' weights and the positions
+/// in caches (CachePositions).
 enum class Weights {
   written,   ///< anything
   constant,  ///< none of them writes any, so that a kernel may fetch its own while the one before it still runs

@@ -8,7 +8,7 @@
 namespace ratel {
 namespace {
 
-enum Row { kLengths, kCounts, kTokens, kRows };
+constexpr int64_t kLengths = 0, kCounts = 1, kTokens = 2, kRows = 3;
 
 }  // namespace
 
@@ -25,7 +25,7 @@ void StepInputs::send(std::span<const int64_t> lengths, std::span<const int64_t>
                       std::span<const int64_t> tokens) {
   if (upload_ != nullptr) upload_->wait();
   const int64_t batch = there_.dim(1);
-  const auto put = [&](Row row, std::span<const int64_t> values) {
+  const auto put = [&](int64_t row, std::span<const int64_t> values) {
     int64_t* const to = host_.data<int64_t>() + row * batch;
     std::fill(std::ranges::copy(values, to).out, to + batch, 0);
   };
