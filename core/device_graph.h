@@ -7,11 +7,12 @@
 
 namespace ratel {
 
-/// What the kernels of a recorded work may do to the weights that its ops take, with norms' weights and the positions
-/// in caches (CachePositions).
+/// What the kernels of a recorded work may write of what its ops take as weights, and of the lengths and counts of
+/// caches (CachePositions).
 enum class Weights {
   written,   ///< anything
-  constant,  ///< none of them writes any, so that a kernel may fetch its own while the one before it still runs
+  constant,  ///< nothing, so that each cache takes up one step's tokens: a kernel may fetch its weights, and keys of
+             ///< tokens before, while the kernel before it still runs
 };
 
 /// Work on a GPU that is recorded once and run many times by one call: what a step of many small kernels costs the host

@@ -22,10 +22,10 @@ enum class Start {
 // Start::early is programmatic dependent launch: the kernel may begin as soon as every block of the one before it has
 // called let_next_begin() or ended (cuda/device.h), so that its beginning lies beside that one's end. All its threads
 // call wait_for_previous(), behind which all earlier kernels have ended and what they wrote is seen: as each kernel
-// waits so, none can run past the end of the one before the last. Before that call a kernel writes no global memory,
-// and reads only what its op's contract names (the weights; the positions in a cache) and no kernel of the recording
-// writes. That nobody can know of a kernel's arguments: an early start is one in order but while a graph is recorded
-// whose maker vouches for it (Weights::constant, core/device_graph.h), and on GPUs before sm_90. Started in order, a
+// waits so, a graph's results are those of kernels in order. Before that call a kernel writes no global memory, and
+// reads only what its op's contract names and no kernel of the recording writes: weights, and what a cache held before.
+// That nobody can know of a kernel's arguments: an early start is one in order but while a graph is recorded whose
+// maker vouches for it (Weights::constant, core/device_graph.h), and in code for GPUs before sm_90. Started in order, a
 // kernel finds nothing to wait for.
 
 /// How a kernel is started: its name for errors and profiles, its grid and block, and the shared memory its SharedArena

@@ -60,6 +60,8 @@ struct CachePositions {
 Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const CachePositions& at,
                         double rope_base = 10000.0);
 
+/// Of one token a sequence a GPU may read lengths, counts, and the keys and values of tokens before it, before the
+/// kernels before this one have ended, in a graph of Weights::constant (core/device_graph.h).
 struct CachedAttentionArgs {
   int64_t B, n, C, H, capacity;
   DType dtype;
