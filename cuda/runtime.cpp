@@ -210,7 +210,13 @@ void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, 
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = native(how.stream);
   config.attrs = &attribute;
-  config.numAttrs = how.start == Start::early && early_starts_are_allowed() && can_wait(kernel) ? 1 : 0;
+  if (how.start == Start::early && early_starts_are_allowed() && can_wait(kernel)) {
+    config.numAttrs = 1;
+    // Blocks of two kernels are to be on a multiprocessor at once, which is divided one way at a time: all alike, into
+    // 64 KB of shared memory, enough for as many blocks as registers allow, and the cache.
+    constexpr int kPercentOf228 = 28;
+    require_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, kPercentOf228));
+  }
   require_launch(cudaLaunchKernelExC(&config, kernel, arguments));
 }
 
