@@ -390,8 +390,7 @@ int64_t splits_for(const CachedAttentionArgs& args, const CachedHeads& heads) {
   constexpr int64_t kWanted = 256, kLeastKeys = 256, kMost = 64;
   int64_t keys = 0;
   for (int h = 0; h < heads.count; ++h) keys = std::max(keys, heads.heads[h].slots.count());
-  check(keys <= std::numeric_limits<int>::max(),
-        "cached_attention: a head's cache on a GPU has at most 2^31 - 1 slots");
+  check(keys <= kMostVisibleSlots, "cached_attention: a head's cache on a GPU has at most 2^30 slots");
   const int64_t wanted = (kWanted + args.B * args.H - 1) / (args.B * args.H);
   return std::clamp<int64_t>(std::min(wanted, keys / kLeastKeys), 1, kMost);
 }

@@ -54,7 +54,10 @@ struct Softmaxes {
   }
 };
 
-/// The list of slots that a token sees, its divisions done once. There are fewer than 2^31.
+/// So many, and the steps that a kernel takes beyond, are counted in 32 bits.
+inline constexpr int64_t kMostVisibleSlots = int64_t{1} << 30;
+
+/// The list of slots that a token sees, its divisions done once.
 struct VisibleSlots {
   int dilated, initial, count;         // of the list: ends of its first two parts, and of all
   int to_initial, to_ring, end, ring;  // slot = place in the list + to_...; the ring goes on `ring` before `end`
