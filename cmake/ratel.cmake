@@ -46,7 +46,7 @@ function(ratel_test path)
   endif()
   # The twin repeats what computes on a device; the rest is the same there as in any build.
   if(RATEL_CUDA_TWIN AND NOT path MATCHES
-      "^(cuda|ops)/|/device$|^models/(golden|kv_cache|decoder|generate)$|^tasks/log_likelihood$|^train/(batch_feed|recorded_step)$")
+      "^(cuda|ops)/|/device$|^models/(golden|step_inputs|kv_cache|decoder|generate)$|^tasks/log_likelihood$|^train/(batch_feed|recorded_step)$")
     return()
   endif()
   string(REPLACE "/" "_" name ${path})

@@ -4,13 +4,14 @@
 
 namespace ratel {
 
-DeviceGraph::DeviceGraph(Device device, const std::function<void()>& work)
-    : DeviceGraph(device, std::array{Stage{work, Runs::once}}) {}
+DeviceGraph::DeviceGraph(Device device, const std::function<void()>& work, Weights weights)
+    : DeviceGraph(device, std::array{Stage{work, Runs::once}}, weights) {}
 
-DeviceGraph::DeviceGraph(Device device, std::span<const Stage> stages) : device_(device), stages_(stages.size()) {
+DeviceGraph::DeviceGraph(Device device, std::span<const Stage> stages, Weights weights)
+    : device_(device), stages_(stages.size()) {
   check(device.is_cuda(), "a graph is recorded on a GPU, not on ", device);
   check_present(device);
-  if constexpr (kHasCuda) graph_ = cuda::record_graph(device.index, stages);
+  if constexpr (kHasCuda) graph_ = cuda::record_graph(device.index, stages, weights);
 }
 
 DeviceGraph::~DeviceGraph() {

@@ -8,6 +8,14 @@
 
 namespace ratel {
 
+/// What the kernels of a recorded work may write of what its ops take as weights, and of the lengths and counts of
+/// caches (CachePositions).
+enum class Weights {
+  written,   ///< anything
+  constant,  ///< nothing, so that each cache takes up one step's tokens: a kernel may fetch its weights, and keys of
+             ///< tokens before, while the kernel before it still runs
+};
+
 /// Work on a GPU that is recorded once and run many times by one call: what a step of many small kernels costs the host
 /// is paid once.
 ///
@@ -32,9 +40,9 @@ class DeviceGraph {
   };
 
   /// Throws Error for the CPU, where `work` breaks a rule above, and what `work` throws.
-  DeviceGraph(Device device, const std::function<void()>& work);
+  DeviceGraph(Device device, const std::function<void()>& work, Weights weights = Weights::written);
   /// The same of several, at least one.
-  DeviceGraph(Device device, std::span<const Stage> stages);
+  DeviceGraph(Device device, std::span<const Stage> stages, Weights weights = Weights::written);
   ~DeviceGraph();
   DeviceGraph(const DeviceGraph&) = delete;
   DeviceGraph& operator=(const DeviceGraph&) = delete;
@@ -51,7 +59,7 @@ class DeviceGraph {
 
 /// Declared here and defined in cuda/, as in core/device_memory.h.
 namespace cuda {
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages);
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights);
 void run_graph(void* graph, size_t stage, Stream stream);
 void release_graph(void* graph) noexcept;
 }  // namespace cuda

@@ -12,14 +12,22 @@
 // working memory, and a second kernel does steps 1 and 3. Their number follows from the capacity, and what they share
 // from the length: a captured graph stays valid while a sequence grows, and sums have one order.
 //
+// What the kernel before these writes is the projection alone. So the first keys and values, which lie in the cache,
+// and the angles, which follow from the length, are asked for before a block waits for it, and each next key where the
+// one before was used.
+//
 // Bytes: the visible keys and values once, 2 d each in bf16, beside 12 C and the state, 16 C, of a token. Long lists
-// are bound by memory; a short one by the latency of three dependent steps, some microseconds.
+// are bound by memory, of which a multiprocessor has 64 KB under way; a short one by the latency of three dependent
+// steps, some microseconds. Measured on an H100 when nothing was asked for ahead, 16 heads of 128: 64 sequences of 256
+// keys 61 us (a copy's rate would allow 46), of 64 keys 22 (12), one of 64 keys 9.
 
 #include <algorithm>
 #include <limits>
 #include <numbers>
 
 #include "cuda/cached_attention_parts.h"
+#include "cuda/cached_list.h"
+#include "cuda/packed.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
 #include "ops/recurrent_attention.h"
@@ -31,81 +39,17 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarp;
 
 using Part = ProjectionPart;
 
-template <class T>
-__device__ accumulate_t<T> exp2_of(accumulate_t<T> x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return fast_exp2(x);
-  else
-    return std::exp2(x);
-}
-
 /// What a launch is told beside the op's arguments.
 struct Decode {
   CachedAttentionArgs args;
   int64_t t;      // of the new tokens
   int64_t width;  // of a projection
+  int d;          // channels of a head
   int lanes;      // that share a key: a power of two
   int splits;
   int64_t slots_of_sequence;
   RopeFrequencies frequencies;
   void *statistics, *sums;  // of the splits: (B, H, splits, 2) and (B, H, splits, d)
-};
-
-/// Softmaxes over some keys each, in scores that are powers of two: the largest, the sum, and the sums of values.
-/// Rows is Shared<A> or a pointer.
-template <class T, class Rows>
-struct Softmaxes {
-  using A = accumulate_t<T>;
-  Rows statistics, sums;
-  int count, d;
-
-  __device__ void put(int part, A most, A total) const {
-    statistics[2 * part] = most;
-    statistics[2 * part + 1] = total;
-  }
-  /// How much what was summed relative to `before` counts relative to `most`.
-  __device__ static A weight(A before, A most) { return exp2_of<T>(before - most); }
-  __device__ A weight_of(int part, A most) const { return weight(statistics[2 * part], most); }
-
-  __device__ A most(A start) const {
-    for (int part = 0; part < count; ++part) {
-      const A score = statistics[2 * part];
-      start = score > start ? score : start;
-    }
-    return start;
-  }
-  /// The sums of all parts relative to `most`, in order.
-  __device__ A total(A most) const {
-    A sum = 0;
-    for (int part = 0; part < count; ++part) sum += weight_of(part, most) * statistics[2 * part + 1];
-    return sum;
-  }
-  __device__ A channel(A most, int c) const {
-    A sum = 0;
-    for (int part = 0; part < count; ++part) sum += weight_of(part, most) * sums[part * d + c];
-    return sum;
-  }
-};
-
-/// The list of slots that a token sees, its divisions done once.
-struct VisibleSlots {
-  int64_t dilated, initial, count;         // of the list: ends of its first two parts, and of all
-  int64_t to_initial, to_ring, end, ring;  // slot = place in the list + to_...; the ring goes on `ring` before `end`
-
-  __device__ VisibleSlots(const CacheSlots& slots, int64_t position)
-      : dilated(slots.dilated(position)),
-        initial(dilated + slots.initial(position)),
-        count(initial + slots.ring(position)),
-        to_initial(slots.first_initial() - dilated),
-        to_ring(slots.ring_begin(position) - initial),
-        end(slots.count()),
-        ring(slots.count() - slots.first_ring()) {}
-  __device__ int64_t operator[](int64_t n) const {
-    if (n < dilated) return n;
-    if (n < initial) return n + to_initial;
-    const int64_t slot = n + to_ring;
-    return slot < end ? slot : slot - ring;
-  }
 };
 
 /// The head of a sequence that this block works on, and its new token, which comes to lie in shared memory.
@@ -117,14 +61,14 @@ struct Token {
   int64_t b, h, position, first_row;
   CacheSlots slots;
   bool is_there;
-  const T* projection;  // channel 0 of the head, of the first part
-  Shared<A> q, key, value;
+  const T* projection;                  // channel 0 of the head, of the first part
+  Shared<A> q, key, value, gate, turn;  // the output gate's sigmoid; cosines, then sines
 
   __device__ Token(const Decode& decode, const CachedHeads& heads, SharedArena& arena, int splits)
       : how(decode),
         split(block_index().x % splits),
         index(block_index().x / splits),
-        d(static_cast<int>(decode.args.C / decode.args.H)),
+        d(decode.d),
         b(index / heads.count),
         h(heads.first + index % heads.count),
         position(decode.args.lengths[b] + decode.t),
@@ -135,12 +79,25 @@ struct Token {
                    h * d),
         q(arena.take<A>(d)),
         key(arena.take<A>(d)),
-        value(arena.take<A>(d)) {}
+        value(arena.take<A>(d)),
+        gate(arena.take<A>(d)),
+        turn(arena.take<A>(d)) {}
+  __host__ static size_t shared_bytes(int64_t d) { return 5 * shared_size<A>(d); }
 
   __device__ A at(Part part, int channel) const {
     return convert_element<A>(projection[static_cast<int64_t>(part) * how.args.C + channel]);
   }
   __device__ T* out() const { return static_cast<T*>(how.args.out) + (b * how.args.n + how.t) * how.args.C + h * d; }
+
+  /// Of step 1 what the position alone says: each thread has the angles of its pairs.
+  __device__ void prepare() const {
+    const int half = d / 2;
+    for (int c = thread_index().x; c < half; c += kThreads) {
+      const auto angle = how.frequencies.turn<A>(position, c);
+      turn[c] = angle.at[0];
+      turn[c + half] = angle.at[1];
+    }
+  }
 
   /// Step 1, of it all or the query alone, which is scaled so that scores are powers of two.
   enum class Begin { all, query };
@@ -149,18 +106,23 @@ struct Token {
     const int half = d / 2;
     const A scale = static_cast<A>(std::numbers::log2e) / std::sqrt(static_cast<A>(d));
     for (int c = thread_index().x; c < half; c += kThreads) {
-      const auto turn = how.frequencies.turn<A>(position, c);
       const auto put_turned = [&](Shared<A> to, A left, A right) {
-        const auto pair = turned(left, right, turn);
+        const auto pair = turned(left, right, {{turn[c], turn[c + half]}});
         to[c] = pair.at[0];
         to[c + half] = pair.at[1];
       };
-      put_turned(q, scale * at(Part::query, c), scale * at(Part::query, c + half));
-      if constexpr (kBegin == Begin::all) {
-        put_turned(key, step_key(c), step_key(c + half));
-        value[c] = step_value(c);
-        value[c + half] = step_value(c + half);
+      const A left = at(Part::query, c), right = at(Part::query, c + half);
+      if constexpr (kBegin == Begin::all) {  // all loads lie in front of the states' stores
+        Channel of[2] = {channel(c), channel(c + half)};
+        const A gates[2] = {at(Part::output_gate, c), at(Part::output_gate, c + half)};
+        for (int i = 0; i < 2; ++i) {
+          step(of[i], c + i * half);
+          value[c + i * half] = of[i].value;
+          gate[c + i * half] = sigmoid_for<T>(gates[i]);
+        }
+        put_turned(key, of[0].key, of[1].key);
       }
+      put_turned(q, scale * left, scale * right);
     }
     sync_block();
   }
@@ -180,7 +142,7 @@ struct Token {
     const int64_t row = slots.keeps(position) ? first_row + slots.slot(position) : -1;
     for (int c = thread_index().x; c < d; c += kThreads) {
       const A attended = (weight * value[c] + parts.channel(most, c)) / total;
-      out()[c] = round_to<T>(attended * sigmoid_for<T>(at(Part::output_gate, c)));
+      out()[c] = round_to<T>(attended * gate[c]);
       if (row < 0) continue;
       static_cast<T*>(how.args.keys)[row * d + c] = round_to<T>(key[c]);
       static_cast<T*>(how.args.values)[row * d + c] = round_to<T>(value[c]);
@@ -192,16 +154,28 @@ struct Token {
   }
 
  private:
-  /// The state of k~ or v~ takes a step.
-  __device__ A step(int64_t state_of_sequence, Part part, int channel) const {
-    const A x = at(part, channel);
-    if (how.args.state == nullptr) return x;
-    A& state = static_cast<A*>(how.args.state)[(2 * b + state_of_sequence) * how.args.C + h * d + channel];
-    const A g = sigmoid_for<T>(at(Part::gate, channel));
-    return state = g * state + (1 - g) * x;
+  /// A channel of k and v, which become k~ and v~, and of what they follow.
+  struct Channel {
+    A key, value, gate = 0, key_before = 0, value_before = 0;
+  };
+  __device__ A* state(int channel) const {
+    return static_cast<A*>(how.args.state) + 2 * b * how.args.C + h * d + channel;
   }
-  __device__ A step_key(int channel) const { return step(0, Part::key, channel); }
-  __device__ A step_value(int channel) const { return step(1, Part::value, channel); }
+  __device__ Channel channel(int c) const {
+    Channel of{at(Part::key, c), at(Part::value, c)};
+    if (how.args.state == nullptr) return of;
+    of.gate = at(Part::gate, c);
+    of.key_before = state(c)[0];
+    of.value_before = state(c)[how.args.C];
+    return of;
+  }
+  /// The states take a step.
+  __device__ void step(Channel& of, int c) const {
+    if (how.args.state == nullptr) return;
+    const A g = sigmoid_for<T>(of.gate);
+    state(c)[0] = of.key = g * of.key_before + (1 - g) * of.key;
+    state(c)[how.args.C] = of.value = g * of.value_before + (1 - g) * of.value;
+  }
 };
 
 /// The softmax of one group of lanes over the keys it is given; a lane has N channels of every kPieces.
@@ -212,37 +186,63 @@ class KeyGroup {
 
  public:
   __device__ explicit KeyGroup(const Token<T>& token)
-      : token_(token), lanes_(token.how.lanes), lane_(lane_index() % lanes_) {
-    if constexpr (kPieces == 1) for_each_channel([&](int, int i, int c) { q_[i] = token.q[c]; });
+      : token_(token),
+        lanes_(token.how.lanes),
+        lane_(lane_index() % lanes_),
+        groups_(kWarp / lanes_),
+        group_(lane_index() / lanes_),
+        begin_(0),
+        end_(0) {}
+
+  /// Keys [begin, end) of the list are shared by all groups of the block; asks for the first ones.
+  __device__ void begin(const VisibleSlots& visible, int begin, int end) {
+    begin_ = begin + warp_index() * groups_ * kKeys;
+    end_ = end;
+    if constexpr (kPieces == 1) {
+      find_rows(visible, begin_);
+      ask_for(k_, token_.how.args.keys);
+      ask_for(v_, token_.how.args.values);
+    }
   }
 
-  /// Keys [begin, end) of the list are shared by all groups of the block.
-  __device__ void attend(const VisibleSlots& visible, int64_t begin, int64_t end) {
-    const int groups = kWarp / lanes_;  // of a warp, whose lanes take the same steps
-    for (int64_t first = begin + warp_index() * groups * kKeys; first < end; first += kWarps * groups * kKeys) {
-      int64_t row[kKeys];
+  /// With few registers a key a lane has the next ones under way where it has used those before.
+  __device__ void attend(const VisibleSlots& visible) {
+    if constexpr (kPieces == 1) for_each_channel([&](int, int i, int c) { q_[i] = token_.q[c]; });
+    const int step_of_block = kWarps * groups_ * kKeys;
+    for (int first = begin_; first < end_; first += step_of_block) {  // the same in all lanes of a warp
+      if constexpr (kPieces > 1) {
+        find_rows(visible, first);
+        ask_for(k_, token_.how.args.keys);
+      }
+      A score[kKeys], next = most_;
       bool is_key[kKeys];
 #pragma unroll
       for (int u = 0; u < kKeys; ++u) {
-        const int64_t n = first + u * groups + lane_index() / lanes_;
-        is_key[u] = n < end;
-        row[u] = (token_.first_row + visible[is_key[u] ? n : begin]) * token_.d;
-      }
-      Vec<T, N> k[kKeys][kPieces], v[kKeys][kPieces];
-      load(k, token_.how.args.keys, row);
-      if constexpr (kPieces == 1) load(v, token_.how.args.values, row);
-      A score[kKeys], next = most_;
-#pragma unroll
-      for (int u = 0; u < kKeys; ++u) {
         score[u] = 0;
-        for_each_channel([&](int p, int i, int c) {
-          const A q = kPieces == 1 ? q_[i] : A{token_.q[c]};
-          score[u] += q * convert_element<A>(k[u][p].at[i]);
-        });
-        for (int step = lanes_ / 2; step > 0; step /= 2) score[u] += shuffle_xor(score[u], step);
-        if (is_key[u] && score[u] > next) next = score[u];
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p) {
+          const auto k = unpack<T, N>(k_[u][p]);
+#pragma unroll
+          for (int i = 0; i < N; ++i)
+            if constexpr (kPieces == 1)
+              score[u] += q_[i] * k.at[i];
+            else if (channel(p) < token_.d)
+              score[u] += token_.q[channel(p) + i] * k.at[i];
+        }
+        is_key[u] = key_of_group(first, u) < end_;
       }
-      if constexpr (kPieces > 1) load(v, token_.how.args.values, row);  // registers hold either
+#pragma unroll
+      for (int step = kWarp / 2; step > 0; step /= 2)
+        if (step < lanes_)
+          for (int u = 0; u < kKeys; ++u) score[u] += shuffle_xor(score[u], step);
+      for (int u = 0; u < kKeys; ++u)
+        if (is_key[u] && score[u] > next) next = score[u];
+      if constexpr (kPieces > 1) {
+        ask_for(v_, token_.how.args.values);  // registers hold either
+      } else {
+        find_rows(visible, first + step_of_block);
+        ask_for(k_, token_.how.args.keys);
+      }
       const A correction = Softmaxes<T, A*>::weight(most_, next);
       most_ = next;
       total_ *= correction;
@@ -253,10 +253,13 @@ class KeyGroup {
         const A p_u = is_key[u] ? exp2_of<T>(score[u] - next) : A{0};
         total_ += p_u;
 #pragma unroll
-        for (int p = 0; p < kPieces; ++p)
+        for (int p = 0; p < kPieces; ++p) {
+          const auto v = unpack<T, N>(v_[u][p]);
 #pragma unroll
-          for (int i = 0; i < N; ++i) sums_[p][i] += p_u * convert_element<A>(v[u][p].at[i]);
+          for (int i = 0; i < N; ++i) sums_[p][i] += p_u * v.at[i];
+        }
       }
+      if constexpr (kPieces == 1) ask_for(v_, token_.how.args.values);
     }
   }
 
@@ -282,17 +285,32 @@ class KeyGroup {
         if (channel(p) < token_.d) f(p, i, channel(p) + i);
   }
 
-  /// The lane's channels of rows that begin at these elements.
-  __device__ void load(Vec<T, N> (&to)[kKeys][kPieces], const void* from, const int64_t (&row)[kKeys]) const {
+  __device__ int key_of_group(int first, int u) const { return first + u * groups_ + group_; }
+  /// Where the keys lie of those from `first` on, which the warp takes, that are this group's; -1: there is none.
+  __device__ void find_rows(const VisibleSlots& visible, int first) {
+#pragma unroll
+    for (int u = 0; u < kKeys; ++u) {
+      const int n = key_of_group(first, u);
+      row_[u] = n < end_ ? token_.first_row * token_.d + int64_t{visible[n]} * token_.d : -1;
+    }
+  }
+  /// The lane's channels of these rows. What there is not stays as it is, and counts nothing.
+  __device__ void ask_for(Packed<T, N> (&to)[kKeys][kPieces], const void* from) const {
 #pragma unroll
     for (int u = 0; u < kKeys; ++u)
 #pragma unroll
       for (int p = 0; p < kPieces; ++p)
-        to[u][p] = channel(p) < token_.d ? load_vec<N>(static_cast<const T*>(from) + row[u] + channel(p)) : Vec<T, N>{};
+        if (row_[u] >= 0 && channel(p) < token_.d)
+          to[u][p] = load_packed<N>(static_cast<const T*>(from) + row_[u] + channel(p));
+        else if (kPieces > 1)
+          to[u][p] = {};  // which need not be kept until then
   }
 
   const Token<T>& token_;
-  int lanes_, lane_;
+  int lanes_, lane_, groups_, group_;  // lanes of a group, groups of a warp, and which of them
+  int begin_, end_;                    // from the warp's first key on
+  int64_t row_[kKeys] = {};
+  Packed<T, N> k_[kKeys][kPieces] = {}, v_[kKeys][kPieces] = {};
   A q_[N] = {};  // of one piece; more stay in shared memory
   A sums_[kPieces][N] = {};
   A most_ = std::numeric_limits<A>::lowest(), total_ = 0;  // no score is less, and no difference is NaN
@@ -315,11 +333,17 @@ template <class T, int N, int kPieces>
 __global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_whole(Decode how, CachedHeads heads) {
   SharedArena arena;
   const Token<T> token(how, heads, arena, 1);
-  if (!token.is_there) return token.finish_absent();
-  token.template begin<Token<T>::Begin::all>();
   const VisibleSlots visible(token.slots, token.position);
   KeyGroup<T, N, kPieces> group(token);
-  group.attend(visible, 0, visible.count);
+  let_next_begin();
+  if (token.is_there) {
+    group.begin(visible, 0, visible.count);
+    token.prepare();
+  }
+  wait_for_previous();
+  if (!token.is_there) return token.finish_absent();
+  token.template begin<Token<T>::Begin::all>();
+  group.attend(visible);
   token.finish(group.shared(arena));
 }
 
@@ -329,11 +353,17 @@ __global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_split(Decod
   using A = accumulate_t<T>;
   SharedArena arena;
   const Token<T> token(how, heads, arena, how.splits);
-  if (!token.is_there) return;
-  token.template begin<Token<T>::Begin::query>();
   const VisibleSlots visible(token.slots, token.position);
   KeyGroup<T, N, kPieces> group(token);
-  group.attend(visible, visible.count * token.split / how.splits, visible.count * (token.split + 1) / how.splits);
+  let_next_begin();
+  if (token.is_there) {
+    group.begin(visible, visible.share(token.split, how.splits), visible.share(token.split + 1, how.splits));
+    token.prepare();
+  }
+  wait_for_previous();
+  if (!token.is_there) return;
+  token.template begin<Token<T>::Begin::query>();
+  group.attend(visible);
   const auto parts = group.shared(arena);
   const auto splits = splits_of(token);
   const A most = parts.most(std::numeric_limits<A>::lowest());
@@ -347,6 +377,9 @@ template <class T>
 __global__ __launch_bounds__(kThreads, kBlocks<1>) void decode_join(Decode how, CachedHeads heads) {
   SharedArena arena;
   const Token<T> token(how, heads, arena, 1);
+  let_next_begin();
+  if (token.is_there) token.prepare();
+  wait_for_previous();
   if (!token.is_there) return token.finish_absent();
   token.template begin<Token<T>::Begin::all>();
   token.finish(splits_of(token));
@@ -357,6 +390,7 @@ int64_t splits_for(const CachedAttentionArgs& args, const CachedHeads& heads) {
   constexpr int64_t kWanted = 256, kLeastKeys = 256, kMost = 64;
   int64_t keys = 0;
   for (int h = 0; h < heads.count; ++h) keys = std::max(keys, heads.heads[h].slots.count());
+  check(keys <= kMostVisibleSlots, "cached_attention: a head's cache on a GPU has at most 2^30 slots");
   const int64_t wanted = (kWanted + args.B * args.H - 1) / (args.B * args.H);
   return std::clamp<int64_t>(std::min(wanted, keys / kLeastKeys), 1, kMost);
 }
@@ -374,6 +408,7 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
     const Decode how{args,
                      t,
                      projection_width(args),
+                     static_cast<int>(d),
                      lanes,
                      static_cast<int>(splits),
                      args.slots_before[args.H],
@@ -381,13 +416,22 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
                      statistics.get(),
                      sums.get()};
     const int groups = kThreads / lanes;
-    const size_t token = 3 * shared_size<A>(d), parts = shared_size<A>(2 * groups) + shared_size<A>(groups * d);
-    if (splits == 1)
-      return launch({"decode_attention", blocks, kThreads, token + parts, stream}, decode_whole<T, N, kPieces>, how,
-                    heads);
-    launch({"decode_attention_split", blocks * splits, kThreads, token + parts, stream}, decode_split<T, N, kPieces>,
-           how, heads);
-    launch({"decode_attention_join", blocks, kThreads, token, stream}, decode_join<T>, how, heads);
+    const size_t token = Token<T>::shared_bytes(d), parts = shared_size<A>(2 * groups) + shared_size<A>(groups * d);
+    // Only the first token's keys are in the cache when the kernel before this one ends.
+    Launch launched{.kernel = "decode_attention",
+                    .grid_x = blocks,
+                    .block_x = kThreads,
+                    .shared_bytes = token + parts,
+                    .stream = stream,
+                    .start = t == 0 ? Start::early : Start::in_order};
+    if (splits == 1) return launch(launched, decode_whole<T, N, kPieces>, how, heads);
+    launched.kernel = "decode_attention_split";
+    launched.grid_x = blocks * splits;
+    launch(launched, decode_split<T, N, kPieces>, how, heads);
+    launched.kernel = "decode_attention_join";
+    launched.grid_x = blocks;
+    launched.shared_bytes = token;
+    launch(launched, decode_join<T>, how, heads);
   });
 }
 

@@ -9,6 +9,7 @@
 //   - blocks are multiples of 32 threads; every thread of a block reaches every sync_block(), and every lane of a warp
 //     every warp function (shuffle..., any, all, ballot, sync_warp, load_matrix..., multiply_...)
 //   - shared memory is cut from a SharedArena, and read and written through Shared<T>; store_vec writes global memory
+//   - a kernel launched with Start::early calls wait_for_previous() in every thread (cuda/launch.h)
 //   - what other threads wrote is read behind a barrier: sync_block(), or sync_warp() within a warp
 //   - indices into tensors are int64_t; threads, blocks and shared memory count in int
 

@@ -25,6 +25,19 @@ __device__ inline Index3 grid_size() {
 __device__ inline void sync_block() { __syncthreads(); }
 __device__ inline void sync_warp() { __syncwarp(); }
 
+/// Of a kernel that starts early, or is followed by one that does (Start, cuda/launch.h): the next kernel may begin
+/// once every block was here; and all earlier kernels have ended, with all they wrote, behind this.
+__device__ inline void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /// The value of another lane: lane ^ mask, lane - delta, lane + delta (the lane's own where there is none), or `from`.
 template <class T>
 __device__ inline T shuffle_xor(T value, int mask) {

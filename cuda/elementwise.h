@@ -13,6 +13,8 @@ inline constexpr int kElementThreads = 256;
 template <int N, class T, class F, class... In>
 __global__ __launch_bounds__(kElementThreads) void map_kernel(int64_t n, F f, T* out, const In*... in) {
   using A = accumulate_t<T>;
+  let_next_begin();
+  wait_for_previous();
   const int64_t vectors = n / N;
   for (int64_t i = global_thread(); i < vectors; i += global_threads()) {
     Vec<T, N> values;
@@ -29,12 +31,13 @@ __global__ __launch_bounds__(kElementThreads) void map_kernel(int64_t n, F f, T*
 template <class T, class F, class... In>
 void map(const char* name, int64_t n, Stream stream, F f, T* out, const In*... in) {
   constexpr int N = 16 / static_cast<int>(std::max({sizeof(T), sizeof(In)...}));
-  if (is_vectorisable<T>(0, out, in...))
-    launch({name, blocks_for((n + N - 1) / N, kElementThreads), kElementThreads, 0, stream}, map_kernel<N, T, F, In...>,
-           n, f, out, in...);
-  else
-    launch({name, blocks_for(n, kElementThreads), kElementThreads, 0, stream}, map_kernel<1, T, F, In...>, n, f, out,
-           in...);
+  const bool in_vectors = is_vectorisable<T>(0, out, in...);
+  launch({.kernel = name,
+          .grid_x = blocks_for(in_vectors ? (n + N - 1) / N : n, kElementThreads),
+          .block_x = kElementThreads,
+          .stream = stream,
+          .start = Start::early},
+         in_vectors ? map_kernel<N, T, F, In...> : map_kernel<1, T, F, In...>, n, f, out, in...);
 }
 
 }  // namespace ratel::cuda

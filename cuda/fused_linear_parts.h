@@ -16,13 +16,20 @@ __device__ A norm_factor(const FusedLinearArgs& args, double squares) {
   return inverse_root<A>(squares / static_cast<double>(args.K) + args.norm_eps);
 }
 
-/// What follows the normalised product `y` of row m of x with row n of the weight: the activation, the residual.
+/// What is added to the product of row m of x with row n of the weight, where there are such rows: to be asked for
+/// early, so that it is there when the product is. Without a residual -0, which changes no sum.
 template <class T>
-__device__ void finish_product(const FusedLinearArgs& args, int m, int64_t n, accumulate_t<T> y) {
-  using A = accumulate_t<T>;
+__device__ T residual_of(const FusedLinearArgs& args, int m, int64_t n) {
+  const bool is_some = args.residual != nullptr && m < args.rows && n < args.N;
+  return is_some ? static_cast<const T*>(args.residual)[m * args.N + n] : convert_element<T>(accumulate_t<T>{-0.0});
+}
+
+/// What follows the normalised product `y`: the activation, the residual.
+template <class T>
+__device__ void finish_product(const FusedLinearArgs& args, int m, int64_t n, accumulate_t<T> y, T residual) {
+  if (m >= args.rows || n >= args.N) return;
   if (args.activation == Activation::gelu) y = gelu_for<T>(y);
-  if (args.residual != nullptr) y += convert_element<A>(static_cast<const T*>(args.residual)[m * args.N + n]);
-  static_cast<T*>(args.y)[m * args.N + n] = round_to<T>(y);
+  static_cast<T*>(args.y)[m * args.N + n] = round_to<T>(y + convert_element<accumulate_t<T>>(residual));
 }
 
 }  // namespace ratel::cuda

@@ -124,7 +124,20 @@ void capture(const std::function<void()>& work, cudaStream_t stream, Captured& c
   require(cudaStreamEndCapture(stream, captured.into()), "cudaStreamEndCapture");
 }
 
+thread_local bool may_start_early = false;
+
+/// For the scope of a recording.
+class EarlyStarts {
+ public:
+  explicit EarlyStarts(Weights weights) { may_start_early = weights == Weights::constant; }
+  ~EarlyStarts() { may_start_early = false; }
+  EarlyStarts(const EarlyStarts&) = delete;
+  EarlyStarts& operator=(const EarlyStarts&) = delete;
+};
+
 }  // namespace
+
+bool early_starts_are_allowed() { return may_start_early; }
 
 void* take_graph_memory(size_t bytes, int device) {
   const std::scoped_lock lock(guard);
@@ -149,7 +162,7 @@ size_t graph_bytes_on(int device) {
   return graphs(device).memory.bytes();
 }
 
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
@@ -157,6 +170,7 @@ void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
   std::vector<Captured> captured(stages.size());
   {
     MemoryRecording memory(stream);
+    const EarlyStarts early(weights);
     for (size_t i = 0; i < stages.size(); ++i) {
       memory.begin_stage();
       capture(stages[i].work, native(stream), captured[i]);

@@ -13,6 +13,21 @@ namespace ratel::cuda {
 
 inline constexpr int kWarp = 32;
 
+/// When a kernel begins.
+enum class Start {
+  in_order,  ///< when all that the stream holds before it has ended
+  early,     ///< see below: before that, where a recording allows it
+};
+
+// Start::early is programmatic dependent launch: the kernel may begin as soon as every block of the one before it has
+// called let_next_begin() or ended (cuda/device.h), so that its beginning lies beside that one's end. All its threads
+// call wait_for_previous(), behind which all earlier kernels have ended and what they wrote is seen: as each kernel
+// waits so, a graph's results are those of kernels in order. Before that call a kernel writes no global memory, and
+// reads only what its op's contract names and no kernel of the recording writes: weights, and what a cache held before.
+// That nobody can know of a kernel's arguments: an early start is one in order but while a graph is recorded whose
+// maker vouches for it (Weights::constant, core/device_graph.h), and in code for GPUs before sm_90. Started in order, a
+// kernel finds nothing to wait for.
+
 /// How a kernel is started: its name for errors and profiles, its grid and block, and the shared memory its SharedArena
 /// cuts.
 struct Launch {
@@ -22,6 +37,7 @@ struct Launch {
   size_t shared_bytes = 0;
   Stream stream = {};
   int64_t grid_y = 1, grid_z = 1;
+  Start start = Start::in_order;
   std::source_location place = std::source_location::current();
 };
 
@@ -42,7 +58,8 @@ inline void check_launch(const Launch& how) {
 
 /// Starts a kernel whose arguments, plain data of these sizes, are at `arguments`; both lists end with a zero. In the
 /// twin runs it to its end. Throws Error naming the kernel and the place of the call where the grid or block is
-/// impossible, or CUDA says no; in the twin also where a thread does what it may not.
+/// impossible, or CUDA says no; in the twin also where a thread does what it may not, or does not wait after an early
+/// start.
 void launch_kernel(const Launch& how, const void* kernel, void (*call)(const void* kernel, void** arguments),
                    void** arguments, const size_t* sizes);
 

@@ -58,4 +58,7 @@ class MemoryRecording {
   size_t bytes_ = 0, most_bytes_ = 0;
 };
 
+/// Whether what this thread records now may start early: the graph's maker said Weights::constant. On a real GPU.
+bool early_starts_are_allowed();
+
 }  // namespace ratel::cuda

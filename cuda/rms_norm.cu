@@ -39,6 +39,8 @@ __global__ __launch_bounds__(kThreads) void forward(RmsNormArgs args, double sha
   const T* x = static_cast<const T*>(args.x) + row * C;
   const T* w = static_cast<const T*>(args.weight);
   T* y = static_cast<T*>(args.y) + row * C;
+  let_next_begin();
+  wait_for_previous();
   A squares = 0;
   for (int c = mine; c < C; c += step) {
     const auto values = load_vec<N>(x + c);
@@ -223,7 +225,12 @@ void run_backward(const RmsNormBackwardArgs& args, Stream stream) {
 
 void rms_norm_forward(const RmsNormArgs& args, Stream stream) {
   visit_float(args.dtype, "rms_norm", [&]<class T>() {
-    const Launch how{"rms_norm_forward", args.rows, kThreads, shared_size<accumulate_t<T>>(kThreads / kWarp), stream};
+    const Launch how{.kernel = "rms_norm_forward",
+                     .grid_x = args.rows,
+                     .block_x = kThreads,
+                     .shared_bytes = shared_size<accumulate_t<T>>(kThreads / kWarp),
+                     .stream = stream,
+                     .start = Start::early};
     const double share = 1 / static_cast<double>(args.C);
     if (is_vectorisable<T>(args.C, args.x, args.weight, args.y))
       launch(how, forward<T, kPerVec<T>>, args, share);

@@ -11,6 +11,7 @@
 #include "cuda/check.h"
 #include "cuda/graph_memory.h"
 #include "cuda/launch.h"
+#include "cuda/recording.h"
 
 namespace ratel::cuda {
 namespace {
@@ -27,6 +28,13 @@ void keep_pool(int device) {
   require(cudaMemPoolSetAttribute(pool_of(device), cudaMemPoolAttrReleaseThreshold, &threshold),
           "cudaMemPoolSetAttribute");
   kept[static_cast<size_t>(device)] = true;
+}
+
+/// Programmatic dependent launch came with sm_90: what was compiled for less does not wait.
+bool can_wait(const void* kernel) {
+  cudaFuncAttributes attributes{};
+  require(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+  return attributes.ptxVersion >= 90;
 }
 
 /// Too many bytes for the device whatever else it holds; said instead of cudaErrorMemoryAllocation for some sizes.
@@ -193,8 +201,23 @@ void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, 
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)));
   const dim3 grid(static_cast<unsigned>(how.grid_x), static_cast<unsigned>(how.grid_y),
                   static_cast<unsigned>(how.grid_z));
-  require_launch(cudaLaunchKernel(kernel, grid, dim3(static_cast<unsigned>(how.block_x)), arguments, how.shared_bytes,
-                                  native(how.stream)));
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(how.block_x));
+  config.dynamicSmemBytes = how.shared_bytes;
+  config.stream = native(how.stream);
+  config.attrs = &attribute;
+  if (how.start == Start::early && early_starts_are_allowed() && can_wait(kernel)) {
+    config.numAttrs = 1;
+    // Blocks of two kernels are to be on a multiprocessor at once, which is divided one way at a time: all alike, into
+    // 64 KB of shared memory, enough for as many blocks as registers allow, and the cache.
+    constexpr int kPercentOf228 = 28;
+    require_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, kPercentOf228));
+  }
+  require_launch(cudaLaunchKernelExC(&config, kernel, arguments));
 }
 
 }  // namespace ratel::cuda

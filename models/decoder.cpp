@@ -11,10 +11,9 @@ namespace ratel {
 Decoder::Decoder(const RatPlus& model, KvCache& cache)
     : model_(model),
       cache_(cache),
-      tokens_(zeros({cache.batch(), 1}, DType::i64, model.device())),
       logits_(empty({cache.batch(), model.config.vocab_size}, model.embedding.weight.dtype(), model.device())) {}
 
-void Decoder::step() { copy_into(logits_, cache_.logits_of_one(model_, tokens_)); }
+void Decoder::step() { copy_into(logits_, cache_.logits_of_one(model_, cache_.inputs_.tokens())); }
 
 const Tensor& Decoder::operator()(std::span<const int64_t> tokens, std::span<const int64_t> counts) {
   const NoGrad no_grad;
@@ -31,10 +30,10 @@ const Tensor& Decoder::operator()(std::span<const int64_t> tokens, std::span<con
     cache_.begin_step(model_, none, 1);
     step();
     cache_.end_step(none);
-    graph_ = std::make_unique<DeviceGraph>(model_.device(), [this] { step(); });
+    graph_ = std::make_unique<DeviceGraph>(
+        model_.device(), [this] { step(); }, Weights::constant);
   }
-  cache_.begin_step(model_, new_tokens, 1);
-  copy_into(tokens_, from_vector(std::vector<int64_t>(tokens.begin(), tokens.end()), {B, 1}));
+  cache_.begin_step(model_, new_tokens, 1, tokens);
   if (graph_ != nullptr)
     graph_->run();
   else

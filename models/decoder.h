@@ -9,8 +9,8 @@
 namespace ratel {
 
 /// next_logits() of one token a sequence, again and again, for one model and one cache: the same numbers, bit for bit.
-/// On a GPU a step is one graph, recorded at the first; tokens and positions are copied to where it reads them. The
-/// cache may be used otherwise between steps: extended, reset, read.
+/// On a GPU a step is one graph, recorded at the first; tokens and positions are copied to where it reads them, at
+/// once. The cache may be used otherwise between steps: extended, reset, read.
 ///
 ///   Decoder decoder(model, cache);            // both must outlive it and stay where they are
 ///   Tensor logits = decoder(tokens);          // (B, V); the next step overwrites it
@@ -23,12 +23,12 @@ class Decoder {
   const Tensor& operator()(std::span<const int64_t> tokens, std::span<const int64_t> counts = {});
 
  private:
-  /// What a graph holds: everything from tokens_ to logits_.
+  /// What a graph holds: everything from the cache's tokens to logits_.
   void step();
 
   const RatPlus& model_;
   KvCache& cache_;
-  Tensor tokens_, logits_;  // (B, 1), (B, V)
+  Tensor logits_;  // (B, V)
   std::unique_ptr<DeviceGraph> graph_;
 };
 

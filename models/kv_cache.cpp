@@ -31,7 +31,7 @@ std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& token
 }  // namespace
 
 KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity)
-    : config_(model.config), pattern_(pattern), capacity_(capacity) {
+    : config_(model.config), pattern_(pattern), capacity_(capacity), inputs_(batch, model.device()) {
   const OpScope scope("kv_cache");
   const RatPlusConfig& config = config_;
   pattern.check_fits(config);
@@ -43,8 +43,14 @@ KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batc
   for (int64_t layer = 0; layer < config.layers; ++layer)
     layers_.emplace_back(batch, capacity, config.channels, config.heads, pattern.of_layer(layer, config.layers),
                          config.recurrence, dtype, model.device());
-  positions_ = {zeros({batch}, DType::i64, model.device()), zeros({batch}, DType::i64, model.device())};
 }
+
+KvCache::KvCache(const KvCache& other, int64_t batch)
+    : config_(other.config_),
+      pattern_(other.pattern_),
+      capacity_(other.capacity_),
+      dense_bytes_(other.dense_bytes_ / other.batch() * batch),
+      inputs_(batch, other.inputs_.tokens().device()) {}
 
 int64_t KvCache::bytes() const {
   return std::accumulate(layers_.begin(), layers_.end(), int64_t{0},
@@ -70,16 +76,12 @@ KvCache KvCache::fork(std::span<const int64_t> sequences) const {
   const OpScope scope("kv_cache");
   check(!sequences.empty(), "kv_cache: a fork needs at least one sequence");
   check_whole();
-  KvCache forked;
-  forked.config_ = config_;
-  forked.pattern_ = pattern_;
-  forked.capacity_ = capacity_;
-  forked.dense_bytes_ = dense_bytes_ / batch() * static_cast<int64_t>(sequences.size());
+  const auto B = static_cast<int64_t>(sequences.size());
+  KvCache forked(*this, B);
   for (const int64_t b : sequences) {
     check(b >= 0 && b < batch(), "kv_cache: sequence ", b, " of ", batch(), " does not exist");
     forked.lengths_.push_back(lengths_[static_cast<size_t>(b)]);
   }
-  const auto B = static_cast<int64_t>(sequences.size());
   const auto chosen = [&](const Tensor& x) {
     Tensor y = empty({B, x.dim(1), x.dim(2)}, x.dtype(), x.device());
     for (int64_t b = 0; b < B; ++b) {
@@ -93,8 +95,6 @@ KvCache KvCache::fork(std::span<const int64_t> sequences) const {
       if (x->defined()) *x = chosen(*x);
     forked.layers_.push_back(std::move(layer));
   }
-  const Device device = positions_.lengths.device();
-  forked.positions_ = {zeros({B}, DType::i64, device), zeros({B}, DType::i64, device)};
   return forked;
 }
 
@@ -102,7 +102,8 @@ void KvCache::check_whole() const {
   check(!is_torn_, "kv_cache: an earlier step failed between its layers\nhint: reset() it and feed the tokens again");
 }
 
-void KvCache::begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n) {
+void KvCache::begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n,
+                         std::span<const int64_t> tokens) {
   check_whole();
   check(model.config == config_, "kv_cache: made for a model of another shape");
   check(static_cast<int64_t>(counts.size()) == batch(), "kv_cache: expected a count for each of ", batch(),
@@ -113,14 +114,14 @@ void KvCache::begin_step(const RatPlus& model, std::span<const int64_t> counts, 
     check(lengths_[b] + counts[b] <= capacity_, "kv_cache: sequence ", b, " is full: it has ", lengths_[b],
           " tokens and cannot take ", counts[b], " more; the capacity is ", capacity_);
   }
-  copy_into(positions_.lengths, from_vector(lengths_, {batch()}, DType::i64));
-  copy_into(positions_.counts, from_vector(std::vector<int64_t>(counts.begin(), counts.end()), {batch()}));
+  inputs_.send(lengths_, counts, tokens);
   is_torn_ = true;
 }
 
 Tensor KvCache::hidden(const RatPlus& model, const Tensor& tokens) {
   Tensor x = embedding(model.embedding.weight, tokens, IdCheck::by_caller);  // (B, n, C)
-  for (size_t layer = 0; layer < model.blocks.size(); ++layer) x = model.blocks[layer](x, layers_[layer], positions_);
+  for (size_t layer = 0; layer < model.blocks.size(); ++layer)
+    x = model.blocks[layer](x, layers_[layer], inputs_.positions());
   return model.norm(x);
 }
 

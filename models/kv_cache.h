@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/rat_plus.h"
+#include "models/step_inputs.h"
 #include "ops/cached_attention.h"
 
 namespace ratel {
@@ -45,15 +46,16 @@ class KvCache {
   [[nodiscard]] KvCache fork(std::span<const int64_t> sequences) const;
 
  private:
-  KvCache() = default;
+  KvCache(const KvCache& other, int64_t batch);  // without its sequences
   friend Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::span<const int64_t> counts);
   friend class Decoder;
 
   /// Throws where an earlier step failed between its layers.
   void check_whole() const;
-  /// Checks that each sequence can take its count of n new tokens, and tells the kernels where they stand. Until
-  /// end_step() the cache counts as torn.
-  void begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n);
+  /// Checks that each sequence can take its count of n new tokens, and tells the kernels where they stand, and one
+  /// token a sequence where such are given. Until end_step() the cache counts as torn.
+  void begin_step(const RatPlus& model, std::span<const int64_t> counts, int64_t n,
+                  std::span<const int64_t> tokens = {});
   /// What a step computes, from tokens that were checked: the final normed hidden states, or the logits of one token a
   /// sequence. Nothing but kernels.
   Tensor hidden(const RatPlus& model, const Tensor& tokens);
@@ -66,7 +68,7 @@ class KvCache {
   bool is_torn_ = false;  // some layers took up tokens that others did not
   std::vector<AttentionCache> layers_;
   std::vector<int64_t> lengths_;
-  CachePositions positions_;
+  StepInputs inputs_;
 };
 
 /// The model over new tokens, which the cache takes up. The first counts[b] of row b of `tokens` (B, n) follow the

@@ -55,11 +55,13 @@ struct CachePositions {
 /// Whatever the pieces a sequence is fed in, the outputs are those of recurrent_attention over all of it, up to
 /// rounding. Work is O(n (T/D + W + S) C), of top-k blocks O(n (T/D + K D) C); for n = 1 the cache is read once and
 /// nothing else is held: decoding. A head of top-k blocks chooses by the rounded keys of the cache; on a GPU its cache
-/// has fewer than 2^31 tokens. No gradient: throws Error where one is wanted, and where shapes, dtypes, devices or
-/// lengths do not fit. Source: RAT+, arXiv 2602.18196, section 3, inference.
+/// has fewer than 2^31 tokens, another's at most 2^30 slots. No gradient: throws Error where one is wanted, and where
+/// shapes, dtypes, devices or lengths do not fit. Source: RAT+, arXiv 2602.18196, section 3, inference.
 Tensor cached_attention(const Tensor& projection, AttentionCache& cache, const CachePositions& at,
                         double rope_base = 10000.0);
 
+/// Of one token a sequence a GPU may read lengths, counts, and the keys and values of tokens before it, before the
+/// kernels before this one have ended, in a graph of Weights::constant (core/device_graph.h).
 struct CachedAttentionArgs {
   int64_t B, n, C, H, capacity;
   DType dtype;

@@ -41,7 +41,8 @@ Tensor fused_linear_reference(const Tensor& x, const Tensor& weight, const Linea
 
 inline constexpr int64_t kFewFusedRows = 16;
 
-/// Contiguous; norm_weight and residual (rows, N) may be null. 1 <= rows <= kFewFusedRows.
+/// Contiguous; norm_weight and residual (rows, N) may be null. 1 <= rows <= kFewFusedRows. A GPU may read `weight`
+/// before the kernels before this one have ended, in a graph of Weights::constant (core/device_graph.h).
 struct FusedLinearArgs {
   int64_t rows, N, K;
   DType dtype;

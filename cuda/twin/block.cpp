@@ -1,5 +1,6 @@
 #include "cuda/twin/block.h"
 
+#include <algorithm>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <csignal>
@@ -25,7 +26,7 @@ namespace context = boost::context;
 
 constexpr size_t kStack = size_t{256} << 10;
 
-enum class State { ready, at_barrier, at_exchange, ended };
+enum class State { ready, at_barrier, at_start, at_exchange, ended };
 
 struct Warp {
   Word4 slots[2][kWarp];  // in turns: the next exchange may begin while some lanes still read of this one
@@ -46,6 +47,8 @@ struct Worker {
 struct Block {
   std::function<void()> body;
   std::string kernel;
+  Start start = Start::in_order;
+  bool has_waited = true;  // for earlier kernels, where it has to
   Position at;
   uint32_t epoch = 0;
   std::vector<Warp> warps;
@@ -72,6 +75,7 @@ void run_threads(Worker& me) {
   for (;;) {
     try {
       block.body();
+      if (!block.has_waited) fail_here("ended without wait_for_previous(), in a kernel that may start early");
     } catch (const context::detail::forced_unwind&) {
       throw;  // of a fiber that is being destroyed
     } catch (...) {
@@ -106,11 +110,13 @@ void resume(int thread) {
   in_thread = false;
 }
 
+bool waits_for_block(const Worker& w) { return w.state == State::at_barrier || w.state == State::at_start; }
+
 /// No thread can go on: all of them wait at one barrier, which opens, or the kernel is wrong.
 void open_barrier(int threads) {
   int waiting = -1;
   for (int thread = 0; thread < threads; ++thread)
-    if (worker(thread).state == State::at_barrier && waiting < 0) waiting = thread;
+    if (waits_for_block(worker(thread)) && waiting < 0) waiting = thread;
   for (int thread = 0; thread < threads; ++thread) {
     const Worker& w = worker(thread);
     block.at.thread = thread;
@@ -125,7 +131,12 @@ void open_barrier(int threads) {
       fail_here(concat_text("waits at the barrier at ", text(w.place), ", thread ", waiting, " at the one at ",
                             text(barrier)));
   }
-  ++block.epoch;
+  if (worker(waiting).state == State::at_start) {  // which orders nothing within the block
+    block.has_waited = true;
+    set_recorded_access(Access::all);
+  } else {
+    ++block.epoch;
+  }
   for (int thread = 0; thread < threads; ++thread) worker(thread).state = State::ready;
 }
 
@@ -134,6 +145,9 @@ void run_block(int threads, size_t shared_bytes) {
   block.warps.assign(static_cast<size_t>(threads / kWarp), Warp());
   block.epoch = 0;
   for (int thread = 0; thread < threads; ++thread) worker(thread).state = State::ready;
+  block.has_waited = block.start == Start::in_order;
+  if (!block.has_waited && std::ranges::all_of(block.at.block, [](int i) { return i == 0; }))
+    set_recorded_access(Access::none);
   for (int left = threads; left > 0;) {
     bool moved = false;
     for (int i = 0; i < threads; ++i) {
@@ -156,7 +170,9 @@ void on_fault(int, siginfo_t* info, void*) {
     std::signal(SIGSEGV, SIG_DFL);
     return;
   }
-  fail_here(concat_text("touches address ", info->si_addr, ", which lies in no allocation"));
+  fail_here(concat_text("touches address ", info->si_addr,
+                        is_recorded_memory(info->si_addr) ? ", which an earlier kernel may write, before it waited"
+                                                          : ", which lies in no allocation"));
 }
 
 class FaultsBecomeErrors {
@@ -193,6 +209,14 @@ void fail_here(const std::string& what) {
 void wait_for_block(const Place& place) {
   Worker& me = worker(block.at.thread);
   me.state = State::at_barrier;
+  me.place = place;
+  pause(me);
+}
+
+void wait_for_previous(const Place& place) {
+  if (block.has_waited) return;
+  Worker& me = worker(block.at.thread);
+  me.state = State::at_start;
   me.place = place;
   pause(me);
 }
@@ -261,6 +285,7 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
   twin::count_launch(how.kernel);
   twin::block.body = [=] { call(kernel, arguments); };
   twin::block.kernel = how.kernel;
+  twin::block.start = how.start;
   twin::block.at = {
       0, how.block_x, {}, {static_cast<int>(how.grid_x), static_cast<int>(how.grid_y), static_cast<int>(how.grid_z)}};
   twin::make_workers(how.block_x);
@@ -277,6 +302,7 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
   } catch (...) {
     twin::in_thread = false;
     twin::workers.clear();  // some are in the middle of the kernel
+    twin::set_recorded_access(twin::Access::all);
     throw;
   }
   twin::check_memory(how.kernel);

@@ -25,6 +25,10 @@ const Position& position();
 /// Waits until all threads of the block are at this very barrier.
 void wait_for_block(const Place& place);
 
+/// In a kernel that may start early waits until all threads of the block are at this very call; up to there the first
+/// block may not touch what is made while a graph of Weights::constant runs.
+void wait_for_previous(const Place& place);
+
 /// What a lane hands to the others.
 struct Word4 {
   uint64_t at[4];

@@ -35,6 +35,9 @@ inline void sync_warp(twin::Place place = twin::Place::current()) {
   twin::exchange("sync_warp", {}, place, twin::Memory::ordered);
 }
 
+inline void let_next_begin() {}
+inline void wait_for_previous(twin::Place place = twin::Place::current()) { twin::wait_for_previous(place); }
+
 namespace twin {
 
 template <class T>

@@ -4,6 +4,7 @@
 
 #include "cuda/twin/graph.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -21,7 +22,8 @@ struct Graph {
   std::vector<std::vector<std::function<void()>>> stages;  // the steps of each
   std::vector<void*> memory;                               // that they use
   size_t bytes = 0;                                        // that a GPU would need for it
-  Graph() { sizes.insert(bytes); }
+  Weights weights;
+  explicit Graph(Weights of_work) : weights(of_work) { sizes.insert(bytes); }
   ~Graph() {
     for (void* pointer : memory) raw_release(pointer, {});
     sizes.erase(sizes.find(bytes));
@@ -33,7 +35,7 @@ struct Graph {
 
 std::multiset<size_t> Graph::sizes;
 
-Graph* recorded = nullptr;
+Graph *recorded = nullptr, *running = nullptr;
 
 /// Of one recording; ends it whatever happens.
 class Recorder {
@@ -51,9 +53,9 @@ void make_worthless(void* pointer, size_t bytes) { std::memset(pointer, 0xff, by
 
 }  // namespace
 
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights) {
   static const OwnedStream stream(device);
-  auto graph = std::make_unique<Graph>();
+  auto graph = std::make_unique<Graph>(weights);
   {
     const StreamGuard current(stream.get());
     MemoryRecording memory(stream.get());
@@ -73,7 +75,14 @@ void* record_graph(int device, std::span<const DeviceGraph::Stage> stages) {
 }
 
 void run_graph(void* graph, size_t stage, Stream) {
-  for (const auto& step : static_cast<Graph*>(graph)->stages[stage]) step();
+  running = static_cast<Graph*>(graph);
+  try {
+    for (const auto& step : running->stages[stage]) step();
+  } catch (...) {
+    running = nullptr;
+    throw;
+  }
+  running = nullptr;
 }
 
 void release_graph(void* graph) noexcept {
@@ -100,6 +109,16 @@ void record_allocation(void* pointer, size_t bytes) {
 void record_release(void* pointer, size_t bytes) {
   record([=] { make_worthless(pointer, bytes); });
   recorded->memory.push_back(pointer);
+}
+
+void set_recorded_access(Access access) {
+  if (running == nullptr || running->weights == Weights::written) return;
+  for (const void* pointer : running->memory) set_access(pointer, access);
+}
+
+bool is_recorded_memory(const void* address) {
+  return running != nullptr &&
+         std::ranges::any_of(running->memory, [=](const void* pointer) { return is_within(pointer, address); });
 }
 
 }  // namespace twin

@@ -26,4 +26,14 @@ void check_not_recording(const char* what);
 void record_allocation(void* pointer, size_t bytes);
 void record_release(void* pointer, size_t bytes);
 
+/// Whether anybody may touch the memory that was taken while the graph that runs now was recorded, if its maker said
+/// Weights::constant. Nothing where none runs.
+enum class Access { none, all };
+void set_recorded_access(Access access);
+bool is_recorded_memory(const void* address);
+
+/// Of one allocation (memory.cpp).
+void set_access(const void* pointer, Access access);
+bool is_within(const void* pointer, const void* address);
+
 }  // namespace ratel::cuda::twin

@@ -67,6 +67,18 @@ namespace twin {
 void set_memory_limit(size_t bytes) { limit = bytes; }
 void set_memory_left(size_t bytes) { limit = given + bytes; }
 
+void set_access(const void* pointer, Access access) {
+  const Allocation& allocation = allocations.at(pointer);
+  const int protection = access == Access::none ? PROT_NONE : PROT_READ | PROT_WRITE;
+  check(mprotect(allocation.base + kPage, allocation.pages * kPage, protection) == 0, "twin: mprotect failed");
+}
+
+bool is_within(const void* pointer, const void* address) {
+  const Allocation& allocation = allocations.at(pointer);
+  const auto* const at = static_cast<const unsigned char*>(address);
+  return at >= allocation.base + kPage && at < allocation.base + (allocation.pages + 1) * kPage;
+}
+
 void check_memory(const std::string& kernel) {
   for (const auto& [begin, allocation] : allocations) {
     const auto* const from = static_cast<const unsigned char*>(begin);

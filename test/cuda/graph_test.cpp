@@ -8,6 +8,7 @@
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/fused_linear.h"
 #include "ops/matmul.h"
 #include "ops/unary.h"
 #include "test/support/compare.h"
@@ -38,6 +39,37 @@ BOOST_AUTO_TEST_CASE(a_graph_computes_what_its_work_does_from_what_lies_there_no
       const Tensor expected = work(x, w);
       graph.run();
       test::check_identical(to(y, ratel::kCpu), to(expected, ratel::kCpu), "a run");
+    }
+  });
+}
+
+// Each product asks for its weight while the one before runs, and reads that one's result once it is there; working
+// memory is used again by every third.
+BOOST_AUTO_TEST_CASE(with_constant_weights_kernels_overlap_and_compute_the_same) {
+  test::on_gpus([](Device device) {
+    constexpr int64_t kLayers = 8, C = 320;
+    std::vector<Tensor> weights;
+    for (int64_t i = 0; i < kLayers; ++i)
+      weights.push_back(to(test::randn({C, C}, static_cast<uint64_t>(i), DType::bf16) * 0.05, device));
+    const Tensor norm_weight = to(ratel::ones({C}, DType::bf16), device);
+    for (const int64_t rows : {1, 6}) {
+      const auto chain = [&](Tensor x) {
+        for (size_t i = 0; i < weights.size(); i += 2) {
+          const Tensor wide =
+              fused_linear(x, weights[i], {.norm_weight = norm_weight, .activation = ratel::Activation::gelu});
+          x = fused_linear(wide, weights[i + 1], {.residual = x});
+        }
+        return x;
+      };
+      Tensor x = to(test::randn({rows, C}, 20, DType::bf16), device), y = empty_like(x);
+      const DeviceGraph graph(
+          device, [&] { copy_into(y, chain(x)); }, ratel::Weights::constant);
+      for (const uint64_t seed : {21, 22, 23}) {
+        copy_into(x, test::randn({rows, C}, seed, DType::bf16));
+        const Tensor expected = chain(x);
+        graph.run();
+        test::check_identical(to(y, ratel::kCpu), to(expected, ratel::kCpu), ratel::concat_text(rows, " rows"));
+      }
     }
   });
 }

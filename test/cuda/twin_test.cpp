@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device_graph.h"
 #include "core/tensor.h"
 #include "cuda/device.h"
 #include "cuda/warpgroup.h"
@@ -57,6 +58,35 @@ __global__ void shared_overrun() {
 
 __global__ void read_at(const float* from, int64_t at, float* to) { to[0] = from[at]; }
 __global__ void write_at(float* to, int64_t at) { to[at] = 0; }
+
+__global__ void waits(const float* from, float* to) {
+  const int i = thread_index().x;
+  wait_for_previous();
+  to[i] = from[i] + 1;
+}
+
+__global__ void reads_first(const float* from, float* to) {
+  const int i = thread_index().x;
+  const float value = from[i];
+  wait_for_previous();
+  to[i] = value + 1;
+}
+
+__global__ void some_never_wait() {
+  if (thread_index().x < 40) wait_for_previous();
+}
+
+__global__ void none_waits() {}
+
+/// The wait is no barrier.
+__global__ void reverse_with_a_wait(const float* from, float* to) {
+  SharedArena arena;
+  const Shared<float> all = arena.take<float>(kThreads);
+  const int i = thread_index().x;
+  all[i] = from[i];
+  wait_for_previous();
+  to[i] = all[kThreads - 1 - i];
+}
 
 __global__ void some_leave_early() {
   if (thread_index().x >= 40) return;
@@ -244,6 +274,49 @@ BOOST_AUTO_TEST_CASE(threads_must_meet) {
   check_error([&] { launch({"half", 1, kThreads}, half_a_shuffle, at); }, "for lanes that never come");
   check_error([&] { launch({"mixed", 1, kThreads}, two_shuffles, at); }, "other lanes of its warp in");
   check_error([&] { launch({"odd", 1, 33}, half_a_shuffle, at); }, std::string("odd, launched at ") + __FILE__);
+}
+
+BOOST_AUTO_TEST_CASE(who_may_start_early_must_wait) {
+  const Tensor x = on_gpu(counted(kThreads)), y = on_gpu(counted(kThreads));
+  const auto early = [](const char* name, size_t shared = 0) {
+    return Launch{.kernel = name,
+                  .block_x = kThreads,
+                  .shared_bytes = shared,
+                  .stream = current_stream(kGpu),
+                  .start = Start::early};
+  };
+  const auto* const from = static_cast<const float*>(x.data());
+  auto* const to = static_cast<float*>(y.data());
+  launch(early("waits"), waits, from, to);
+  BOOST_TEST(to_vector<float>(y)[5] == 6);
+  launch({"in_order", 1, kThreads}, none_waits);
+  check_error([&] { launch(early("none"), none_waits); }, "thread 0: ended without wait_for_previous()");
+  check_error([&] { launch(early("some"), some_never_wait); }, "thread 40: ended without wait_for_previous()");
+  check_error([&] { launch(early("race", kShared), reverse_with_a_wait, from, to); }, "race, block (0, 0, 0)");
+}
+
+BOOST_AUTO_TEST_CASE(before_it_waits_a_kernel_reads_nothing_that_its_graph_makes) {
+  const Tensor x = on_gpu(counted(kThreads)), y = on_gpu(counted(kThreads));
+  const auto record = [&](auto* second, Weights weights) {
+    return DeviceGraph(
+        kGpu,
+        [&, second] {
+          const Stream stream = current_stream(kGpu);
+          const Tensor between = empty({kThreads}, DType::f32, kGpu);
+          Launch how{.kernel = "first", .block_x = kThreads, .stream = stream, .start = Start::early};
+          launch(how, reads_first, static_cast<const float*>(x.data()), static_cast<float*>(between.data()));
+          how.kernel = "second";
+          launch(how, second, static_cast<const float*>(between.data()), static_cast<float*>(y.data()));
+        },
+        weights);
+  };
+  record(waits, Weights::constant).run();
+  BOOST_TEST(to_vector<float>(y)[5] == 7);
+  record(reads_first, Weights::written).run();
+  const DeviceGraph wrong = record(reads_first, Weights::constant);
+  for (int run = 0; run < 2; ++run)
+    check_error([&] { wrong.run(); }, "which an earlier kernel may write, before it waited");
+  record(waits, Weights::constant).run();
 }
 
 BOOST_AUTO_TEST_CASE(shuffles_take_from_where_they_say) {

@@ -31,7 +31,9 @@ struct Model {
       : store(dtype, 3, nn::Start::init, device),
         model(nn::Scope(store),
               {.vocab_size = kWords, .layers = 2, .channels = 48, .heads = 2, .recurrence = recurrence}) {}
-  [[nodiscard]] KvCache cache() const { return {model, kPattern, static_cast<int64_t>(kPrompts.size()), kCapacity}; }
+  [[nodiscard]] KvCache cache(size_t batch = kPrompts.size()) const {
+    return {model, kPattern, static_cast<int64_t>(batch), kCapacity};
+  }
   nn::ParamStore store;
   RatPlus model;
 };
@@ -70,6 +72,23 @@ BOOST_AUTO_TEST_CASE(equals_next_logits_bit_for_bit) {
         }
         for (int64_t i = 0; i < 3; ++i) step({2 * i, i, 30}, {});
       }
+}
+
+// Norms, products and activations are kernels of their own there.
+BOOST_AUTO_TEST_CASE(more_sequences_than_one_kernel_has_rows) {
+  const size_t B = 17;
+  for (const Device device : test::devices()) {
+    const Model m(device, DType::bf16);
+    KvCache one = m.cache(B), other = m.cache(B);
+    Decoder decoder(m.model, one);
+    for (int64_t i = 0; i < 6; ++i) {
+      Ids tokens;
+      for (size_t b = 0; b < B; ++b) tokens.push_back((static_cast<int64_t>(b) * 5 + i) % kWords);
+      const Tensor expected = next_logits(m.model, other, column(tokens, device));
+      test::check_identical(to(decoder(tokens), ratel::kCpu), to(expected, ratel::kCpu),
+                            ratel::concat_text("token ", i, " on ", device));
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(errors) {

@@ -69,6 +69,15 @@ const Case kCases[] = {
     {"more rows than the kernel has", {17, 40}, 6},
 };
 
+// What a lane has of the weight under way comes around in each: once, and where columns end within it.
+const Case kLowPrecisionCases[] = {{"one row", {1, 264}, 90},
+                                   {"one row, a second stretch", {1, 4616}, 30},
+                                   {"three rows, odd", {3, 77}, 90},
+                                   {"two rows", {2, 40}, 90},
+                                   {"eight rows", {8, 512}, 90},
+                                   {"sixteen rows", {16, 1040}, 90},
+                                   {"five rows, many columns", {5, 4360}, 30}};
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
@@ -83,17 +92,32 @@ BOOST_AUTO_TEST_CASE(equals_the_composed_version) {
 
 BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_version) {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const Shape& shape : {Shape{1, 264}, Shape{3, 77}, Shape{8, 512}, Shape{2, 40}, Shape{16, 1040}})
+    for (const Case& c : kLowPrecisionCases)
       for (const unsigned parts : {kNorm, kNorm | kGelu, kResidual, kAll})
         for (const ratel::Device device : test::devices()) {
           test::RoundingErrors errors;
           for (const uint64_t draw : {1, 2, 3}) {
-            const Layer layer = Layer(shape, 90, parts, draw).in(dtype, ratel::kCpu);
+            const Layer layer = Layer(c.shape, c.N, parts, draw).in(dtype, ratel::kCpu);
             errors.add(layer.in(dtype, device).fused(), layer.reference(),
                        layer.in(DType::f64, ratel::kCpu).reference());
           }
-          errors.check(ratel::concat_text(dtype, ' ', shape, ", parts ", parts, " on ", device));
+          errors.check(ratel::concat_text(dtype, ' ', c.path, ", parts ", parts, " on ", device));
         }
+}
+
+// A warp has two rows of the weight where there are many.
+BOOST_AUTO_TEST_CASE(a_number_does_not_depend_on_how_many_others_there_are) {
+  for (const DType dtype : {DType::f64, DType::bf16})
+    for (const ratel::Device device : test::devices()) {
+      const int64_t K = dtype == DType::bf16 ? 1288 : 66, N = 4099;
+      const Tensor x = to(test::randn({1, K}, 1, dtype), device), weight = to(test::randn({N, K}, 2, dtype), device);
+      const Tensor norm_weight = to(test::randn({K}, 3, dtype), device);
+      const Tensor all = fused_linear(x, weight, {.norm_weight = norm_weight});
+      for (const int64_t first : {int64_t{0}, N - 21})
+        test::check_identical(
+            to(fused_linear(x, slice(weight, 0, first, first + 21), {.norm_weight = norm_weight}), ratel::kCpu),
+            to(slice(all, 1, first, first + 21), ratel::kCpu), ratel::concat_text(dtype, " on ", device));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(any_layout) {
