@@ -81,7 +81,7 @@ __device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const SwizzledTil
 #pragma unroll
   for (int n = 0; n < N / 8; ++n) sums[n] = {};
   const SharedMatrix a = left.matrix(), b = right.matrix();
-  begin_products();
+  begin_products(sums);
 #pragma unroll
   for (int c = 0; c < d; c += 16)
     add_products_by_rows<N>(sums, a.behind(left.offset(0, c)), b.behind(right.offset(0, c)));
@@ -100,7 +100,8 @@ __device__ inline void add_weighted_rows(FragmentC (&sums)[d / 8], const Fragmen
 #pragma unroll
   for (int n = 0; n < N / 16; ++n) rounded[n] = rounded_weights(weights[2 * n], weights[2 * n + 1]);
   const SharedMatrix b = right.matrix();
-  begin_products();
+  keep(rounded);
+  begin_products(sums);
 #pragma unroll
   for (int n = 0; n < N / 16; ++n) add_products_by_columns<d>(sums, rounded[n], b.behind(right.offset(16 * n, 0)));
   finish_products(sums);

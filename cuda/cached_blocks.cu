@@ -205,15 +205,15 @@ __global__ __launch_bounds__(kThreads) void summarise_kernel(Cached how, BlockHe
   }
 }
 
-/// The query of token t, rotated into q by so many threads from `first` on.
+/// The query of token t, rotated and rounded into q by so many threads from `first` on.
 template <class T, class A = accumulate_t<T>>
 __device__ void rotate_query(const CachedHead<T>& head, int64_t t, Shared<A> q, int first, int threads) {
   const int half = head.d / 2;
   for (int c = first; c < half; c += threads) {
     const auto pair = turned(head.at(Part::query, t, c), head.at(Part::query, t, c + half),
                              head.how.frequencies.template turn<A>(head.length + t, c));
-    q[c] = pair.at[0];
-    q[c + half] = pair.at[1];
+    q[c] = convert_element<A>(round_to<T>(pair.at[0]));
+    q[c + half] = convert_element<A>(round_to<T>(pair.at[1]));
   }
 }
 

@@ -4,7 +4,7 @@
 // matrix that all of them read from shared memory by themselves, without loads. nvcc takes warpgroup_gpu.h, the host
 // twin twin/warpgroup.h, where the products of the warps are those of multiply_16x8x16.
 //
-//   begin_products()                               behind the last change of a register that takes part
+//   begin_products(c)                              behind the last change of c, and keep(a)
 //   add_products_by_rows<N>(c, a, b)               c (64, N) += a (64, 16) b (N, 16) transposed, both in shared memory
 //   add_products_by_columns<N>(c, a, b)            c (64, N) += a (64, 16) b (16, N), a in registers
 //   finish_products(c), keep(a)                    waits; until then c and a may be neither read nor changed

@@ -29,13 +29,11 @@ __device__ inline SharedMatrix shared_matrix(Shared<bfloat16> in, int index, int
 }
 
 __device__ inline void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/// The compiler is told that it changes these here, so that it moves no change of theirs past it.
 template <int N>
-__device__ inline void finish_products(FragmentC (&c)[N]) {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+__device__ inline void keep(FragmentC (&c)[N]) {
 #pragma unroll
-  for (FragmentC& eight : c)  // which the compiler is told to change here, not where the products were begun
+  for (FragmentC& eight : c)
     asm volatile("" : "+f"(eight.at[0]), "+f"(eight.at[1]), "+f"(eight.at[2]), "+f"(eight.at[3])::"memory");
 }
 template <int N>
@@ -43,6 +41,18 @@ __device__ inline void keep(FragmentA (&a)[N]) {
 #pragma unroll
   for (FragmentA& part : a)
     asm volatile("" : "+r"(part.at[0]), "+r"(part.at[1]), "+r"(part.at[2]), "+r"(part.at[3])::"memory");
+}
+
+template <int N>
+__device__ inline void begin_products(FragmentC (&c)[N]) {
+  keep(c);
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+template <int N>
+__device__ inline void finish_products(FragmentC (&c)[N]) {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  keep(c);
 }
 
 #define RATEL_EIGHT(n) "+f"(c[n].at[0]), "+f"(c[n].at[1]), "+f"(c[n].at[2]), "+f"(c[n].at[3])

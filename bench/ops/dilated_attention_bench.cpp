@@ -62,10 +62,11 @@ void declare() {
         add_attention("dilated_attention", with_dense<cuda::DenseAttention::cudnn>, pass, {8, 16, 4096, 128}, pattern);
       add_attention("dilated_attention_own", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
                     {.dilation = 1});
+    }
+    for (const Pass pass : {Pass::forward, Pass::forward_backward})
       for (const int64_t dilation : {1, 16, 64})
         add_attention("dilated_attention_warpgroup", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
                       {.dilation = dilation}, AttentionProducts::of_warpgroup);
-    }
     return;
   }
   const Shape large{1, 8, 4096, 64}, small{1, 8, 1024, 64};

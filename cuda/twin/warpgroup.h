@@ -4,8 +4,6 @@
 // hardware finds their elements. Checked are what a GPU would not say: matrices that do not begin where the swizzle
 // does, products that were not begun, and shared memory that was written and not published.
 
-#include <type_traits>
-
 #include "cuda/twin/block.h"
 #include "cuda/warpgroup.h"
 
@@ -24,7 +22,10 @@ inline SharedMatrix shared_matrix(const Shared<bfloat16>& in, int index, int ele
 }
 
 inline void publish_shared() { twin::publish_shared(); }
-inline void begin_products() { twin::set_products(twin::Products::begun); }
+template <int N>
+void begin_products(FragmentC (&)[N]) {
+  twin::set_products(twin::Products::begun);
+}
 template <int N>
 void finish_products(FragmentC (&)[N]) {
   twin::set_products(twin::Products::finished);

@@ -168,7 +168,7 @@ __global__ void multiply_by_warpgroup(const bfloat16* a, const bfloat16* b, floa
   sync_block();
   FragmentC sums[N / 8];
   for (FragmentC& eight : sums) eight = {{1, 1, 1, 1}};
-  if (flaw != Flaw::not_begun) begin_products();
+  if (flaw != Flaw::not_begun) begin_products(sums);
   const SharedMatrix of_b = shared_matrix(right, flaw == Flaw::amid_eight_rows ? kStretch : 0, kRows * kStretch);
   if constexpr (kByRows) {
     add_products_by_rows<N>(sums, shared_matrix(left, 0, 64 * kStretch), of_b);
