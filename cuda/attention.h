@@ -6,6 +6,9 @@
 
 namespace ratel::cuda {
 
+/// Patterns travel with the launch, so many heads at a time.
+inline constexpr int kHeadsPerLaunch = 32;
+
 /// Where the rows of a result are: row t of head h of batch b begins at data + b*batch + h*head + t*time elements.
 struct AttentionRows {
   void* data;

@@ -10,9 +10,6 @@
 
 namespace ratel::cuda {
 
-/// Patterns travel with the launch, so many heads at a time.
-inline constexpr int kHeadsPerLaunch = 32;
-
 struct HeadGroup {
   int64_t first = 0;
   int count = 0;

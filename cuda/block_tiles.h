@@ -2,7 +2,6 @@
 
 #include "core/stream.h"
 #include "cuda/attention.h"
-#include "cuda/attention_keys.h"
 
 namespace ratel::cuda {
 
