@@ -74,9 +74,6 @@ void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistic
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 }  // namespace plain
 
-/// What was set last.
-AttentionProducts attention_products();
-
 namespace tensor_core {
 /// bf16, d = 64 or 128, and rows that begin at multiples of 16 bytes.
 bool takes(const AttentionForwardArgs& args);

@@ -116,10 +116,17 @@ struct KeyTile {
   I first, step;
   int count;
   PatternOf<I> pattern;
+  I before;                       // of dilated keys: how many there are before the first
   I left_out, left_out_step = 1;  // the first position that is left out, and how far to the next
 
-  __device__ KeyTile(KeyKind of_kind, I first_key, I key_step, I keys, const PatternOf<I>& of)
-      : kind(of_kind), first(first_key), step(key_step), count(static_cast<int>(keys)), pattern(of), left_out(count) {
+  __device__ KeyTile(KeyKind of_kind, I first_key, I key_step, I keys, const PatternOf<I>& of, I keys_before = 0)
+      : kind(of_kind),
+        first(first_key),
+        step(key_step),
+        count(static_cast<int>(keys)),
+        pattern(of),
+        before(keys_before),
+        left_out(count) {
     if (kind == KeyKind::dilated || !pattern.has_dilated()) return;
     left_out = pattern.dilation - 1 - first % pattern.dilation;
     left_out_step = pattern.dilation;
@@ -131,7 +138,7 @@ struct KeyTile {
   __device__ Range seen_by(I i) const {
     I low = 0, high = 0;
     if (kind == KeyKind::dilated) {
-      high = i / step - (first + 1) / step + 1;
+      high = i / step - before;
     } else if (kind == KeyKind::window) {
       low = i - pattern.window - first;
       high = i - first;
@@ -179,7 +186,8 @@ class KeyTiles {
   __device__ KeyTile<I> operator[](I n) const {
     if (n < dilated_tiles_) {
       const I D = pattern_.dilation;
-      return {KeyKind::dilated, (dilated_before_ + n * N + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_};
+      const I before = dilated_before_ + n * N;
+      return {KeyKind::dilated, (before + 1) * D - 1, D, smaller(dilated_ - n * N, N), pattern_, before};
     }
     n -= dilated_tiles_;
     if (n < window_tiles_) {

@@ -23,8 +23,7 @@ class SwizzledTile {
   static constexpr size_t size(int rows) { return shared_size<bfloat16>(rows * d); }
 
   __device__ int at(int row, int channel) const {
-    const int piece = (channel / 8 ^ row) % (kStretch / 8);
-    return channel / kStretch * stretch_ + row * kStretch + piece * 8 + channel % 8;
+    return channel / kStretch * stretch_ + row * kStretch + (channel % kStretch ^ row % 8 * 8);
   }
   __device__ Shared<bfloat16> data() const { return data_; }
 
@@ -45,13 +44,13 @@ class SwizzledTile {
   /// As RowTile's, for products of a warp on its own.
   __device__ FragmentA left(int row, int channel) const {
     FragmentA a;
-    load_matrix_x4(a.at, data_, at(row + lane_index() % 16, channel + lane_index() / 16 * 8));
+    load_matrix_x4(a.at, data_, further(at(row + lane_index() % 16, lane_index() / 16 * 8), channel));
     return a;
   }
   __device__ void right(FragmentB (&b)[2], int row, int channel) const {
     const int lane = lane_index();
     uint32_t all[4];
-    load_matrix_x4(all, data_, at(row + lane / 16 * 8 + lane % 8, channel + lane / 8 % 2 * 8));
+    load_matrix_x4(all, data_, further(at(row + lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8), channel));
     b[0] = {{all[0], all[1]}};
     b[1] = {{all[2], all[3]}};
   }
@@ -62,6 +61,10 @@ class SwizzledTile {
   }
 
  private:
+  /// What is so many channels, a multiple of 16, behind one of the first 16: one operation where the rest is known.
+  __device__ int further(int at, int channels) const {
+    return (at ^ channels % kStretch) + channels / kStretch * stretch_;
+  }
   __device__ SwizzledTile(Shared<bfloat16> data, int stretch) : data_(data), stretch_(stretch) {}
 
   Shared<bfloat16> data_;

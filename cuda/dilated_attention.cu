@@ -6,9 +6,9 @@
 //              queries see; no atomics. The terms of each query's own key come first (attention_own.h), in a kernel of
 //              their own (below) or as the query-stationary one's beginning
 //
-// The kernels themselves are in attention_tensor_core.cu (bf16, d = 64 and 128) and attention_plain.cu (anything else).
-// Where every head is dense and the dtype bf16, cuDNN's stand in for all of them (dense_attention.h), and the output
-// gate is a kernel of its own:
+// The kernels themselves are in attention_tensor_core*.cu (bf16, d = 64 and 128) and attention_plain.cu (anything
+// else). Where every head is dense and the dtype bf16, cuDNN's stand in for all of them (dense_attention.h), and the
+// output gate is a kernel of its own:
 //
 // Output gate: gated = out sigmoid(gate); a block has a token, a thread 16 bytes of its channels at a time. 6 bytes a
 // token and channel; bound by memory.
@@ -20,6 +20,7 @@
 #include "ops/dilated_attention.h"
 
 #include <atomic>
+#include <string>
 
 #include "cuda/attention.h"
 #include "cuda/attention_own.h"
@@ -96,18 +97,33 @@ void turn_queries_back(const AttentionBackwardArgs& args, Stream stream) {
                stream);
 }
 
-std::atomic<AttentionProducts> products{AttentionProducts::of_warp};
+/// Why products of warpgroups cannot be; empty where they can.
+std::string no_warpgroups() {
+#ifndef RATEL_CUDA_SM90A
+  return "this program was not built for sm_90a";
+#else
+  const GpuReport report = gpu_report();
+  for (const GpuInfo& gpu : report.gpus)
+    if (gpu.major != 9 || gpu.minor != 0)
+      return concat_text("they need compute capability 9.0, ", gpu.name, " has ", gpu.major, '.', gpu.minor);
+  return report.gpus.empty() ? "there is no GPU" : "";
+#endif
+}
+
+std::atomic<AttentionProducts>& products() {
+  static std::atomic<AttentionProducts> chosen{no_warpgroups().empty() ? AttentionProducts::of_warpgroup
+                                                                       : AttentionProducts::of_warp};
+  return chosen;
+}
 
 }  // namespace
 
 void set_attention_products(AttentionProducts wanted) {
-  if (wanted == AttentionProducts::of_warpgroup)
-    for (const GpuInfo& gpu : gpu_report().gpus)
-      check(gpu.major == 9 && gpu.minor == 0, "set_attention_products: products of warpgroups need a GPU of compute ",
-            "capability 9.0, ", gpu.name, " has ", gpu.major, '.', gpu.minor);
-  products = wanted;
+  const std::string why_not = wanted == AttentionProducts::of_warpgroup ? no_warpgroups() : "";
+  check(why_not.empty(), "set_attention_products: no products of warpgroups: ", why_not);
+  products() = wanted;
 }
-AttentionProducts attention_products() { return products; }
+AttentionProducts attention_products() { return products(); }
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;

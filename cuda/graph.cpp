@@ -173,8 +173,11 @@ void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weigh
     const EarlyStarts early(weights);
     for (size_t i = 0; i < stages.size(); ++i) {
       memory.begin_stage();
-      capture(stages[i].work, native(stream), captured[i]);
-      memory.check_stage(stages[i].runs);
+      const auto work = [&] {
+        stages[i].work();
+        memory.check_stage(stages[i].runs);  // while it is captured: memory of before that was freed spoils the capture
+      };
+      capture(work, native(stream), captured[i]);
     }
     memory.check_all();
   }

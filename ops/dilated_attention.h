@@ -76,11 +76,12 @@ void set_dense_attention(DenseAttention wanted);
 /// Which instructions of the tensor cores our own kernels of bf16, d = 64 and 128, are made of.
 enum class AttentionProducts {
   of_warp,       ///< mma.sync: on every GPU from sm_80 on
-  of_warpgroup,  ///< wgmma: on GPUs of compute capability 9.0 alone
+  of_warpgroup,  ///< wgmma: on GPUs of compute capability 9.0 alone, in programs that were built for sm_90a
 };
-/// Of the whole program; the start is `of_warp`. Throws Error (usage) where a GPU of this machine has no such
-/// instructions; where the program was not built for sm_90a, kernels of theirs end as an error.
+/// Of the whole program; the start is `of_warpgroup` where every GPU of this machine has them. Throws Error (usage) where
+/// one has not.
 void set_attention_products(AttentionProducts wanted);
+AttentionProducts attention_products();
 /// Why cuDNN last computed none that it was asked for; empty where it always could.
 std::string dense_attention_refusal();
 

@@ -1,11 +1,13 @@
 // Elements moved for one of an operand: four forward (q, k, v, out), eight more backward (q, k, v, out, grad_out read,
 // three gradients written); FLOPs in attention_work.h. The reference holds T x T scores, so that it runs at T = 1024.
 // On a GPU dense attention is cuDNN's where that is there (it is said where not), and dilated_attention_own is ours;
-// dilated_attention_warpgroup is ours by the instructions of compute capability 9.0.
+// dilated_attention_of_warp is ours by the instructions of all GPUs, where the others are by those of compute
+// capability 9.0.
 
 #include "ops/dilated_attention.h"
 
 #include <iostream>
+#include <optional>
 
 #include "autograd/gradient.h"
 #include "bench/support/attention_work.h"
@@ -21,7 +23,7 @@ using Op = AttentionResult (*)(const Tensor&, const Tensor&, const Tensor&, cons
 using cuda::AttentionProducts;
 
 void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape, const Pattern& pattern,
-                   AttentionProducts products = AttentionProducts::of_warp) {
+                   std::optional<AttentionProducts> products = {}) {
   const int64_t B = shape[0], H = shape[1], T = shape[2], d = shape[3];
   const auto elements = static_cast<double>(shape.numel());
   const Work work{.bytes = (pass == Pass::forward ? 4 : 12) * element_bytes() * elements,
@@ -29,7 +31,8 @@ void add_attention(const std::string& name, Op op, Pass pass, const Shape& shape
   const std::string sizes =
       std::to_string(B) + 'x' + std::to_string(H) + 'x' + std::to_string(T) + 'x' + std::to_string(d);
   add(name + '/' + name_of(pass) + '/' + sizes + '/' + name_of(pattern), work, [=]() -> std::function<void()> {
-    if constexpr (kHasCuda) cuda::set_attention_products(products);
+    if constexpr (kHasCuda)
+      if (products) cuda::set_attention_products(*products);
     const Tensor q = normals(shape, 1), k = normals(shape, 2), v = normals(shape, 3);
     const HeadPatterns patterns{pattern};
     if (pass == Pass::forward) return [=] { op(q, k, v, patterns); };
@@ -65,8 +68,8 @@ void declare() {
     }
     for (const Pass pass : {Pass::forward, Pass::forward_backward})
       for (const int64_t dilation : {1, 16, 64})
-        add_attention("dilated_attention_warpgroup", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
-                      {.dilation = dilation}, AttentionProducts::of_warpgroup);
+        add_attention("dilated_attention_of_warp", with_dense<cuda::DenseAttention::own>, pass, {8, 16, 4096, 128},
+                      {.dilation = dilation}, AttentionProducts::of_warp);
     return;
   }
   const Shape large{1, 8, 4096, 64}, small{1, 8, 1024, 64};

@@ -355,8 +355,8 @@ BOOST_AUTO_TEST_CASE(widths_and_capacities) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(widths_for_products_of_warpgroups) {
-  test::with_warpgroup_products([] {
+BOOST_AUTO_TEST_CASE(widths_for_products_of_warps) {  // where the others are not made of them
+  test::with_attention_products(ratel::cuda::AttentionProducts::of_warp, [] {
     test::on_gpus([](ratel::Device device) {
       for (const Sized& c : kSized)
         if (c.d == 64 || c.d == 128) check_rounding(c, DType::bf16, device);

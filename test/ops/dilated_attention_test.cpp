@@ -18,6 +18,7 @@ using ratel::DType;
 using ratel::HeadPatterns;
 using ratel::Pattern;
 using ratel::Tensor;
+using ratel::cuda::AttentionProducts;
 namespace test = ratel::test;
 
 namespace {
@@ -109,20 +110,15 @@ const Sized kTensorCoreCases[] = {
     {"d = 128, all kinds of tiles", 1, 150, 128, {3, 40, 70}},
 };
 
-BOOST_AUTO_TEST_CASE(tensor_cores_err_at_most_twice_as_much_as_the_composed_version) {
+BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_composed_version) {
   const test::OwnDenseAttention own;
-  for (const Sized& c : kTensorCoreCases)
-    test::check_against_reference(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
-                                  name_of(c.path, c.pattern));
-}
-
-BOOST_AUTO_TEST_CASE(products_of_warpgroups_err_at_most_twice_as_much_as_the_composed_version) {
-  const test::OwnDenseAttention own;
-  test::with_warpgroup_products([] {
-    for (const Sized& c : kTensorCoreCases)
-      test::check_rounding_on_gpus(op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}),
-                                   DType::bf16, name_of(c.path, c.pattern));
-  });
+  for (const auto products : {AttentionProducts::of_warp, AttentionProducts::of_warpgroup})
+    test::with_attention_products(products, [&] {
+      for (const Sized& c : kTensorCoreCases)
+        test::check_rounding_on_gpus(
+            op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}), DType::bf16,
+            name_of(c.path, c.pattern) + (products == AttentionProducts::of_warp ? " of warps" : " of warpgroups"));
+    });
 }
 
 // Where all heads are dense and the dtype is bf16, a GPU's forward is cuDNN's (the twin imitates it), and so is its

@@ -81,14 +81,16 @@ BOOST_AUTO_TEST_CASE(heads_for_tensor_cores_err_at_most_twice_as_much_as_the_com
                                   r == Recurrence::gated ? "gated, a pattern a head" : "ungated, a pattern a head");
 }
 
-BOOST_AUTO_TEST_CASE(products_of_warpgroups_err_at_most_twice_as_much_as_the_composed_version) {
+BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_composed_version) {
+  using ratel::cuda::AttentionProducts;
   const HeadPatterns patterns{{16, 0, 0}, {3, 9, 2}};
-  test::with_warpgroup_products([&] {
-    for (const int64_t d : {64, 128})
-      test::check_rounding_on_gpus(op(2, patterns), reference(2, patterns),
-                                   {projection_of({"", 1, 75, 2, d}, Recurrence::gated)}, DType::bf16,
-                                   ratel::concat_text("a pattern a head, d = ", d));
-  });
+  for (const auto products : {AttentionProducts::of_warp, AttentionProducts::of_warpgroup})
+    test::with_attention_products(products, [&] {
+      for (const int64_t d : {64, 128})
+        test::check_rounding_on_gpus(
+            op(2, patterns), reference(2, patterns), {projection_of({"", 1, 75, 2, d}, Recurrence::gated)}, DType::bf16,
+            ratel::concat_text("d = ", d, products == AttentionProducts::of_warp ? " of warps" : " of warpgroups"));
+    });
 }
 
 // Dense heads in bf16 go to cuDNN on a GPU, and the output gate to a kernel of its own: 256 threads by 8 channels.

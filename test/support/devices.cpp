@@ -64,21 +64,23 @@ TwinMemory::~TwinMemory() { lift_memory_limit(); }
 OwnDenseAttention::OwnDenseAttention() { choose(cuda::DenseAttention::own); }
 OwnDenseAttention::~OwnDenseAttention() { choose(cuda::DenseAttention::cudnn); }
 
-void with_warpgroup_products(const std::function<void()>& f) {
+void with_attention_products([[maybe_unused]] cuda::AttentionProducts products, const std::function<void()>& f) {
+  if (!kHasCuda) return;
+  if (cuda_device_count() == 0) return note_skipped("no GPU");
   if constexpr (kHasCuda) {
-    if (cuda_device_count() == 0) return note_skipped("no GPU");
+    const cuda::AttentionProducts before = cuda::attention_products();
     try {
-      cuda::set_attention_products(cuda::AttentionProducts::of_warpgroup);
+      cuda::set_attention_products(products);
     } catch (const Error& error) {
       return note_skipped(error.what());
     }
     try {
       f();
     } catch (...) {
-      cuda::set_attention_products(cuda::AttentionProducts::of_warp);
+      cuda::set_attention_products(before);
       throw;
     }
-    cuda::set_attention_products(cuda::AttentionProducts::of_warp);
+    cuda::set_attention_products(before);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "ops/dilated_attention.h"
 
 namespace ratel::test {
 
@@ -40,9 +41,9 @@ class OwnDenseAttention {
   OwnDenseAttention& operator=(const OwnDenseAttention&) = delete;
 };
 
-/// Calls f while the attention kernels of bf16 are made of products of warpgroups (ops/dilated_attention.h). Where the
-/// GPUs of this machine have none, or there is no GPU, the case is counted as skipped.
-void with_warpgroup_products(const std::function<void()>& f);
+/// Calls f while the attention kernels of bf16 are made of such products (ops/dilated_attention.h). Where the GPUs of
+/// this machine have none, or there is no GPU, the case is counted as skipped.
+void with_attention_products(cuda::AttentionProducts products, const std::function<void()>& f);
 
 /// Counts a case that could not run on a GPU, and why; the reasons and their counts are printed as the program ends.
 void note_skipped(const std::string& reason);
