@@ -5,15 +5,15 @@
 // f32; probabilities are rounded to bf16 for the second product, whose left operand they already lie in registers as.
 //
 // Products are those of warps (RowTile) or, on compute capability 9.0, of warpgroups (SwizzledTile), whose operands no
-// instruction loads from shared memory: the same kernels on other tiles. Which they are is set_attention_products()'.
+// instruction loads from shared memory: the same kernels on other tiles; set_attention_products() says which.
 //
 // Flops a pair that meet: 4 d. Bytes a token and channel: 8 (q, own k and v, out; 12 with a gate), and the other keys,
 // 4/D, from the L2 cache. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
 //
-// Measured on an H100 at 8 x 4096 x 2048, d = 128, D = 16 and 64, by products of warps: 285 and 196 us of 179 that the
-// bytes take at the rate of a copy, with a gate 391 and 328 of 262. At D = 16 a tile of 32 keys takes a multiprocessor
-// 720 cycles: shared memory's, of which 160 ldmatrix of its warps take 640 and the copies 128. By products of
-// warpgroups it would be read in 256: predicted 245 us.
+// Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 178 us that the bytes take at the rate of a copy: 236
+// and 184 us by products of warpgroups, 284 and 197 by those of warps. At D = 16 a tile of 32 keys takes a
+// multiprocessor 720 cycles by those of warps: shared memory's, of which 160 ldmatrix take 640 and the copies 128. By
+// products of warpgroups it is read in 256.
 
 #include <cmath>
 #include <limits>

@@ -135,6 +135,7 @@ void MemoryRecording::check_even(const Balance& balance, const char* what) {
 }
 
 void MemoryRecording::check_stage(DeviceGraph::Runs runs) const {
+  check_even({0, of_all_.older}, "a graph");
   if (runs == DeviceGraph::Runs::any) check_even(of_stage_, "a graph's stage that runs any number of times");
 }
 
