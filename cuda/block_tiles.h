@@ -31,7 +31,7 @@ struct BlockTiles {
 };
 
 namespace tensor_core {
-/// bf16, d = 64 or 128, rows that begin at multiples of 16 bytes, and queries enough to fill a tile.
+/// bf16, d = 64 or 128, rows that begin at multiples of 16 bytes, and queries that fill a quarter of a tile.
 bool takes(const BlockTiles& tiles, DType dtype);
 /// most_entries: of the queries' lists at once, 4 bytes each; as many tiles of queries are taken at a time.
 void attend_blocks(const BlockTiles& tiles, Stream stream, int64_t most_entries = int64_t{1} << 26);

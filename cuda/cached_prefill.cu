@@ -12,7 +12,8 @@
 //
 // Work: O(n (T/D + W + S)) pairs. Bytes a new token and channel in bf16: 10 read and 4 written by 2, 12 by 3, 8 by 4,
 // and the cache once for every tile of 64 queries, from the L2 cache but for the first. Working memory: 4 n C numbers
-// of the op's dtype. Bound as recurrent_attention is: by bytes for sparse patterns, by products for dense ones.
+// of the op's dtype, and the lists of top-k blocks (blocks_tensor_core.cu). Bound as recurrent_attention is: by bytes
+// for sparse patterns, by products for dense ones.
 
 #include "cuda/attention.h"
 #include "cuda/cached_attention_parts.h"

@@ -152,13 +152,14 @@ BOOST_AUTO_TEST_CASE(tiles_err_at_most_twice_as_much_as_the_composed_version) {
       }
 }
 
-// The mean of a block is held in f32: a query whose scores bf16 could not tell apart chooses as the reference in f64.
+// The mean of a block is held in f32, and tiles choose by all of its bits: sums of 449 and 449 + 2^-11 are three bf16,
+// 448, 1 and the rest.
 BOOST_AUTO_TEST_CASE(tiles_choose_by_sums_of_all_their_bits) {
   constexpr int64_t kTokens = 80, kWidth = 64, kBlock = 8, kBest = 5;
   std::vector<double> k(kTokens * kWidth, 0.0), v(kTokens * kWidth, 0.0);
-  for (int64_t j = 0; j < kTokens; ++j)
-    k[static_cast<size_t>(j * kWidth)] = 64;  // block sums 512, of which bf16 tells 4 apart
-  k[static_cast<size_t>((kBest * kBlock + 3) * kWidth)] = 64.5;
+  const auto key = [&](int64_t j) -> double& { return k[static_cast<size_t>(j * kWidth)]; };
+  for (int64_t j = 0; j < kTokens; ++j) key(j) = j % kBlock == 0 ? 0 : j % kBlock == 1 ? 65 : 64;
+  key(kBest * kBlock) = 0x1p-11;
   for (int64_t j = kBest * kBlock; j < (kBest + 1) * kBlock; ++j) v[static_cast<size_t>(j * kWidth)] = 1;
   const ratel::Shape shape{1, 1, kTokens, kWidth};
   const Tensor q = ratel::zeros(shape, DType::f64);
@@ -166,7 +167,8 @@ BOOST_AUTO_TEST_CASE(tiles_choose_by_sums_of_all_their_bits) {
   const Inputs x = in({q, ratel::from_vector(k, shape), ratel::from_vector(v, shape)}, DType::bf16);
   for (const ratel::Device device : test::devices()) {
     const auto out = ratel::to_vector<double>(to(ours(x, {top(kBlock, 3, BlockScore::mean)}, device), DType::f64));
-    for (int64_t i = (kBest + 1) * kBlock; i < kTokens; ++i) BOOST_TEST(out[static_cast<size_t>(i * kWidth)] > 0.2);
+    for (int64_t i = (kBest + 1) * kBlock; i < kTokens; ++i)
+      BOOST_TEST(out[static_cast<size_t>(i * kWidth)] > 0.2, "query " << i << " on " << device);
   }
 }
 
