@@ -122,11 +122,12 @@ MemoryRecording::MemoryRecording(Stream stream) : stream_(stream) {
 
 MemoryRecording::~MemoryRecording() { recording = nullptr; }
 
-void MemoryRecording::begin_stage() {
+bool MemoryRecording::begin_stage() {
   static std::atomic<int64_t> last{0};
   stage_ = ++last;
   if (first_stage_ == 0) first_stage_ = stage_;
   of_stage_ = {};
+  return of_all_.held > 0;
 }
 
 void MemoryRecording::check_even(const Balance& balance, const char* what) {

@@ -53,7 +53,8 @@ void make_worthless(void* pointer, size_t bytes) { std::memset(pointer, 0xff, by
 
 }  // namespace
 
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights,
+                   std::vector<bool>& lasts_into) {
   static const OwnedStream stream(device);
   auto graph = std::make_unique<Graph>(weights);
   {
@@ -62,7 +63,7 @@ void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weigh
     const Recorder recorder(*graph);
     for (const auto& stage : stages) {
       graph->stages.emplace_back();
-      memory.begin_stage();
+      lasts_into.push_back(memory.begin_stage());
       stage.work();
       memory.check_stage(stage.runs);
     }
