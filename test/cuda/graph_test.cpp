@@ -250,12 +250,35 @@ BOOST_AUTO_TEST_CASE(more_memory_than_there_is_is_a_memory_error) {
       BOOST_TEST((error.kind() == ratel::ErrorKind::memory), error.what());
       return true;
     };
-    const auto greedy = [&] { DeviceGraph(device, [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); }); };
+    const int64_t before = memory_use(device).live, n = int64_t{1} << 20;
+    const auto ask_for_too_much = [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); };
+    const auto greedy = [&] {
+      DeviceGraph(device, [&] {
+        const Tensor held = ratel::empty({n}, DType::f32, device);
+        ask_for_too_much();
+      });
+    };
     BOOST_CHECK_EXCEPTION(greedy(), ratel::Error, out_of_memory);
+    BOOST_TEST(memory_use(device).live == before);
+    // The message counts what graphs hold, one that is being recorded too, and says how to do without.
+    const std::string launching = "train.graph = false";
+    if (test::is_imitated(device))
+      test::check_error(greedy,
+                        ratel::concat_text("tensors hold ", before + 4 * n, " bytes, most of them by graphs 4"));
+    test::check_error(greedy, launching);
     Tensor y = ratel::zeros({7}, DType::f32, device);
-    const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
-    graph.run();
+    {
+      const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
+      graph.run();
+      test::check_error(ask_for_too_much, launching);
+    }
     BOOST_TEST(to_vector<float>(y)[0] == 1.0F);
+    try {
+      ask_for_too_much();
+      BOOST_ERROR("128 TiB were given out");
+    } catch (const ratel::Error& error) {
+      BOOST_TEST(std::string(error.what()).find(launching) == std::string::npos);
+    }
   });
 }
 
