@@ -87,6 +87,7 @@ void Update::run(std::span<const BatchPart> parts) {
   if (graph_ == nullptr) return finish();
   graph_->run(stage);
   optimizer_->note_recorded_step();
+  outcome_.storage()->bump_version();
 }
 
 void Update::record(const BatchPart& like) {

@@ -173,12 +173,28 @@ BOOST_FIXTURE_TEST_CASE(gradients_that_others_left_are_none_of_a_step, Fixture) 
 
 BOOST_FIXTURE_TEST_CASE(a_tape_notices_a_recorded_step, Fixture) {
   test::on_gpus([&](Device device) {
-    Training b(config_on(device), data);
+    TrainConfig config = config_on(device);
+    config.train.dtype = DType::bf16;
+    Training b(config, data);
+    requires_grad(b.weights.computed().at("norm.weight"), false);
+    const auto versions = [&](const std::string& path) {
+      std::vector<uint64_t> all;
+      for (const auto* store : {&b.weights.masters(), &b.weights.computed()})
+        all.push_back(store->at(path).storage()->version());
+      for (const auto& [name, moment] : b.optimizer.state())
+        if (name == "m." + path || name == "v." + path) all.push_back(moment.storage()->version());
+      return all;
+    };
     for (int step = 0; step < 2; ++step) b.trainer.step();
     const train::Batch batch = data.batch(0, 2);
     const Tensor loss = b.model.loss(to(batch.tokens, device), to(batch.labels, device), {});
+    const auto frozen = versions("norm.weight"), trained = versions("embedding.weight");
     b.trainer.step();
     test::check_error([&] { ratel::backward(loss); }, "changed in place");
+    BOOST_TEST(versions("norm.weight") == frozen, boost::test_tools::per_element());
+    const auto now = versions("embedding.weight");
+    BOOST_TEST(now.size() == 4u);
+    for (size_t i = 0; i < now.size(); ++i) BOOST_TEST(now[i] > trained[i]);
   });
 }
 
