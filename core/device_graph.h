@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "core/device.h"
 #include "core/stream.h"
@@ -28,10 +29,11 @@ enum class Weights {
 /// nothing.
 ///
 /// A graph may have stages, each run by a call, in their order: what one makes may last into later ones, and is gone
-/// when the last returns. Between two stages that something lasts over, no other graph of the device runs.
+/// when the last returns. All graphs of a device work in one memory, so that between two stages that something lasts
+/// over no other graph runs: run() throws. The first stage starts anew, wherever the last run of them ended.
 class DeviceGraph {
  public:
-  /// How often a stage runs between those beside it: `any` number of times where all that it makes is gone when it
+  /// How often a stage runs before the next one does: `any` number of times where all that it makes is gone when it
   /// returns, and nothing older, of an earlier stage or of before, is freed in it.
   enum class Runs { once, any };
   struct Stage {
@@ -48,18 +50,26 @@ class DeviceGraph {
   DeviceGraph& operator=(const DeviceGraph&) = delete;
 
   /// Puts the work of a stage into the device's current stream. Runs of all graphs of a device must follow one another,
-  /// as in one stream they do: their working memory is one.
+  /// as in one stream they do: their working memory is one. Where something lasts into the stage, throws Error unless
+  /// the device's last run was that of the stage before; one that runs any number of times may also follow itself, or
+  /// be stepped over.
   void run(size_t stage = 0) const;
 
  private:
+  struct LastRun;
+  [[nodiscard]] bool may_follow(const LastRun& last, size_t stage) const;
+
   Device device_;
-  size_t stages_;
+  std::vector<Runs> stages_;
+  std::vector<bool> lasts_into_;  // of each stage: whether something of those before it does
   void* graph_ = nullptr;
 };
 
 /// Declared here and defined in cuda/, as in core/device_memory.h.
 namespace cuda {
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights);
+/// Of each stage, in `lasts_into`: whether memory that an earlier one took is held as it begins.
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights,
+                   std::vector<bool>& lasts_into);
 void run_graph(void* graph, size_t stage, Stream stream);
 void release_graph(void* graph) noexcept;
 }  // namespace cuda

@@ -99,7 +99,7 @@ __global__ __launch_bounds__(kThreads) void decide(int64_t n, const double* sums
                correction_of(s, static_cast<double>(*control.steps))};
 }
 
-/// The step's numbers, computed once on the host.
+/// The step's numbers, in the type that it computes in.
 template <class T>
 struct Factors {
   T keep, scale, beta1, rest1, beta2, rest2, size, root, eps;

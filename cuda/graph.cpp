@@ -162,7 +162,8 @@ size_t graph_bytes_on(int device) {
   return graphs(device).memory.bytes();
 }
 
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights,
+                   std::vector<bool>& lasts_into) {
   const Stream runs_in = current_stream({DeviceType::cuda, device}), stream = recording_stream(device);
   const StreamGuard current(stream);
   use_device(device);
@@ -172,7 +173,7 @@ void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weigh
     MemoryRecording memory(stream);
     const EarlyStarts early(weights);
     for (size_t i = 0; i < stages.size(); ++i) {
-      memory.begin_stage();
+      lasts_into.push_back(memory.begin_stage());
       const auto work = [&] {
         stages[i].work();
         memory.check_stage(stages[i].runs);  // while it is captured: memory of before that was freed spoils the capture

@@ -47,6 +47,7 @@ void change_live(DeviceMemoryUse& use, int64_t bytes) {
 
 /// Throws Error(memory): the op at work asked for bytes that are not there; who holds the others, and what helps.
 [[noreturn]] void fail_allocation(size_t bytes, int device) {
+  count_graph_bytes(device);  // with what a recording that is under way took
   const std::scoped_lock lock(guard);
   const Counters& held = counters(device);
   std::vector<std::pair<int64_t, std::string>> owners;
@@ -65,7 +66,7 @@ void change_live(DeviceMemoryUse& use, int64_t bytes) {
                   in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
                   largest.empty() ? "" : ", most of them by ", largest, "\nhint: a batch or a sequence of at most ",
                   static_cast<int>(100 * std::min(share, 1.0)), "% of this one would fit, or train.recompute = true",
-                  recording != nullptr ? " or train.graph = false" : ""),
+                  held.graphs > 0 ? " or train.graph = false" : ""),
       ErrorKind::memory);
 }
 
@@ -122,11 +123,12 @@ MemoryRecording::MemoryRecording(Stream stream) : stream_(stream) {
 
 MemoryRecording::~MemoryRecording() { recording = nullptr; }
 
-void MemoryRecording::begin_stage() {
+bool MemoryRecording::begin_stage() {
   static std::atomic<int64_t> last{0};
   stage_ = ++last;
   if (first_stage_ == 0) first_stage_ = stage_;
   of_stage_ = {};
+  return of_all_.held > 0;
 }
 
 void MemoryRecording::check_even(const Balance& balance, const char* what) {

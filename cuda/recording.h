@@ -18,8 +18,8 @@ class MemoryRecording {
   MemoryRecording(const MemoryRecording&) = delete;
   MemoryRecording& operator=(const MemoryRecording&) = delete;
 
-  /// Once a stage, before its work.
-  void begin_stage();
+  /// Once a stage, before its work. Whether something of earlier ones lasts into it.
+  bool begin_stage();
   /// Memory was taken from a stream. The number of the stage, which no other one of any recording has; 0 where it is
   /// not the stream that is recorded.
   int64_t take(Stream stream, size_t bytes) {
@@ -32,7 +32,10 @@ class MemoryRecording {
   }
   /// What take() numbered so, or with 0 memory that was not recorded, was given back.
   void give_back(int64_t stage, size_t bytes) {
-    stage == stage_ ? --of_stage_.held : ++of_stage_.older;
+    if (stage == stage_)
+      --of_stage_.held;
+    else
+      ++of_stage_.older;
     if (stage < first_stage_) {
       ++of_all_.older;
       return;

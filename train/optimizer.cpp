@@ -56,8 +56,12 @@ void Optimizer::zero_grad() const {
 }
 
 void Optimizer::note_recorded_step() const {
-  for (const auto* written : {&parameters_, &copies_, &moments_.parameters()})
-    for (const auto& [path, tensor] : *written) tensor.storage()->bump_version();
+  const auto& moments = moments_.parameters();  // all m, then all v
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!needs_grad(copies_[i].tensor)) continue;
+    for (const auto* written : {&parameters_[i], &copies_[i], &moments[i], &moments[parameters_.size() + i]})
+      written->tensor.storage()->bump_version();
+  }
   steps_.storage()->bump_version();
 }
 

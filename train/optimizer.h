@@ -38,8 +38,10 @@ class Optimizer {
   /// (core/device_graph.h): withheld also where one of `losses`, (n) f64, is not finite. `outcome`, (2) f64 on the
   /// parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
   void step(const Tensor& losses, const Tensor& outcome);
+  /// 0 until set. Steps that are in the stream already keep theirs.
   void set_rate(double rate);
-  /// That a recorded step ran again: counts as a change of all that it writes, as step() itself does.
+  /// That a recorded step ran again: counts as a change of what it writes of the optimizer's and of the parameters that
+  /// want a gradient, as step() itself does.
   void note_recorded_step() const;
   /// Rounds the parameters into the copies: after the parameters were changed by others than step().
   void update_copies() const;

@@ -67,7 +67,8 @@ struct Progress {
 /// into its stream whole, and the next batch read, before the host waits, once, for the losses and norms.
 ///
 /// With train.graph on a GPU the second step is recorded (train/update.h), and it and those behind it are that
-/// recording. Recorded or not, a step forgets the gradients that others left, and leaves none.
+/// recording; which parameters want gradients is that of the recording too. Recorded or not, a step forgets the
+/// gradients that others left, and leaves none, also where it throws.
 ///
 /// A batch computed in several parts (data.accumulate) weights each by its share of the batch's counted labels, so that
 /// the result is that of the whole batch up to rounding.

@@ -1,5 +1,6 @@
 #include "train/update.h"
 
+#include <exception>
 #include <utility>
 
 #include "ops/backward.h"
@@ -22,6 +23,21 @@ void copy_part(const BatchPart& into, const BatchPart& part) {
   copy_into(into.labels.share, part.labels.share);
   copy_into(into.share, part.share);
 }
+
+/// For the scope of a step or a recording: where it is left by an exception, no gradients stay.
+class NoGradientsLeft {
+ public:
+  explicit NoGradientsLeft(const Optimizer& optimizer) : optimizer_(optimizer) {}
+  ~NoGradientsLeft() {
+    if (std::uncaught_exceptions() > exceptions_) optimizer_.zero_grad();
+  }
+  NoGradientsLeft(const NoGradientsLeft&) = delete;
+  NoGradientsLeft& operator=(const NoGradientsLeft&) = delete;
+
+ private:
+  const Optimizer& optimizer_;
+  int exceptions_ = std::uncaught_exceptions();
+};
 
 }  // namespace
 
@@ -51,6 +67,9 @@ void Update::finish() const {
 }
 
 void Update::run(std::span<const BatchPart> parts) {
+  check(static_cast<int64_t>(parts.size()) == losses_.dim(1), "update: expected ", losses_.dim(1), " parts, found ",
+        parts.size());
+  const NoGradientsLeft clean(*optimizer_);
   size_t stage = 0;
   for (size_t pattern = 0; pattern < patterns_.size(); ++pattern) {
     for (size_t part = 0; part < parts.size(); ++part) {
@@ -68,9 +87,11 @@ void Update::run(std::span<const BatchPart> parts) {
   if (graph_ == nullptr) return finish();
   graph_->run(stage);
   optimizer_->note_recorded_step();
+  outcome_.storage()->bump_version();
 }
 
 void Update::record(const BatchPart& like) {
+  const NoGradientsLeft clean(*optimizer_);
   graph_.reset();
   in_ = empty_part_like(like);
   loss_ = empty({}, losses_.dtype(), losses_.device());
@@ -81,12 +102,7 @@ void Update::record(const BatchPart& like) {
     if (losses_.dim(1) > 1) stages.push_back({part, DeviceGraph::Runs::any});
   }
   stages.push_back({[this] { finish(); }, DeviceGraph::Runs::once});
-  try {
-    graph_ = std::make_unique<DeviceGraph>(model_->device(), stages);
-  } catch (...) {
-    optimizer_->zero_grad();  // what a recording that failed left of them are no gradients
-    throw;
-  }
+  graph_ = std::make_unique<DeviceGraph>(model_->device(), stages);
 }
 
 }  // namespace ratel::train

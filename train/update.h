@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -13,7 +12,8 @@
 namespace ratel::train {
 
 /// One optimizer step: forward and backward of the parts of a batch, through one pattern or, for the sum of their
-/// losses, through several, and AdamW with what they add up to. The parameters have no gradients before and behind it.
+/// losses, through several, and AdamW with what they add up to. The parameters have no gradients before and behind it,
+/// whether it succeeds or throws.
 ///
 /// Launched, or recorded as a DeviceGraph, which makes the same kernels run. Its stages are, for each pattern, the
 /// first part and all others, and then AdamW: the first part of all makes the gradients, those behind it add to them,
@@ -26,10 +26,11 @@ class Update {
   Update(const RatPlus& model, Optimizer& optimizer, std::vector<ModelPattern> patterns, Recompute recompute,
          Tensor losses, Tensor outcome);
 
-  /// Makes it at the optimizer's rate. On a GPU nothing waits for the host.
+  /// Makes it of as many parts as `losses` has columns, at the optimizer's rate. On a GPU nothing waits for the host.
   void run(std::span<const BatchPart> parts);
   /// Records it, for parts like this one, after run() was called at least once, as libraries set themselves up at their
-  /// first calls. Where it throws, nothing is recorded.
+  /// first calls. Where it throws, nothing is recorded. Which parameters want gradients is decided here: later runs
+  /// give them to the same ones.
   void record(const BatchPart& like);
   [[nodiscard]] bool is_recorded() const { return graph_ != nullptr; }
 

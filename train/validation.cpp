@@ -52,7 +52,8 @@ bool Validator::is_due(int64_t step) const {
 std::optional<double> Validator::loss(const RatPlus& model, const ModelPattern& pattern,
                                       const std::function<bool()>& stop, int64_t& tokens) const {
   EvalOptions how{.seq_len = config_.data.seq_len, .pattern = pattern, .eos = config_.data.eos};
-  how.batch_size = config_.data.batch_size / config_.data.accumulate;  // what training has room for
+  // Training's; its memory is beside what a recorded step keeps.
+  how.batch_size = config_.data.batch_size / config_.data.accumulate;
   how.stop = stop;
   EvalResult result;
   const std::vector<int64_t> windows = windows_of(file_, config_);

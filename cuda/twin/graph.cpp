@@ -27,6 +27,7 @@ struct Graph {
   ~Graph() {
     for (void* pointer : memory) raw_release(pointer, {});
     sizes.erase(sizes.find(bytes));
+    count_graph_bytes(0);
   }
   static std::multiset<size_t> sizes;  // of all graphs
   Graph(const Graph&) = delete;
@@ -36,15 +37,20 @@ struct Graph {
 std::multiset<size_t> Graph::sizes;
 
 Graph *recorded = nullptr, *running = nullptr;
+const MemoryRecording* under_way = nullptr;  // of what is recorded
 
 /// Of one recording; ends it whatever happens.
 class Recorder {
  public:
-  explicit Recorder(Graph& graph) {
+  Recorder(Graph& graph, const MemoryRecording& memory) {
     check(recorded == nullptr, "a graph is recorded while another is");
     recorded = &graph;
+    under_way = &memory;
   }
-  ~Recorder() { recorded = nullptr; }
+  ~Recorder() {
+    recorded = nullptr;
+    under_way = nullptr;
+  }
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 };
@@ -53,16 +59,17 @@ void make_worthless(void* pointer, size_t bytes) { std::memset(pointer, 0xff, by
 
 }  // namespace
 
-void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights) {
+void* record_graph(int device, std::span<const DeviceGraph::Stage> stages, Weights weights,
+                   std::vector<bool>& lasts_into) {
   static const OwnedStream stream(device);
   auto graph = std::make_unique<Graph>(weights);
   {
     const StreamGuard current(stream.get());
     MemoryRecording memory(stream.get());
-    const Recorder recorder(*graph);
+    const Recorder recorder(*graph, memory);
     for (const auto& stage : stages) {
       graph->stages.emplace_back();
-      memory.begin_stage();
+      lasts_into.push_back(memory.begin_stage());
       stage.work();
       memory.check_stage(stage.runs);
     }
@@ -85,12 +92,12 @@ void run_graph(void* graph, size_t stage, Stream) {
   running = nullptr;
 }
 
-void release_graph(void* graph) noexcept {
-  delete static_cast<Graph*>(graph);
-  count_graph_bytes(0);
-}
+void release_graph(void* graph) noexcept { delete static_cast<Graph*>(graph); }
 
-size_t graph_bytes_on(int) { return Graph::sizes.empty() ? 0 : *Graph::sizes.rbegin(); }
+size_t graph_bytes_on(int) {
+  const size_t recorded_before = Graph::sizes.empty() ? 0 : *Graph::sizes.rbegin();
+  return std::max(recorded_before, under_way == nullptr ? 0 : under_way->most_bytes());
+}
 
 namespace twin {
 

@@ -66,6 +66,7 @@ namespace twin {
 
 void set_memory_limit(size_t bytes) { limit = bytes; }
 void set_memory_left(size_t bytes) { limit = given + bytes; }
+size_t memory_given() { return given; }
 
 void set_access(const void* pointer, Access access) {
   const Allocation& allocation = allocations.at(pointer);

@@ -17,6 +17,8 @@ void set_memory_limit(size_t bytes);
 inline constexpr size_t kMemory = size_t{8} << 30;
 /// The limit that lets it give out so many more.
 void set_memory_left(size_t bytes);
+/// Bytes it has given out, to graphs too, and not got back.
+size_t memory_given();
 
 /// How often kernels ran so far, by name, those of graphs in each run. Products are "gemm", and "gemm added" where
 /// something was added to them.

@@ -129,6 +129,48 @@ BOOST_AUTO_TEST_CASE(what_a_stage_makes_lasts_into_later_ones) {
   });
 }
 
+// On a GPU another graph would write over what lasts, and nobody would notice.
+BOOST_AUTO_TEST_CASE(nothing_runs_between_stages_that_something_lasts_over) {
+  test::on_gpus([](Device device) {
+    using Runs = DeviceGraph::Runs;
+    const Tensor x = ratel::full({300}, 2, DType::f32, device), y = ratel::zeros({300}, DType::f32, device);
+    const auto value = [&] { return to_vector<float>(y)[299]; };
+    Tensor sum;
+    const auto begin = [&] { sum = x * 1; };
+    const auto add = [&] { add_into(sum, x * 2); };
+    const auto end = [&] { copy_into(y, std::exchange(sum, {})); };
+    const auto alone = [&] { copy_into(y, x + 1); };  // nothing lasts into it, nor behind it
+    const std::vector<DeviceGraph::Stage> stages{{begin, Runs::once}, {add, Runs::any},  {add, Runs::once},
+                                                 {add, Runs::any},    {end, Runs::once}, {alone}};
+    std::optional<DeviceGraph> graph(std::in_place, device, stages);
+    const DeviceGraph other(device, [&] { copy_into(y, x * 3); });
+    const auto refused = [&](size_t stage, const std::string& why) {
+      test::check_error([&] { graph->run(stage); }, ratel::concat_text("stage ", stage, " needs what those before"));
+      test::check_error([&] { graph->run(stage); }, why);
+    };
+    for (const size_t stage : {1, 2, 3, 4}) refused(stage, "was no stage of this graph");
+    graph->run(0);
+    for (const size_t stage : {3, 4}) refused(stage, "was stage 0");  // the third may not be left out
+    for (const size_t stage : {0, 0, 1, 1, 2}) graph->run(stage);
+    for (const size_t stage : {1, 2}) refused(stage, "was stage 2");
+    graph->run(4);
+    BOOST_TEST(value() == 14.0F);  // 2, and three times 4
+    graph->run(0);
+    other.run();
+    for (const size_t stage : {1, 2, 3, 4}) refused(stage, "was no stage of this graph");
+    graph->run(5);
+    BOOST_TEST(value() == 3.0F);
+    for (const size_t stage : {0, 2, 3, 3, 4, 5}) graph->run(stage);
+    for (const size_t stage : {0, 2, 4}) graph->run(stage);
+    BOOST_TEST(value() == 6.0F);
+    // A graph that has gone is no other one's last run, wherever that lies.
+    graph->run(0);
+    graph.reset();
+    graph.emplace(device, stages);
+    refused(1, "was no stage of this graph");
+  });
+}
+
 BOOST_AUTO_TEST_CASE(a_stage_that_could_not_run_any_number_of_times_is_refused) {
   test::on_gpus([](Device device) {
     using Runs = DeviceGraph::Runs;
@@ -208,12 +250,35 @@ BOOST_AUTO_TEST_CASE(more_memory_than_there_is_is_a_memory_error) {
       BOOST_TEST((error.kind() == ratel::ErrorKind::memory), error.what());
       return true;
     };
-    const auto greedy = [&] { DeviceGraph(device, [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); }); };
+    const int64_t before = memory_use(device).live, n = int64_t{1} << 20;
+    const auto ask_for_too_much = [&] { ratel::empty({int64_t{1} << 45}, DType::f32, device); };
+    const auto greedy = [&] {
+      DeviceGraph(device, [&] {
+        const Tensor held = ratel::empty({n}, DType::f32, device);
+        ask_for_too_much();
+      });
+    };
     BOOST_CHECK_EXCEPTION(greedy(), ratel::Error, out_of_memory);
+    BOOST_TEST(memory_use(device).live == before);
+    // The message counts what graphs hold, one that is being recorded too, and says how to do without.
+    const std::string launching = "train.graph = false";
+    if (test::is_imitated(device))
+      test::check_error(greedy,
+                        ratel::concat_text("tensors hold ", before + 4 * n, " bytes, most of them by graphs 4"));
+    test::check_error(greedy, launching);
     Tensor y = ratel::zeros({7}, DType::f32, device);
-    const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
-    graph.run();
+    {
+      const DeviceGraph graph(device, [&] { copy_into(y, y + 1); });
+      graph.run();
+      test::check_error(ask_for_too_much, launching);
+    }
     BOOST_TEST(to_vector<float>(y)[0] == 1.0F);
+    try {
+      ask_for_too_much();
+      BOOST_ERROR("128 TiB were given out");
+    } catch (const ratel::Error& error) {
+      BOOST_TEST(std::string(error.what()).find(launching) == std::string::npos);
+    }
   });
 }
 

@@ -61,6 +61,14 @@ TwinMemory::TwinMemory([[maybe_unused]] size_t bytes) {
 
 TwinMemory::~TwinMemory() { lift_memory_limit(); }
 
+size_t twin_memory_given() {
+#if RATEL_TEST_TWIN
+  return cuda::twin::memory_given();
+#else
+  return 0;
+#endif
+}
+
 OwnDenseAttention::OwnDenseAttention() { choose(cuda::DenseAttention::own); }
 OwnDenseAttention::~OwnDenseAttention() { choose(cuda::DenseAttention::cudnn); }
 

@@ -31,6 +31,9 @@ class TwinMemory {
   TwinMemory& operator=(const TwinMemory&) = delete;
 };
 
+/// Bytes that the twin has given out, to graphs too (cuda/twin/twin.h); 0 in other builds.
+size_t twin_memory_given();
+
 /// For a scope, dense attention on a GPU is computed by the kernels of this tree (ops/dilated_attention.h), and by
 /// cuDNN's where there is one afterwards.
 class OwnDenseAttention {
