@@ -290,8 +290,8 @@ BOOST_AUTO_TEST_CASE(who_may_start_early_must_wait) {
   launch(early("waits"), waits, from, to);
   BOOST_TEST(to_vector<float>(y)[5] == 6);
   launch({"in_order", 1, kThreads}, none_waits);
-  check_error([&] { launch(early("none"), none_waits); }, "thread 0: ended without wait_for_previous()");
-  check_error([&] { launch(early("some"), some_never_wait); }, "thread 40: ended without wait_for_previous()");
+  check_error([&] { launch(early("none"), none_waits); }, ": ended without wait_for_previous()");
+  check_error([&] { launch(early("some"), some_never_wait); }, ": ended without wait_for_previous()");
   check_error([&] { launch(early("race", kShared), reverse_with_a_wait, from, to); }, "race, block (0, 0, 0)");
 }
 
