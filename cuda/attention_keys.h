@@ -10,6 +10,15 @@
 
 namespace ratel::cuda {
 
+template <class A, class B>
+__host__ __device__ constexpr std::common_type_t<A, B> smaller(A a, B b) {
+  return a < b ? a : b;
+}
+template <class A, class B>
+__host__ __device__ constexpr std::common_type_t<A, B> larger(A a, B b) {
+  return a > b ? a : b;
+}
+
 struct HeadGroup {
   int64_t first = 0;
   int count = 0;
@@ -32,22 +41,23 @@ void for_each_head_group(const AttentionShape& shape, F&& f) {
   }
 }
 
-/// Which blocks begin first: all pieces of a head, whose rows then lie in the cache, or the first pieces of all heads,
-/// where these are the longest.
-enum class BlockOrder { heads, pieces };
-
-/// The head and the piece of it that this block works on, of a grid of B x group.count x pieces blocks.
+/// The head and the piece of it that this block works on, of a grid of B x group.count x pieces blocks. They begin in
+/// rounds of some heads each: all their first pieces, then their second ones, and so on.
 struct BlockOfHead {
   int64_t b, h, row, piece;  // row: of (B, H, T), token 0
+  int64_t round;
   Pattern pattern;
 
   /// In the type of `pieces`, of which there are as few as blocks: int holds them, and is divided far faster.
   template <class I>
-  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, I pieces,
-                         BlockOrder order = BlockOrder::heads) {
+  __device__ BlockOfHead(const HeadGroup& group, const AttentionShape& shape, I pieces, I heads_of_round = 1) {
     const I block = block_index().x, heads = static_cast<I>(shape.B) * group.count;
-    const I head = order == BlockOrder::heads ? block / pieces : block % heads;
-    piece = order == BlockOrder::heads ? block % pieces : block / heads;
+    const I before = block / (heads_of_round * pieces), in_round = block % (heads_of_round * pieces);
+    const I first = before * heads_of_round, here = heads_of_round == 1 ? 1 : smaller(heads_of_round, heads - first);
+    // From lane 0, so that nvcc knows them to be the same for a warp, and keeps what follows from them apart.
+    const I head = shuffle(first + in_round % here, 0);
+    piece = shuffle(in_round / here, 0);
+    round = shuffle(before, 0);
     b = head / group.count;
     const auto in_group = static_cast<int>(head % group.count);
     h = group.first + in_group;
@@ -79,14 +89,6 @@ __device__ inline HeadRows<T> head_rows(const AttentionRows& x, int64_t b, int64
   return {static_cast<T*>(x.data) + b * x.batch + h * x.head, x.time};
 }
 
-template <class A, class B>
-__host__ __device__ constexpr std::common_type_t<A, B> smaller(A a, B b) {
-  return a < b ? a : b;
-}
-template <class A, class B>
-__host__ __device__ constexpr std::common_type_t<A, B> larger(A a, B b) {
-  return a > b ? a : b;
-}
 template <class I>
 __host__ __device__ constexpr I tiles_of(I n, int tile) {
   return (n + tile - 1) / tile;

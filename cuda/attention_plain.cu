@@ -413,10 +413,10 @@ void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics&
     using A = accumulate_t<T>;
     const int64_t chunks = chunks_of<A>(args.shape.d);
     with_query_slices<T, kTile>(args.shape, args.grad_k, args.grad_v, stream,
-                                [&](const HeadGroup& group, int64_t pieces, const QuerySlices& slices) {
-                                  launch({"attention_key_gradients", args.shape.B * group.count * pieces * chunks,
+                                [&](const HeadGroup& group, const KeyPieces& pieces, const QuerySlices& slices) {
+                                  launch({"attention_key_gradients", args.shape.B * group.count * pieces.count * chunks,
                                           kThreads, kKeyShared<A>, stream},
-                                         key_kernel<T>, args, statistics, slices, group, pieces, chunks);
+                                         key_kernel<T>, args, statistics, slices, group, pieces.count, chunks);
                                 });
   });
 }

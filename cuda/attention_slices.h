@@ -4,6 +4,8 @@
 // queries, slices of the queries with partial sums that are added in order. How many slices there are follows from the
 // shapes alone, so that the sum has one order.
 
+#include <algorithm>
+
 #include "cuda/attention_keys.h"
 #include "cuda/scratch.h"
 
@@ -31,7 +33,8 @@ struct OwnedKeys {
     const I far_tiles = tiles_of(lists.far_count(), N);
     far = piece < far_tiles * slice_count;
     if (far) slice = static_cast<int>(piece / far_tiles);
-    first = (far ? piece % far_tiles : piece - far_tiles * slice_count) * N;
+    slice = shuffle(slice, 0);
+    first = (far ? piece - slice * far_tiles : piece - far_tiles * slice_count) * N;
     const I keys = far ? lists.far_count() : window > 0 ? lists.near_count() : 0;
     count = static_cast<int>(larger(0, smaller(N, keys - first)));
     if (count == 0) return;
@@ -43,15 +46,34 @@ struct OwnedKeys {
   __device__ I last_query(I j) const { return far ? T - 1 : smaller(T - 1, j + window); }
 };
 
-/// On the host: pieces of the head of the group that has most.
-inline int64_t key_pieces(const HeadGroup& group, int64_t T, int64_t slices, int tile) {
-  int64_t most = 0;
+inline constexpr int64_t kKeyBlocks = 256;  // that run at once: two on a multiprocessor
+
+/// Pieces of the head of a group that has most, and how many heads begin together (BlockOfHead).
+struct KeyPieces {
+  int64_t count = 0, heads_of_round = 1;
+};
+
+/// On the host. Far tiles of a head walk the same queries, from behind their keys to the last one, and find them in the
+/// cache where they walk together. So as many heads begin together as run at once; all their tiles begin at the last
+/// query and end one after the other, the last keys first. Where each ends one of the next round begins: those walk the
+/// other way, from the first of their queries on, which are those that the others of their head have come to. They end
+/// together, and the next round begins as the first did. A head's place decides the order in which its gradients are
+/// added up, so that equal sequences of a batch may differ in their last bits. Near tiles are short: where there are
+/// any, the far ones of all heads come first.
+template <int N>
+KeyPieces key_pieces(const HeadGroup& group, const AttentionShape& shape, int64_t slices) {
+  KeyPieces pieces;
+  bool has_near = false;
   for (int h = 0; h < group.count; ++h) {
-    const KeyLists lists(PatternOf<int64_t>(group.patterns[h]), T);
+    const KeyLists lists(PatternOf<int64_t>(group.patterns[h]), shape.T);
     const int64_t near = group.patterns[h].window > 0 ? lists.near_count() : 0;
-    most = larger(most, tiles_of(lists.far_count(), tile) * slices + tiles_of(near, tile));
+    pieces.count = larger(pieces.count, tiles_of(lists.far_count(), N) * slices + tiles_of(near, N));
+    has_near = has_near || near > 0;
   }
-  return most;
+  const int64_t heads = shape.B * group.count;
+  pieces.heads_of_round =
+      has_near || pieces.count == 0 ? heads : std::clamp<int64_t>(kKeyBlocks / pieces.count, 1, heads);
+  return pieces;
 }
 
 /// Sums of the slices, in order, into the rows of the far keys.
@@ -80,7 +102,6 @@ template <class T, int N, class F>
 void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k, const AttentionRows& grad_v,
                        Stream stream, F&& f) {
   using A = accumulate_t<T>;
-  constexpr int64_t kBlocks = 256;        // that run at once: two on a multiprocessor
   constexpr int64_t kLeastQueries = 512;  // of a slice
   int64_t queries = 0;                    // that all far tiles walk
   QuerySlices slices;
@@ -91,7 +112,7 @@ void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k,
     slices.far_keys = larger(slices.far_keys, far);
   }
   // No slice is longer than what each of the blocks has to do on average: then none runs on alone.
-  const int64_t share = tiles_of(larger(kLeastQueries, queries / kBlocks), 64) * 64;
+  const int64_t share = tiles_of(larger(kLeastQueries, queries / kKeyBlocks), 64) * 64;
   slices.count = (shape.T + share - 1) / share;
   slices.length = tiles_of((shape.T + slices.count - 1) / slices.count, 64) * 64;
   const int64_t partial = slices.count == 1 ? 0 : slices.count * shape.B * shape.H * slices.far_keys * shape.d;
@@ -99,7 +120,7 @@ void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k,
   slices.grad_k = sums.get();
   slices.grad_v = sums.get() + partial;
   for_each_head_group(shape, [&](const HeadGroup& group) {
-    f(group, key_pieces(group, shape.T, slices.count, N), slices);
+    f(group, key_pieces<N>(group, shape, slices.count), slices);
     if (slices.count == 1) return;
     const int64_t pieces = tiles_of(slices.far_keys * shape.d, 256);
     launch({"attention_add_slices", shape.B * group.count * pieces, 256, 0, stream}, add_slices<T, A>, group, shape,

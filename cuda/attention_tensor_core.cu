@@ -28,6 +28,8 @@ namespace {
 
 /// Rows of a tile of keys. Three blocks fit a multiprocessor (two, of 68 KiB, of sm_80 where d = 128).
 constexpr int kKeys = 32;
+/// Of those that a block walks, as many are on their way or being used.
+constexpr int kStages = 3;
 
 /// Blocks on a multiprocessor, where its shared memory holds so many; they leave a thread 168 or 255 registers.
 template <class Source>

@@ -11,11 +11,6 @@
 
 namespace ratel::cuda::tensor_core {
 
-inline constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
-
-/// Tiles that a block walks and that are on their way or being used.
-inline constexpr int kStages = 3;
-
 /// Tokens are counted in 32 bits, with room for what is added to them, and so are the elements from one to the next.
 inline bool takes(const AttentionShape& shape, std::initializer_list<AttentionOperand> all_rows) {
   const auto fits = [&](const AttentionOperand& rows) {

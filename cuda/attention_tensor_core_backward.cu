@@ -7,8 +7,13 @@
 // 6 written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
 // for the first time.
 //
-// Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 380 us that the bytes take: 682 and 518 us by products
-// of warpgroups, 823 and 552 by those of warps, which shared memory binds.
+// What follows from a tile's first product runs beside its second, and what follows from that beside the sums of the
+// first.
+//
+// Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 380 us that the bytes take: 597 and 500 us by products
+// of warpgroups, 809 and 547 by those of warps, which shared memory binds. The query kernel has 390 and 375 of the
+// former, at 2.7 TB/s; the key kernel 190, half of what the tensor cores could, as a warp's products and exponentials
+// wait for one another, and 105. Blocks of two warpgroups that share the tiles of queries took 205 for the 190.
 
 #include <cmath>
 
@@ -19,18 +24,21 @@
 namespace ratel::cuda::tensor_core {
 namespace {
 
-/// Rows of the tiles that a block walks: two blocks fit a multiprocessor (of sm_80 one of the query kernel, of 86 KiB
-/// where d = 128).
-template <int d>
-constexpr int kBackwardRows = d == 64 ? 64 : 32;
+/// Keys of the tiles that a block of queries walks. Two of them and the block's rows are 65 KiB.
+template <class Tile>
+constexpr int kKeysOfTile = Tile::kChannels == 64 ? 64 : 32;
+
+/// Blocks of a multiprocessor at least: their loads and their own rows' work lie beside one another. Fragments that a
+/// warp holds leave registers to two.
+template <class Tile>
+constexpr int kQueryBlocks = Tile::kOfWarpgroup || Tile::kChannels == 64 ? 3 : 2;
 
 template <class Tile>
 __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics,
                                            const HeadGroup& group, int64_t tiles) {
-  constexpr int d = Tile::kChannels, N = kBackwardRows<d>;
+  constexpr int d = Tile::kChannels, N = kKeysOfTile<Tile>;
   SharedArena arena;
-  const Tile queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, kStages * N),
-      value_tiles(arena, kStages * N);
+  const Tile queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N), value_tiles(arena, 2 * N);
   const OwnTerms own(arena);
   const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;
@@ -41,18 +49,16 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
   const KeyTiles<N, int> keys(PatternOf<int>(block.pattern), begin, begin + rows);
   const int tiles_of_keys = keys.count();
   const auto begin_load = [&](int n) {
-    if (n >= tiles_of_keys) return commit_copies();  // an empty group: what is under way is counted in groups
+    if (n >= tiles_of_keys) return;
     const KeyTile<int> tile = keys[n];
-    begin_load_of<N>(n % kStages * N, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
+    begin_load_of<N>(n % 2 * N, tile.count, key_tiles, {k[tile.first], k.step * tile.step}, value_tiles,
                      {v[tile.first], v.step * tile.step});
   };
-  // All that the block's own rows need is asked for at once; their keys take the places of the second and third tile.
+  // All that the block's own rows need is asked for at once; their keys take the places of both tiles.
   queries.template begin_load<kTileRows>(rows, q[begin], q.step);
   grads.template begin_load<kTileRows>(rows, grad[begin], grad.step);
-  static_assert(kTileRows <= (kStages - 1) * N);
-  begin_load_of<kTileRows>(N, rows, key_tiles, {k[begin], k.step}, value_tiles, {v[begin], v.step});
-  begin_load(0);
-  commit_copies();
+  static_assert(kTileRows <= 2 * N);
+  begin_load_of<kTileRows>(0, rows, key_tiles, {k[begin], k.step}, value_tiles, {v[begin], v.step});
   const bool is_gated = args.gate.data != nullptr;
   const auto out = head_rows<bfloat16>(args.out, block.b, block.h),
              gate = head_rows<bfloat16>(args.gate, block.b, block.h);
@@ -69,16 +75,16 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
     lse[half] = static_cast<const float*>(args.lse)[at];
     delta[half] = args.grad_lse == nullptr ? 0.0f : -static_cast<const float*>(args.grad_lse)[at];
   }
-  wait_copies<2>();
+  wait_copies<0>();
   sync_block();
 
   const float scale = 1 / std::sqrt(static_cast<float>(d));
-  const int first_row = warp_index() * 16, own_row = N + first_row;
+  const int first_row = warp_index() * 16;
   if (is_gated) ungate_rows<d>(args, block, begin, rows, out_rows, gate_rows, grads);
-  multiply_own_rows<d>(own, grads, value_tiles.behind(N), out_rows);
+  multiply_own_rows<d>(own, grads, value_tiles, out_rows);
   const Held<Tile> held_queries(queries), held_grads(grads);
   FragmentC own_scores[2];
-  multiply_rows<16>(own_scores, queries, first_row, key_tiles.behind(own_row));
+  multiply_rows<16>(own_scores, queries, first_row, key_tiles.behind(first_row));
   sync_warp();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -96,9 +102,10 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
     static_cast<float*>(statistics.ds)[at] = own_ds[half];
   }
   FragmentC grad_q[d / 8];
-  start_from_tile<d>(grad_q, key_tiles, own_row, own_ds);
+  start_from_tile<d>(grad_q, key_tiles, first_row, own_ds);
+  sync_block();
+  begin_load(0);
   if (block.pattern.window == 0) {  // near keys are seen by their own queries alone
-    sync_warp();
     const KeyLists<int> lists(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T));
     const auto grad_k = head_rows<bfloat16>(args.grad_k, block.b, block.h),
                grad_v = head_rows<bfloat16>(args.grad_v, block.b, block.h);
@@ -115,23 +122,27 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
   }
 
   for (int n = 0; n < tiles_of_keys; ++n) {
-    settle<Tile, 1>();
-    if (n == 0) begin_load(1);
-    begin_load(n + 2);
-    const int from = n % kStages * N;
+    settle<Tile, 0>();
+    begin_load(n + 1);
+    const int from = n % 2 * N;
     FragmentC scores[N / 8], slopes[N / 8];
-    multiply_tile<N>(scores, held_queries, key_tiles.behind(from));
-    multiply_tile<N>(slopes, held_grads, value_tiles.behind(from));
+    begin_multiplying<N>(scores, held_queries, key_tiles.behind(from));
+    begin_multiplying<N>(slopes, held_grads, value_tiles.behind(from));
+    await<Tile, 1>(scores);
     hide_unseen<N>(scores, keys[n], begin);
 #pragma unroll
     for (int at = 0; at < N / 2; ++at) {
-      const int half = at % 4 / 2;
-      const float p = fast_exp2(scores[at / 4].at[at % 4] * (scale * kLog2e) - lse[half]);
-      slopes[at / 4].at[at % 4] = scale * p * (slopes[at / 4].at[at % 4] - delta[half]);
+      float& p = scores[at / 4].at[at % 4];
+      p = fast_exp2(p * (scale * kLog2e) - lse[at % 4 / 2]);
     }
-    add_weighted_rows<d, N>(grad_q, slopes, key_tiles.behind(from));
+    await<Tile, 0>(slopes);
+#pragma unroll
+    for (int at = 0; at < N / 2; ++at) {
+      float& slope = slopes[at / 4].at[at % 4];
+      slope = scale * scores[at / 4].at[at % 4] * (slope - delta[at % 4 / 2]);
+    }
+    add_weighted_rows<N>(grad_q, slopes, key_tiles.behind(from));
   }
-  wait_copies<0>();
   if constexpr (Tile::kOfWarpgroup) sync_block();  // which reads the queries where the gradients go to
   if (args.turns != nullptr)
     turn_back<d>(grad_q, [&](int half) {
@@ -145,78 +156,112 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
 }
 
 template <class Tile>
-__global__ __launch_bounds__(kTileThreads, 2) void query_kernel(AttentionBackwardArgs args,
-                                                                AttentionStatistics statistics, HeadGroup group,
-                                                                int64_t tiles) {
+__global__ __launch_bounds__(kTileThreads, kQueryBlocks<Tile>) void query_kernel(AttentionBackwardArgs args,
+                                                                                 AttentionStatistics statistics,
+                                                                                 HeadGroup group, int64_t tiles) {
   if constexpr (Tile::kExists)
     add_query_gradients<Tile>(args, statistics, group, tiles);
   else
     trap();
 }
 
-/// Channels of its values that the key kernel keeps in registers, as many as are left.
-template <int d>
-constexpr int kHeldValues = d == 64 ? d : d - 48;
-/// Queries of a tile that it works on at once: sixteen leave registers to what a warp holds.
+/// Where a block's rows begin, in shared memory: registers are for its sums.
+class RowsOfBlock {
+ public:
+  enum At { query, grad, lse, delta, grad_k, grad_v, count };
+  __device__ explicit RowsOfBlock(SharedArena& arena) : pointers_(arena.take<uint64_t>(count)) {}
+  template <class T>
+  __device__ void put(At at, T* rows) const {
+    pointers_[at] = reinterpret_cast<uintptr_t>(rows);
+  }
+  template <class T>
+  __device__ T* get(At at) const {
+    return reinterpret_cast<T*>(static_cast<uintptr_t>(pointers_[at]));
+  }
+  static constexpr size_t size() { return shared_size<uint64_t>(count); }
+
+ private:
+  Shared<uint64_t> pointers_;
+};
+
+/// Queries of the tiles that a block of keys walks, two of which are on their way or in use, and those that it works on
+/// at once. Of a warp that holds its keys in registers sixteen leave enough of them.
 template <class Tile>
-constexpr int kQueriesAtOnce = Tile::kOfWarpgroup ? 32 : 16;
+constexpr int kQueriesOfTile = Tile::kOfWarpgroup || Tile::kChannels == 64 ? 64 : 32;
+template <class Tile>
+constexpr int kQueriesAtOnce = Tile::kOfWarpgroup ? 64 : 16;
+/// Channels of its values that such a warp holds too, as many as registers are left.
+template <int d>
+constexpr int kHeldValues = d == 64 ? d : d - 64;
 
 template <class Tile>
 __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics,
-                                         const QuerySlices& slices, const HeadGroup& group, int64_t pieces) {
-  constexpr int d = Tile::kChannels, N = kBackwardRows<d>, kPart = kQueriesAtOnce<Tile>;
+                                         const QuerySlices& slices, const HeadGroup& group, const KeyPieces& pieces) {
+  constexpr int d = Tile::kChannels, N = kQueriesOfTile<Tile>, kPart = kQueriesAtOnce<Tile>;
+  static_assert(kTileRows <= 2 * N && 2 * N <= kTileThreads);
   SharedArena arena;
   const Tile keys(arena, kTileRows), values(arena, kTileRows), query_tiles(arena, 2 * N), grad_tiles(arena, 2 * N);
   const Shared<float> lse = arena.take<float>(2 * N), delta = arena.take<float>(2 * N);
-  const BlockOfHead block(group, args.shape, static_cast<int>(pieces), BlockOrder::pieces);
+  const Shared<int> key = arena.take<int>(kTileRows);  // of a row
+  const RowsOfBlock rows(arena);
+  const BlockOfHead block(group, args.shape, static_cast<int>(pieces.count), static_cast<int>(pieces.heads_of_round));
   const OwnedKeys<kTileRows, int> owned(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T),
                                         static_cast<int>(block.piece), slices);
   if (owned.count == 0) return;
+  if (const int r = thread_index().x; r < kTileRows) key[r] = owned.key(smaller(r, owned.count - 1));
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
              v = head_rows<bfloat16>(args.v, block.b, block.h),
              grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
+  const bool is_slice = owned.far && slices.count > 1;  // whose sums others are added to
+  if (thread_index().x == 0) {
+    rows.put(RowsOfBlock::query, q.data);
+    rows.put(RowsOfBlock::grad, grad.data);
+    rows.put(RowsOfBlock::lse, static_cast<const float*>(args.lse) + block.row);
+    rows.put(RowsOfBlock::delta, static_cast<const float*>(statistics.delta) + block.row);
+    if (is_slice) {
+      const int64_t row =
+          ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
+      rows.put(RowsOfBlock::grad_k, static_cast<float*>(slices.grad_k) + row * d);
+      rows.put(RowsOfBlock::grad_v, static_cast<float*>(slices.grad_v) + row * d);
+    } else {
+      rows.put(RowsOfBlock::grad_k, head_rows<bfloat16>(args.grad_k, block.b, block.h).data);
+      rows.put(RowsOfBlock::grad_v, head_rows<bfloat16>(args.grad_v, block.b, block.h).data);
+    }
+  }
   const int tiles = tiles_of(larger(0, owned.query_end - owned.query_begin), N);
-  // From the last queries to the first, so that blocks that begin together, other keys of the head, find them in the
-  // cache.
-  const auto first_query = [&](int n) { return owned.query_begin + (tiles - 1 - n) * N; };
-  const auto queries_of = [&](int n) { return smaller(N, owned.query_end - first_query(n)); };
-  const auto begin_load = [&](int n) {
-    const int into = n % 2 * N, count = queries_of(n);
-    const int first = first_query(n);
-    query_tiles.behind(into).template begin_load<N>(count, q.data, static_cast<int>(q.step), first);
-    grad_tiles.behind(into).template begin_load<N>(count, grad.data, static_cast<int>(grad.step), first);
+  const bool rises = block.round % 2 != 0;  // key_pieces() says why
+  const int to_next = rises ? N : -N;
+  int tile_begin = owned.query_begin + (rises ? 0 : larger(0, tiles - 1) * N);
+  // Queries from the one to the other see all of the block's keys.
+  const int seen_from = owned.key(owned.count - 1) + 1,
+            seen_to = smaller(owned.query_end, owned.last_query(owned.key(0)) + 1);
+  const auto begin_load = [&](int n, int first) {
+    const int into = n % 2 * N, count = smaller(N, owned.query_end - first);
+    query_tiles.behind(into).template begin_load<N>(count, rows.template get<const bfloat16>(RowsOfBlock::query),
+                                                    static_cast<int>(args.q.time), first);
+    grad_tiles.behind(into).template begin_load<N>(count, rows.template get<const bfloat16>(RowsOfBlock::grad),
+                                                   static_cast<int>(args.grad_out.time), first);
+    const int thread = thread_index().x, mine = thread % N;
+    if (thread < 2 * N)  // has lse or delta of a query
+      copy_async_4(thread < N ? lse : delta, into + mine,
+                   rows.template get<const float>(thread < N ? RowsOfBlock::lse : RowsOfBlock::delta) + first + mine,
+                   mine < count);
     commit_copies();
   };
-  // The statistics of a tile come by way of a register, asked for before the tile ahead of it is worked on: a thread
-  // has lse or delta of a query.
-  static_assert(2 * N <= kTileThreads);
-  const int mine = thread_index().x % N, which = thread_index().x / N;
-  float next = 0;
-  const auto fetch_statistics = [&](int n) {
-    if (n >= tiles || which > 1 || mine >= queries_of(n)) return;
-    next = static_cast<const float*>(which == 0 ? args.lse : statistics.delta)[block.row + first_query(n) + mine];
-  };
-  const auto put_statistics = [&](int n) {
-    if (which == 0) lse[n % 2 * N + mine] = kLog2e * next;
-    if (which == 1) delta[n % 2 * N + mine] = next;
-  };
-  int key[2], last[2];  // the last query that sees the key
-  for (int half = 0; half < 2; ++half) {
-    key[half] = owned.key(smaller(fragment_row(half), owned.count - 1));
-    last[half] = smaller(owned.query_end - 1, owned.last_query(key[half]));
-  }
-  keys.template begin_gather<kTileRows>(owned.count, [&](int r) { return k[owned.key(r)]; });
-  values.template begin_gather<kTileRows>(owned.count, [&](int r) { return v[owned.key(r)]; });
+  sync_block();
+  begin_gather<kTileRows>(keys, owned.count, [&](int r) { return k[key[r]]; });
+  begin_gather<kTileRows>(values, owned.count, [&](int r) { return v[key[r]]; });
+  commit_copies();
   const float scale = 1 / std::sqrt(static_cast<float>(d));
   FragmentC grad_k[d / 8] = {}, grad_v[d / 8] = {};
-  if (owned.slice == 0) {  // which has the terms of the keys' own queries, that take the places of both tiles
-    query_tiles.template begin_gather<kTileRows>(owned.count, [&](int r) { return q[owned.key(r)]; });
-    grad_tiles.template begin_gather<kTileRows>(owned.count, [&](int r) { return grad[owned.key(r)]; });
+  if (owned.slice == 0) {  // which has the terms of the keys' own queries, that take the places of the tiles
+    begin_gather<kTileRows>(query_tiles, owned.count, [&](int r) { return q[key[r]]; });
+    begin_gather<kTileRows>(grad_tiles, owned.count, [&](int r) { return grad[key[r]]; });
     commit_copies();
     float ds[2], p[2];
     for (int half = 0; half < 2; ++half) {
-      ds[half] = static_cast<const float*>(statistics.ds)[block.row + key[half]] / scale;
-      p[half] = static_cast<const float*>(statistics.p)[block.row + key[half]];
+      ds[half] = static_cast<const float*>(statistics.ds)[block.row + key[fragment_row(half)]] / scale;
+      p[half] = static_cast<const float*>(statistics.p)[block.row + key[fragment_row(half)]];
     }
     wait_copies<0>();
     sync_block();
@@ -224,75 +269,94 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
     start_from_tile<d>(grad_v, grad_tiles, warp_index() * 16, p);
     sync_block();
   }
-  if (tiles > 0) begin_load(0);
-  fetch_statistics(0);
-  put_statistics(0);
-  wait_copies<0>();
-  sync_block();
+  if (tiles > 0) begin_load(0, tile_begin);
+  if constexpr (!Tile::kOfWarpgroup) {  // which reads the keys here
+    wait_copies<0>();
+    sync_block();
+  }
   const Held<Tile> held_keys(keys);
   const Held<Tile, kHeldValues<d>> held_values(values);
 
-  for (int n = 0; n < tiles; ++n) {
+  for (int n = 0; n < tiles; ++n, tile_begin += to_next) {
     settle<Tile, 0>();
-    if (n + 1 < tiles) begin_load(n + 1);
-    fetch_statistics(n + 1);
+    if (n + 1 < tiles) begin_load(n + 1, tile_begin + to_next);
 #pragma unroll 1
     for (int part = 0; part < N; part += kPart) {
-      const int from = n % 2 * N + part, first = first_query(n) + part;
+      const int from = n % 2 * N + part, first = tile_begin + part;
+      if (first >= owned.query_end) continue;  // the last tile is ragged
       FragmentC weights[kPart / 8], slopes[kPart / 8];
-      multiply_tile<kPart>(weights, held_keys, query_tiles.behind(from));
-      multiply_tile<kPart>(slopes, held_values, grad_tiles.behind(from));
+      begin_multiplying<kPart>(weights, held_keys, query_tiles.behind(from));
+      begin_multiplying<kPart>(slopes, held_values, grad_tiles.behind(from));
+      await<Tile, 1>(weights);
 #pragma unroll
       for (int eight = 0; eight < kPart / 8; ++eight) {
-        const int c = fragment_column(eight);
-        const auto lse_c = lse.template load<2>(from + c), delta_c = delta.template load<2>(from + c);
+        const auto lse_c = lse.template load<2>(from + fragment_column(eight));
 #pragma unroll
         for (int at = 0; at < 4; ++at) {
-          const int query = first + c + at % 2, half = at / 2;
-          float &weight = weights[eight].at[at], &slope = slopes[eight].at[at];
-          weight = fast_exp2(weight * (scale * kLog2e) - lse_c.at[at % 2]);
-          if (query <= key[half] || query > last[half]) weight = 0;
-          slope = weight * (slope - delta_c.at[at % 2]);  // scaled at the end
+          float& weight = weights[eight].at[at];
+          weight = fast_exp2(weight * (scale * kLog2e) - kLog2e * lse_c.at[at % 2]);
         }
       }
-      add_weighted_rows<d, kPart>(grad_v, weights, grad_tiles.behind(from));
-      add_weighted_rows<d, kPart>(grad_k, slopes, query_tiles.behind(from));
+      if (first < seen_from || first + kPart > seen_to) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int own = key[fragment_row(half)], last = smaller(owned.query_end - 1, owned.last_query(own));
+#pragma unroll
+          for (int at = 0; at < kPart / 4; ++at) {
+            const int query = first + fragment_column(at / 2) + at % 2;
+            if (query <= own || query > last) weights[at / 2].at[2 * half + at % 2] = 0;
+          }
+        }
+      }
+      RoundedWeights<kPart> rounded_weights(weights);
+      begin_adding(grad_v, rounded_weights, grad_tiles.behind(from));
+      await<Tile, 1>(slopes);
+#pragma unroll
+      for (int eight = 0; eight < kPart / 8; ++eight) {
+        const auto delta_c = delta.template load<2>(from + fragment_column(eight));
+#pragma unroll
+        for (int at = 0; at < 4; ++at) {
+          float& slope = slopes[eight].at[at];
+          slope = weights[eight].at[at] * (slope - delta_c.at[at % 2]);  // scaled at the end
+        }
+      }
+      RoundedWeights<kPart> rounded_slopes(slopes);
+      begin_adding(grad_k, rounded_slopes, query_tiles.behind(from));
+      await<Tile, 0>(grad_v, grad_k, rounded_weights, rounded_slopes);
     }
-    if (n + 1 < tiles) put_statistics(n + 1);
   }
   wait_copies<0>();
   sync_block();
 #pragma unroll
   for (int at = 0; at < d / 2; ++at) grad_k[at / 4].at[at % 4] *= scale;
-  if (owned.far && slices.count > 1) {
-    const int64_t row =
-        ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
-    const auto put = [&](const FragmentC(&sums)[d / 8], void* into) {
+  if (is_slice) {
+    const auto put = [&](const FragmentC(&sums)[d / 8], float* into) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         if (fragment_row(half) >= owned.count) continue;
-        float* const to = static_cast<float*>(into) + (row + fragment_row(half)) * d;
+        float* const to = into + fragment_row(half) * d;
 #pragma unroll
         for (int at = 0; at < d / 8; ++at)
           store_vec(to + fragment_column(at), Vec<float, 2>{{sums[at].at[2 * half], sums[at].at[2 * half + 1]}});
       }
     };
-    put(grad_k, slices.grad_k);
-    put(grad_v, slices.grad_v);
+    put(grad_k, rows.template get<float>(RowsOfBlock::grad_k));
+    put(grad_v, rows.template get<float>(RowsOfBlock::grad_v));
     return;
   }
-  const auto put = [&](const HeadRows<bfloat16>& to) {
+  const auto put = [&](RowsOfBlock::At at, int64_t step) {
+    const HeadRows<bfloat16> to{rows.template get<bfloat16>(at), step};
     return [&, to](int r, int channel, const Vec<bfloat16, 8>& eight) {
-      if (r < owned.count) store_vec(to[owned.key(r)] + channel, eight);
+      if (r < owned.count) store_vec(to[key[r]] + channel, eight);
     };
   };
-  store_rows<d>(grad_k, keys, put(head_rows<bfloat16>(args.grad_k, block.b, block.h)));
-  store_rows<d>(grad_v, values, put(head_rows<bfloat16>(args.grad_v, block.b, block.h)));
+  store_rows<d>(grad_k, keys, put(RowsOfBlock::grad_k, args.grad_k.time));
+  store_rows<d>(grad_v, values, put(RowsOfBlock::grad_v, args.grad_v.time));
 }
 
 template <class Tile>
 __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs args, AttentionStatistics statistics,
-                                                           QuerySlices slices, HeadGroup group, int64_t pieces) {
+                                                           QuerySlices slices, HeadGroup group, KeyPieces pieces) {
   if constexpr (Tile::kExists)
     add_key_gradients<Tile>(args, statistics, slices, group, pieces);
   else
@@ -310,8 +374,7 @@ bool takes(const AttentionBackwardArgs& args) {
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   const int64_t tiles = tiles_of(args.shape.T, kTileRows);
   visit_tile(args.shape.d, [&]<class Tile>() {
-    constexpr size_t kShared =
-        2 * Tile::size(kTileRows) + 2 * Tile::size(kStages * kBackwardRows<Tile::kChannels>) + OwnTerms::size();
+    constexpr size_t kShared = 2 * Tile::size(kTileRows) + 2 * Tile::size(2 * kKeysOfTile<Tile>) + OwnTerms::size();
     for_each_head_group(args.shape, [&](const HeadGroup& group) {
       launch(
           {"attention_query_gradients_tensor_core", args.shape.B * group.count * tiles, kTileThreads, kShared, stream},
@@ -322,15 +385,16 @@ void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistic
 
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {
   visit_tile(args.shape.d, [&]<class Tile>() {
-    constexpr int kRows = 2 * kBackwardRows<Tile::kChannels>;
-    constexpr size_t kShared = 2 * Tile::size(kTileRows) + 2 * Tile::size(kRows) + 2 * shared_size<float>(kRows);
-    with_query_slices<bfloat16, kTileRows>(args.shape, args.grad_k, args.grad_v, stream,
-                                           [&](const HeadGroup& group, int64_t pieces, const QuerySlices& slices) {
-                                             launch(
-                                                 {"attention_key_gradients_tensor_core",
-                                                  args.shape.B * group.count * pieces, kTileThreads, kShared, stream},
-                                                 key_kernel<Tile>, args, statistics, slices, group, pieces);
-                                           });
+    constexpr int kRows = 2 * kQueriesOfTile<Tile>;
+    constexpr size_t kShared = 2 * Tile::size(kTileRows) + 2 * Tile::size(kRows) + 2 * shared_size<float>(kRows) +
+                               shared_size<int>(kTileRows) + RowsOfBlock::size();
+    with_query_slices<bfloat16, kTileRows>(
+        args.shape, args.grad_k, args.grad_v, stream,
+        [&](const HeadGroup& group, const KeyPieces& pieces, const QuerySlices& slices) {
+          launch({"attention_key_gradients_tensor_core", args.shape.B * group.count * pieces.count, kTileThreads,
+                  kShared, stream},
+                 key_kernel<Tile>, args, statistics, slices, group, pieces);
+        });
   });
 }
 

@@ -18,7 +18,8 @@ struct TileThread {
   int row = thread_index().x / kPieces, channel = thread_index().x % kPieces * 8;
 };
 
-/// The copies of a tile's begin_load(): from `into` on, rows that lie kInto elements apart.
+/// The copies of a tile's begin_load(): from `into` on, rows that lie kInto elements apart. With a step of 64 bits all
+/// addresses are of rows that are there; the kernel that takes 32 has no registers for the choice.
 template <int d, int kRows, int kInto, class Step>
 __device__ inline void begin_copies(Shared<bfloat16> data, int into, int count, const bfloat16* rows, Step step,
                                     int begin) {
@@ -26,8 +27,8 @@ __device__ inline void begin_copies(Shared<bfloat16> data, int into, int count, 
   const bfloat16* row = rows + static_cast<int64_t>(begin + mine.row) * step + mine.channel;
 #pragma unroll
   for (int r = 0; r < kRows; r += mine.kRowsAtOnce) {
-    const bool valid = mine.row + r < count;
-    copy_async_16(data, into + r * kInto, valid ? row : rows, valid);
+    const bool valid = mine.row + r < count;  // of another row nothing is read, wherever it would lie
+    copy_async_16(data, into + r * kInto, valid || sizeof(Step) == 4 ? row : rows, valid);
     row += static_cast<int64_t>(mine.kRowsAtOnce) * step;
   }
 }
@@ -56,15 +57,8 @@ class RowTile {
   /// kRows. A step of 32 bits is multiplied far faster than one of 64.
   template <int kRows, class Step>
   __device__ void begin_load(int count, const bfloat16* rows, Step step, int begin = 0) const {
-    begin_copies<d, kRows, kStep>(data_, at(TileThread<d>().row, TileThread<d>().channel), count, rows, step, begin);
-  }
-  /// The same of rows that lie anywhere.
-  template <int kRows, class Row>
-  __device__ void begin_gather(int count, Row&& row) const {
     const TileThread<d> mine;
-#pragma unroll 1
-    for (int r = mine.row; r < kRows; r += mine.kRowsAtOnce)
-      copy_async_16(data_, at(r, mine.channel), row(r < count ? r : 0) + mine.channel, r < count);
+    begin_copies<d, kRows, kStep>(data_, at(mine.row, mine.channel), count, rows, step, begin);
   }
 
   /// 16 rows by 16 channels from (row, channel) on, multiples of 16, as a left operand.
@@ -94,6 +88,15 @@ class RowTile {
 
   Shared<bfloat16> data_;
 };
+
+/// Begins to copy `count` rows that lie anywhere, row(r) is the r-th; zeros follow up to kRows.
+template <int kRows, class Tile, class Row>
+__device__ inline void begin_gather(const Tile& tile, int count, Row&& row) {
+  const TileThread<Tile::kChannels> mine;
+#pragma unroll 1
+  for (int r = mine.row; r < kRows; r += mine.kRowsAtOnce)
+    copy_async_16(tile.data(), tile.at(r, mine.channel), row(r < count ? r : 0) + mine.channel, r < count);
+}
 
 /// Of a warp: sums (16, N) += 16 rows, left(c) their channels from c on, times the N rows of `right`. kSteps of 16
 /// channels are unrolled.
@@ -155,27 +158,53 @@ __device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const Held<RowTil
       sums, [&](int c) { return left.at(c); }, right);
 }
 
-/// Weights (16, 16) of a warp as a left operand.
-__device__ inline FragmentA rounded_weights(const FragmentC& near, const FragmentC& far) {
+/// Weights (16, 16) of a warp, rounded to bf16, as a left operand.
+__device__ inline FragmentA rounded(const FragmentC& near, const FragmentC& far) {
   return {{pack_bf16(near.at[0], near.at[1]), pack_bf16(near.at[2], near.at[3]), pack_bf16(far.at[0], far.at[1]),
            pack_bf16(far.at[2], far.at[3])}};
 }
 
+/// Of a warp: sums (16, d) += weights (16, 16) times the 16 rows of `right` from `row` on.
+template <int d>
+__device__ inline void add_sixteen_rows(FragmentC (&sums)[d / 8], const FragmentA& weights, const RowTile<d>& right,
+                                        int row) {
+#pragma unroll
+  for (int c = 0; c < d; c += 16) {
+    FragmentB b[2];
+    right.right_by_channel(b, row, c);
+    multiply_16x8x16(sums[c / 8], weights, b[0]);
+    multiply_16x8x16(sums[c / 8 + 1], weights, b[1]);
+  }
+}
+
 /// Of the block: sums (64, d) += weights (64, N), rounded to bf16, times the N rows of `right`.
-template <int d, int N>
+template <int N, int d>
 __device__ inline void add_weighted_rows(FragmentC (&sums)[d / 8], const FragmentC (&weights)[N / 8],
                                          const RowTile<d>& right) {
 #pragma unroll
-  for (int n = 0; n < N; n += 16) {
-    const FragmentA a = rounded_weights(weights[n / 8], weights[n / 8 + 1]);
+  for (int n = 0; n < N; n += 16) add_sixteen_rows(sums, rounded(weights[n / 8], weights[n / 8 + 1]), right, n);
+}
+
+/// Weights (64, N) of a block, rounded to bf16.
+template <int N>
+struct RoundedWeights {
+  FragmentA at[N / 16];
+  __device__ explicit RoundedWeights(const FragmentC (&of)[N / 8]) {
 #pragma unroll
-    for (int c = 0; c < d; c += 16) {
-      FragmentB b[2];
-      right.right_by_channel(b, n, c);
-      multiply_16x8x16(sums[c / 8], a, b[0]);
-      multiply_16x8x16(sums[c / 8 + 1], a, b[1]);
-    }
+    for (int n = 0; n < N / 16; ++n) at[n] = rounded(of[2 * n], of[2 * n + 1]);
   }
+};
+
+/// Both products once more, begun only: await() of attention_tile_warpgroup.h waits for them, and until then nothing
+/// may touch their sums and weights. A warp's products are there at once.
+template <int N, class Left, int d>
+__device__ inline void begin_multiplying(FragmentC (&sums)[N / 8], const Left& left, const RowTile<d>& right) {
+  multiply_tile<N>(sums, left, right);
+}
+template <int N, int d>
+__device__ inline void begin_adding(FragmentC (&sums)[d / 8], RoundedWeights<N>& weights, const RowTile<d>& right) {
+#pragma unroll
+  for (int n = 0; n < N; n += 16) add_sixteen_rows(sums, weights.at[n / 16], right, n);
 }
 
 /// Where this lane's numbers of a warp's sums are: rows row(0) and row(1) of the block's 64, columns column(n) and the

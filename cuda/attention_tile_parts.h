@@ -14,6 +14,8 @@
 
 namespace ratel::cuda {
 
+inline constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
+
 /// The lowest n bits, of which Bits has at least so many.
 template <class Bits>
 __device__ inline Bits ones_below(int n) {
@@ -64,7 +66,7 @@ struct RunningSoftmax {
   float largest[2] = {}, total[2] = {};
   FragmentC out[d / 8];
 
-  __device__ RunningSoftmax() : scale(1.44269504088896341f / std::sqrt(static_cast<float>(d))) {}
+  __device__ RunningSoftmax() : scale(kLog2e / std::sqrt(static_cast<float>(d))) {}
 
   /// Takes N keys up, whose scores are -inf where their query does not see them.
   template <int N, class Tile>
@@ -95,7 +97,7 @@ struct RunningSoftmax {
 #pragma unroll
       for (int at = 0; at < d / 2; ++at) out[at / 4].at[at % 4] *= correction[at % 4 / 2];
     }
-    add_weighted_rows<d, N>(out, scores, values);
+    add_weighted_rows<N>(out, scores, values);
   }
   /// Divides a row's sums by the sum of all p, which it returns.
   __device__ float divide(int half) {

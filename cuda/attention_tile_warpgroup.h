@@ -30,15 +30,9 @@ class SwizzledTile {
   /// As RowTile's.
   template <int kRows, class Step>
   __device__ void begin_load(int count, const bfloat16* rows, Step step, int begin = 0) const {
-    static_assert(TileThread<d>::kRowsAtOnce % 8 == 0);
-    begin_copies<d, kRows, kStretch>(data_, at(TileThread<d>().row, TileThread<d>().channel), count, rows, step, begin);
-  }
-  template <int kRows, class Row>
-  __device__ void begin_gather(int count, Row&& row) const {
     const TileThread<d> mine;
-#pragma unroll 1
-    for (int r = mine.row; r < kRows; r += mine.kRowsAtOnce)
-      copy_async_16(data_, at(r, mine.channel), row(r < count ? r : 0) + mine.channel, r < count);
+    static_assert(mine.kRowsAtOnce % 8 == 0);
+    begin_copies<d, kRows, kStretch>(data_, at(mine.row, mine.channel), count, rows, step, begin);
   }
 
   /// As RowTile's, for products of a warp on its own.
@@ -79,36 +73,56 @@ struct Held<SwizzledTile<d>, kHeld> {
 };
 
 template <int N, int d>
-__device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const SwizzledTile<d>& left,
-                                     const SwizzledTile<d>& right) {
-#pragma unroll
-  for (int n = 0; n < N / 8; ++n) sums[n] = {};
+__device__ inline void begin_multiplying(FragmentC (&sums)[N / 8], const SwizzledTile<d>& left,
+                                         const SwizzledTile<d>& right) {
   const SharedMatrix a = left.matrix(), b = right.matrix();
-  begin_products(sums);
+  begin_products();
+  set_products_by_rows<N>(sums, a, b);
 #pragma unroll
-  for (int c = 0; c < d; c += 16)
+  for (int c = 16; c < d; c += 16)
     add_products_by_rows<N>(sums, a.behind(left.offset(0, c)), b.behind(right.offset(0, c)));
-  finish_products(sums);
+  commit_products();
 }
 template <int N, int d, int kHeld>
-__device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const Held<SwizzledTile<d>, kHeld>& left,
-                                     const SwizzledTile<d>& right) {
-  multiply_tile<N>(sums, left.tile, right);
+__device__ inline void begin_multiplying(FragmentC (&sums)[N / 8], const Held<SwizzledTile<d>, kHeld>& left,
+                                         const SwizzledTile<d>& right) {
+  begin_multiplying<N>(sums, left.tile, right);
+}
+template <int N, int d>
+__device__ inline void begin_adding(FragmentC (&sums)[d / 8], RoundedWeights<N>& weights,
+                                    const SwizzledTile<d>& right) {
+  const SharedMatrix b = right.matrix();
+  begin_products(sums, weights.at);
+#pragma unroll
+  for (int n = 0; n < N / 16; ++n) add_products_by_columns<d>(sums, weights.at[n], b.behind(right.offset(16 * n, 0)));
+  commit_products();
 }
 
-template <int d, int N>
+template <int N>
+__device__ inline void keep(RoundedWeights<N>& weights) {
+  keep(weights.at);
+}
+/// Waits until no more of the products that were begun than kPending are under way: `done`, sums and weights, belong to
+/// none of those.
+template <class Tile, int kPending, class... Done>
+__device__ inline void await(Done&... done) {
+  if constexpr (Tile::kOfWarpgroup) {
+    wait_products<kPending>();
+    (keep(done), ...);
+  }
+}
+
+template <int N, class Left, int d>
+__device__ inline void multiply_tile(FragmentC (&sums)[N / 8], const Left& left, const SwizzledTile<d>& right) {
+  begin_multiplying<N>(sums, left, right);
+  await<SwizzledTile<d>, 0>(sums);
+}
+template <int N, int d>
 __device__ inline void add_weighted_rows(FragmentC (&sums)[d / 8], const FragmentC (&weights)[N / 8],
                                          const SwizzledTile<d>& right) {
-  FragmentA rounded[N / 16];
-#pragma unroll
-  for (int n = 0; n < N / 16; ++n) rounded[n] = rounded_weights(weights[2 * n], weights[2 * n + 1]);
-  const SharedMatrix b = right.matrix();
-  keep(rounded);
-  begin_products(sums);
-#pragma unroll
-  for (int n = 0; n < N / 16; ++n) add_products_by_columns<d>(sums, rounded[n], b.behind(right.offset(16 * n, 0)));
-  finish_products(sums);
-  keep(rounded);
+  RoundedWeights<N> rounded_weights(weights);
+  begin_adding(sums, rounded_weights, right);
+  await<SwizzledTile<d>, 0>(sums, rounded_weights);
 }
 
 }  // namespace ratel::cuda

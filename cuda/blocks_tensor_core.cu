@@ -287,8 +287,8 @@ __global__ __launch_bounds__(kTileThreads, 3) void attend_kernel(BlockTiles args
       into_keys.template begin_load<kKeys>(keys.count, k[keys.first], k.step);
       into_values.template begin_load<kKeys>(keys.count, v[keys.first], v.step);
     } else if (keys.count > 0) {
-      into_keys.template begin_gather<kKeys>(keys.count, [&](int r) { return k[shuffle(keys.key, r)]; });
-      into_values.template begin_gather<kKeys>(keys.count, [&](int r) { return v[shuffle(keys.key, r)]; });
+      begin_gather<kKeys>(into_keys, keys.count, [&](int r) { return k[shuffle(keys.key, r)]; });
+      begin_gather<kKeys>(into_values, keys.count, [&](int r) { return v[shuffle(keys.key, r)]; });
     }
     commit_copies();  // an empty group at the end: what is under way is counted in groups
     return keys;

@@ -43,40 +43,57 @@ __device__ inline void keep(FragmentA (&a)[N]) {
     asm volatile("" : "+r"(part.at[0]), "+r"(part.at[1]), "+r"(part.at[2]), "+r"(part.at[3])::"memory");
 }
 
-template <int N>
-__device__ inline void begin_products(FragmentC (&c)[N]) {
-  keep(c);
+template <class... Fragments>
+__device__ inline void begin_products(Fragments&... changed) {
+  (keep(changed), ...);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
-template <int N>
-__device__ inline void finish_products(FragmentC (&c)[N]) {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-  keep(c);
+__device__ inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kPending>
+__device__ inline void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-#define RATEL_EIGHT(n) "+f"(c[n].at[0]), "+f"(c[n].at[1]), "+f"(c[n].at[2]), "+f"(c[n].at[3])
-#define RATEL_32 RATEL_EIGHT(0), RATEL_EIGHT(1), RATEL_EIGHT(2), RATEL_EIGHT(3)
-#define RATEL_64 RATEL_32, RATEL_EIGHT(4), RATEL_EIGHT(5), RATEL_EIGHT(6), RATEL_EIGHT(7)
-#define RATEL_128                                                                                               \
-  RATEL_64, RATEL_EIGHT(8), RATEL_EIGHT(9), RATEL_EIGHT(10), RATEL_EIGHT(11), RATEL_EIGHT(12), RATEL_EIGHT(13), \
-      RATEL_EIGHT(14), RATEL_EIGHT(15)
+// Of c, changed ("+f") or set ("=f").
+#define RATEL_EIGHT(how, n) how(c[n].at[0]), how(c[n].at[1]), how(c[n].at[2]), how(c[n].at[3])
+#define RATEL_32(how) RATEL_EIGHT(how, 0), RATEL_EIGHT(how, 1), RATEL_EIGHT(how, 2), RATEL_EIGHT(how, 3)
+#define RATEL_64(how) RATEL_32(how), RATEL_EIGHT(how, 4), RATEL_EIGHT(how, 5), RATEL_EIGHT(how, 6), RATEL_EIGHT(how, 7)
+#define RATEL_128(how)                                                                                 \
+  RATEL_64(how), RATEL_EIGHT(how, 8), RATEL_EIGHT(how, 9), RATEL_EIGHT(how, 10), RATEL_EIGHT(how, 11), \
+      RATEL_EIGHT(how, 12), RATEL_EIGHT(how, 13), RATEL_EIGHT(how, 14), RATEL_EIGHT(how, 15)
 
+template <int N>
+__device__ inline void set_products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b) {
+  static_assert(N == 32 || N == 64);
+  if constexpr (N == 32)
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15}, %16, %17, 0, 1, 1, 0, 0;"
+        : RATEL_32("=f")
+        : "l"(a.bits), "l"(b.bits));
+  else
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
+        "%31}, %32, %33, 0, 1, 1, 0, 0;"
+        : RATEL_64("=f")
+        : "l"(a.bits), "l"(b.bits));
+}
 template <int N>
 __device__ inline void add_products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b) {
   static_assert(N == 32 || N == 64);
   if constexpr (N == 32)
     asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
-        "%13, %14, %15}, %16, %17, 1, 1, 1, 0, 0;"
-        : RATEL_32
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15}, %16, %17, 1, 1, 1, 0, 0;"
+        : RATEL_32("+f")
         : "l"(a.bits), "l"(b.bits));
   else
     asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
-        "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, "
-        "1, 1, 0, 0;"
-        : RATEL_64
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
+        "%31}, %32, %33, 1, 1, 1, 0, 0;"
+        : RATEL_64("+f")
         : "l"(a.bits), "l"(b.bits));
 }
 template <int N>
@@ -87,7 +104,7 @@ __device__ inline void add_products_by_columns(FragmentC (&c)[N / 8], const Frag
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, "
         "%34, %35}, %36, 1, 1, 1, 1;"
-        : RATEL_64
+        : RATEL_64("+f")
         : "r"(a.at[0]), "r"(a.at[1]), "r"(a.at[2]), "r"(a.at[3]), "l"(b.bits));
   else
     asm volatile(
@@ -95,7 +112,7 @@ __device__ inline void add_products_by_columns(FragmentC (&c)[N / 8], const Frag
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
         "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, "
         "%57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-        : RATEL_128
+        : RATEL_128("+f")
         : "r"(a.at[0]), "r"(a.at[1]), "r"(a.at[2]), "r"(a.at[3]), "l"(b.bits));
 }
 

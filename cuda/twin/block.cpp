@@ -75,6 +75,7 @@ void run_threads(Worker& me) {
   for (;;) {
     try {
       block.body();
+      if (has_products()) fail_here("ended without waiting for its products");
       if (!block.has_waited) fail_here("ended without wait_for_previous(), in a kernel that may start early");
     } catch (const context::detail::forced_unwind&) {
       throw;  // of a fiber that is being destroyed

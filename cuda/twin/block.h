@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <source_location>
 #include <string>
 
@@ -53,8 +54,8 @@ Stretch cut_shared(int& used, int64_t bytes);
 /// Reads or writes what lies at `at`, which must be inside the stretch and a multiple of `bytes`.
 void read_shared(Stretch within, int64_t at, void* into, int bytes);
 void write_shared(Stretch within, int64_t at, const void* from, int bytes);
-/// 16 bytes that arrive when the running thread waits for them.
-void begin_copy(Stretch within, int64_t at, const void* from, bool valid);
+/// 4 or 16 bytes that arrive when the running thread waits for them; zeros where `from` is not valid.
+void begin_copy(Stretch within, int64_t at, const void* from, int bytes, bool valid);
 void commit_copies();
 void wait_copies(int pending);
 
@@ -62,10 +63,13 @@ void wait_copies(int pending);
 /// such a read; Throws where it was not.
 void publish_shared();
 void read_published(Stretch within, int64_t at, void* into, int bytes);
-/// Whether the running thread may add products.
-enum class Products { finished, begun };
-void set_products(Products state);
-void check_products_begun();
+/// Products of a warpgroup that the running thread adds between begin_products() and commit_products(): they are
+/// computed where it waits for them.
+void begin_products();
+void add_product(std::function<void()> product);
+void commit_products();
+void wait_products(int pending);
+bool has_products();
 
 /// Of the block about to run, with that much shared memory; nothing in it was written yet.
 void reset_shared(size_t bytes, int threads);

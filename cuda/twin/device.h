@@ -184,7 +184,11 @@ class SharedArena {
 
 template <class T>
 void copy_async_16(Shared<T> into, int index, const T* from, bool valid = true) {
-  twin::begin_copy(into.within(), into.byte_of(index), from, valid);
+  twin::begin_copy(into.within(), into.byte_of(index), from, 16, valid);
+}
+template <class T>
+void copy_async_4(Shared<T> into, int index, const T* from, bool valid = true) {
+  twin::begin_copy(into.within(), into.byte_of(index), from, 4, valid);
 }
 inline void commit_copies() { twin::commit_copies(); }
 template <int Pending>

@@ -27,7 +27,7 @@ struct Cell {
 };
 
 struct Copy {
-  int at;
+  int at, size;
   unsigned char bytes[16];
 };
 using Group = std::vector<Copy>;
@@ -43,7 +43,15 @@ std::vector<Cell> cells;
 std::vector<Copies> copies;  // by thread
 uint64_t writes = 0;
 std::vector<uint64_t> published;  // by thread: the writes when it last published its own
-std::vector<Products> products;   // by thread
+
+/// What one thread has multiplied and not waited for.
+struct Products {
+  using Group = std::vector<std::function<void()>>;
+  bool begun = false;
+  Group open;
+  std::deque<Group> closed;
+};
+std::vector<Products> products;  // by thread
 
 /// True where what was done is over for the thread at `now`: it was its own, or a barrier lies between.
 bool is_over(const Access& access, const Moment& now) {
@@ -96,8 +104,8 @@ void note_read(int at, int bytes) {
 
 void finish(const Group& group) {
   for (const Copy& copy : group) {
-    std::memcpy(memory.data() + copy.at, copy.bytes, 16);
-    for (int i = copy.at / 2; i < copy.at / 2 + 8; ++i) {
+    std::memcpy(memory.data() + copy.at, copy.bytes, static_cast<size_t>(copy.size));
+    for (int i = copy.at / 2; i < (copy.at + copy.size) / 2; ++i) {
       Cell& cell = cells[static_cast<size_t>(i)];
       cell.content = Content::written;
       cell.write.by = now();
@@ -107,6 +115,7 @@ void finish(const Group& group) {
 }
 
 Copies& own_copies() { return copies[static_cast<size_t>(position().thread)]; }
+Products& own_products() { return products[static_cast<size_t>(position().thread)]; }
 
 }  // namespace
 
@@ -115,7 +124,7 @@ void reset_shared(size_t bytes, int threads) {
   cells.assign(memory.size() / 2, Cell());
   copies.assign(static_cast<size_t>(threads), Copies());
   published.assign(static_cast<size_t>(threads), 0);
-  products.assign(static_cast<size_t>(threads), Products::finished);
+  products.assign(static_cast<size_t>(threads), Products());
 }
 
 Stretch cut_shared(int& used, int64_t bytes) {
@@ -149,17 +158,37 @@ void read_published(Stretch within, int64_t at, void* into, int bytes) {
   }
 }
 
-void set_products(Products state) { products[static_cast<size_t>(position().thread)] = state; }
-void check_products_begun() {
-  if (products[static_cast<size_t>(position().thread)] != Products::begun) fail_here("products that were not begun");
+void begin_products() { own_products().begun = true; }
+
+void add_product(std::function<void()> product) {
+  if (!own_products().begun) fail_here("products that were not begun");
+  own_products().open.push_back(std::move(product));
 }
 
-void begin_copy(Stretch within, int64_t at, const void* from, bool valid) {
-  check_inside(within, at, 16);
-  if (valid && reinterpret_cast<uintptr_t>(from) % 16 != 0) fail_here("copies 16 bytes from a misaligned address");
-  Copy copy{static_cast<int>(at), {}};
-  if (valid) std::memcpy(copy.bytes, from, 16);
-  note_write(copy.at, 16, Content::under_way);
+void commit_products() {
+  Products& own = own_products();
+  own.begun = false;
+  own.closed.push_back(std::move(own.open));
+  own.open.clear();
+}
+
+void wait_products(int pending) {
+  Products& own = own_products();
+  while (own.closed.size() > static_cast<size_t>(pending)) {
+    for (const auto& product : own.closed.front()) product();
+    own.closed.pop_front();
+  }
+}
+
+bool has_products() { return !own_products().open.empty() || !own_products().closed.empty(); }
+
+void begin_copy(Stretch within, int64_t at, const void* from, int bytes, bool valid) {
+  check_inside(within, at, bytes);
+  if (valid && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(bytes) != 0)
+    fail_here(concat_text("copies ", bytes, " bytes from a misaligned address"));
+  Copy copy{static_cast<int>(at), bytes, {}};
+  if (valid) std::memcpy(copy.bytes, from, static_cast<size_t>(bytes));
+  note_write(copy.at, bytes, Content::under_way);
   own_copies().open.push_back(copy);
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 
-// cuda/warpgroup.h on the host twin: each warp multiplies its 16 rows when it is told to, reading both matrices as the
-// hardware finds their elements. Checked are what a GPU would not say: matrices that do not begin where the swizzle
-// does, products that were not begun, and shared memory that was written and not published.
+// cuda/warpgroup.h on the host twin: each warp multiplies its 16 rows when it waits for them, reading both matrices as
+// the hardware finds their elements, so that sums which are used and matrices which are written before that go wrong.
+// Checked are what a GPU would not say: matrices that do not begin where the swizzle does, products that were not begun
+// or waited for, and shared memory that was written and not published.
 
 #include "cuda/twin/block.h"
 #include "cuda/warpgroup.h"
@@ -22,16 +23,17 @@ inline SharedMatrix shared_matrix(const Shared<bfloat16>& in, int index, int ele
 }
 
 inline void publish_shared() { twin::publish_shared(); }
-template <int N>
-void begin_products(FragmentC (&)[N]) {
-  twin::set_products(twin::Products::begun);
+template <class... Fragments>
+void begin_products(Fragments&...) {
+  twin::begin_products();
 }
-template <int N>
-void finish_products(FragmentC (&)[N]) {
-  twin::set_products(twin::Products::finished);
+inline void commit_products() { twin::commit_products(); }
+template <int kPending>
+void wait_products() {
+  twin::wait_products(kPending);
 }
-template <int N>
-void keep(FragmentA (&)[N]) {}
+template <class Fragments>
+void keep(Fragments&) {}
 
 namespace twin {
 
@@ -54,8 +56,7 @@ inline uint32_t by_columns(const SharedMatrix& matrix, int row, int column) {
 
 /// c += a b, where right(k, n) is an element of b.
 template <int N, class Right>
-void add_products(FragmentC (&c)[N / 8], const FragmentA& a, Right&& right, const Place& place) {
-  check_products_begun();
+void multiply_now(FragmentC (&c)[N / 8], const FragmentA& a, Right&& right, const Place& place) {
   const int group = lane() / 4, pair = 2 * (lane() % 4);
   for (int eight = 0; eight < N / 8; ++eight) {
     FragmentB b{};
@@ -70,19 +71,31 @@ template <int N>
 void add_products_by_rows(FragmentC (&c)[N / 8], const SharedMatrix& a, const SharedMatrix& b,
                           twin::Place place = twin::Place::current()) {
   static_assert(N == 32 || N == 64);
-  const int row = twin::position().thread / kWarp % 4 * 16 + twin::lane() / 4, pair = 2 * (twin::lane() % 4);
-  FragmentA left{};
-  for (int i = 0; i < 8; ++i)
-    left.at[i / 2] |= twin::by_rows(a, row + i / 2 % 2 * 8, pair + i % 2 + i / 4 * 8) << i % 2 * 16;
-  twin::add_products<N>(
-      c, left, [&](int k, int n) { return twin::by_rows(b, n, k); }, place);
+  twin::add_product([&c, a, b, place] {
+    const int row = twin::position().thread / kWarp % 4 * 16 + twin::lane() / 4, pair = 2 * (twin::lane() % 4);
+    FragmentA left{};
+    for (int i = 0; i < 8; ++i)
+      left.at[i / 2] |= twin::by_rows(a, row + i / 2 % 2 * 8, pair + i % 2 + i / 4 * 8) << i % 2 * 16;
+    twin::multiply_now<N>(
+        c, left, [&](int k, int n) { return twin::by_rows(b, n, k); }, place);
+  });
+}
+template <int N>
+void set_products_by_rows(FragmentC (&c)[N / 8], const SharedMatrix& a, const SharedMatrix& b,
+                          twin::Place place = twin::Place::current()) {
+  twin::add_product([&c] {
+    for (FragmentC& eight : c) eight = {};
+  });
+  add_products_by_rows<N>(c, a, b, place);
 }
 template <int N>
 void add_products_by_columns(FragmentC (&c)[N / 8], const FragmentA& a, const SharedMatrix& b,
                              twin::Place place = twin::Place::current()) {
   static_assert(N == 64 || N == 128);
-  twin::add_products<N>(
-      c, a, [&](int k, int n) { return twin::by_columns(b, k, n); }, place);
+  twin::add_product([&c, &a, b, place] {
+    twin::multiply_now<N>(
+        c, a, [&](int k, int n) { return twin::by_columns(b, k, n); }, place);
+  });
 }
 
 }  // namespace ratel::cuda

@@ -148,10 +148,10 @@ __global__ void multiply(const bfloat16* a, const bfloat16* b, float* c, bool b_
   for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = fc.at[i];
 }
 
-/// c (64, N) = a (64, 16) b (N, 16) transposed, or a b with b (16, N), where c is added to what it holds: ones. Rows of
-/// a and b lie as warpgroup.h says. `flaw` leaves something out.
-enum class Flaw { none, unpublished, not_begun, amid_eight_rows };
-template <int N, bool kByRows>
+/// c (64, N) = a (64, 16) b (N, 16) transposed, or a b with b (16, N), added to ones but where c is set. Rows of a and
+/// b lie as warpgroup.h says. `flaw` leaves something out.
+enum class Flaw { none, unpublished, not_begun, amid_eight_rows, not_waited };
+template <int N, bool kByRows, bool kSets>
 __global__ void multiply_by_warpgroup(const bfloat16* a, const bfloat16* b, float* c, Flaw flaw) {
   constexpr int kRows = kByRows ? N : 16, kStretches = kByRows ? 1 : N / kStretch;
   SharedArena arena;
@@ -171,8 +171,14 @@ __global__ void multiply_by_warpgroup(const bfloat16* a, const bfloat16* b, floa
   if (flaw != Flaw::not_begun) begin_products(sums);
   const SharedMatrix of_b = shared_matrix(right, flaw == Flaw::amid_eight_rows ? kStretch : 0, kRows * kStretch);
   if constexpr (kByRows) {
-    add_products_by_rows<N>(sums, shared_matrix(left, 0, 64 * kStretch), of_b);
-    finish_products(sums);
+    const SharedMatrix of_a = shared_matrix(left, 0, 64 * kStretch);
+    if constexpr (kSets)
+      set_products_by_rows<N>(sums, of_a, of_b);
+    else
+      add_products_by_rows<N>(sums, of_a, of_b);
+    commit_products();
+    if (flaw != Flaw::not_waited) wait_products<0>();
+    keep(sums);
   } else {
     FragmentA rows[1];
     const int row = thread_index().x / kWarp * 16 + lane_index() / 4, pair = lane_index() % 4 * 2;
@@ -181,7 +187,9 @@ __global__ void multiply_by_warpgroup(const bfloat16* a, const bfloat16* b, floa
       rows[0].at[i] = pack_bf16(static_cast<float>(two.at[0]), static_cast<float>(two.at[1]));
     }
     add_products_by_columns<N>(sums, rows[0], of_b);
-    finish_products(sums);
+    commit_products();
+    if (flaw != Flaw::not_waited) wait_products<0>();
+    keep(sums);
     keep(rows);
   }
   for (int n = 0; n < N / 8; ++n)
@@ -360,19 +368,20 @@ BOOST_AUTO_TEST_CASE(fragments_multiply_as_matrices_do) {
   }
 }
 
-template <int N, bool kByRows>
+template <int N, bool kByRows, bool kSets = false>
 void check_warpgroup() {
   const Tensor a = test::randn({64, 16}, 1, DType::bf16),
                b = test::randn(kByRows ? Shape{N, 16} : Shape{16, N}, 2, DType::bf16);
   const auto left = to_vector<double>(a), right = to_vector<double>(b);
-  std::vector<double> product(64 * N, 1.0);
+  std::vector<double> product(64 * N, kSets ? 0.0 : 1.0);
   for (size_t m = 0; m < 64; ++m)
     for (size_t n = 0; n < N; ++n)
       for (size_t k = 0; k < 16; ++k) product[m * N + n] += left[m * 16 + k] * right[kByRows ? n * 16 + k : k * N + n];
   const Tensor c = empty({64, N}, DType::f32, kGpu), gpu_a = moved_to(a, kGpu), gpu_b = moved_to(b, kGpu);
   const auto run = [&](Flaw flaw) {
-    launch({"warpgroup", 1, 128, 32768}, multiply_by_warpgroup<N, kByRows>, static_cast<const bfloat16*>(gpu_a.data()),
-           static_cast<const bfloat16*>(gpu_b.data()), static_cast<float*>(c.data()), flaw);
+    launch({"warpgroup", 1, 128, 32768}, multiply_by_warpgroup<N, kByRows, kSets>,
+           static_cast<const bfloat16*>(gpu_a.data()), static_cast<const bfloat16*>(gpu_b.data()),
+           static_cast<float*>(c.data()), flaw);
   };
   run(Flaw::none);
   test::check_close(c, from_vector(product, {64, N}), 1e-6,
@@ -380,12 +389,15 @@ void check_warpgroup() {
   check_error([&] { run(Flaw::unpublished); }, "wrote and did not publish");
   check_error([&] { run(Flaw::not_begun); }, "products that were not begun");
   check_error([&] { run(Flaw::amid_eight_rows); }, "begins amid eight rows");
+  check_error([&] { run(Flaw::not_waited); }, "ended without waiting for its products");
 }
 
 // A GPU multiplies whatever lies where the descriptors point: what they mean is tested there by the attention kernels.
 BOOST_AUTO_TEST_CASE(warpgroups_multiply_as_matrices_do) {
   check_warpgroup<32, true>();
   check_warpgroup<64, true>();
+  check_warpgroup<32, true, true>();
+  check_warpgroup<64, true, true>();
   check_warpgroup<64, false>();
   check_warpgroup<128, false>();
 }

@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_at_most_twice_as_much_as_the_composed_ve
 }
 
 // bf16 of width 64 and 128 goes to a GPU's tensor cores, by products of warps or of warpgroups: tiles of 64 queries by
-// 32 keys, backward by 64 (d = 64) or 32.
+// 32 keys, backward by 64 (d = 64) or 32, and of 64 keys by 64 queries or 32.
 struct Sized {
   const char* path;
   int64_t H, T, d;
@@ -104,6 +104,7 @@ const Sized kTensorCoreCases[] = {
     {"a tile and its masked edge", 2, 64, 64, {1, 0, 0}},
     {"whole tiles and a ragged one", 1, 150, 64, {1, 0, 0}},
     {"two slices of queries", 1, 600, 64, {16, 0, 0}},
+    {"two slices of queries, tiles that see one of them in part", 1, 600, 64, {4, 0, 0}},
     {"window tiles less the dilated keys, initial tokens", 2, 150, 64, {4, 70, 3}},
     {"initial tokens over tiles, no dilated keys", 1, 150, 64, {-1, 5, 100}},
     {"d = 128, whole tiles", 1, 130, 128, {1, 0, 0}},
@@ -119,6 +120,13 @@ BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_com
             op({c.pattern}), reference({c.pattern}), inputs_of({"", 1, c.H, c.T, c.d}), DType::bf16,
             name_of(c.path, c.pattern) + (products == AttentionProducts::of_warp ? " of warps" : " of warpgroups"));
     });
+}
+
+// Backward's tiles of 64 keys begin in rounds of 256, every second of which walks the queries from the first to the
+// last: here 85 heads, then three.
+BOOST_AUTO_TEST_CASE(heads_of_a_second_round_err_at_most_twice_as_much_as_the_composed_version) {
+  const test::OwnDenseAttention own;
+  test::check_rounding_on_gpus(op({{}}), reference({{}}), inputs_of({"", 88, 1, 130, 64}), DType::bf16, "88 heads");
 }
 
 // Where all heads are dense and the dtype is bf16, a GPU's forward is cuDNN's (the twin imitates it), and so is its
