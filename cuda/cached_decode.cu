@@ -418,12 +418,15 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
     const int groups = kThreads / lanes;
     const size_t token = Token<T>::shared_bytes(d), parts = shared_size<A>(2 * groups) + shared_size<A>(groups * d);
     // Only the first token's keys are in the cache when the kernel before this one ends.
-    Launch launched{.kernel = "decode_attention",
-                    .grid_x = blocks,
-                    .block_x = kThreads,
-                    .shared_bytes = token + parts,
-                    .stream = stream,
-                    .start = t == 0 ? Start::early : Start::in_order};
+    Launch launched{
+        .kernel = "decode_attention",
+        .grid_x = blocks,
+        .block_x = kThreads,
+        .shared_bytes = token + parts,
+        .stream = stream,
+        .start = t == 0 ? Start::early : Start::in_order,
+        // As the products on either side of it ask for: fused_linear of one row (of usual size), or of several.
+        .division = args.B == 1 ? Division::shared : Division::cache};
     if (splits == 1) return launch(launched, decode_whole<T, N, kPieces>, how, heads);
     launched.kernel = "decode_attention_split";
     launched.grid_x = blocks * splits;

@@ -1,6 +1,7 @@
-// A linear layer with norm, activation and residual for 2 to 16 rows of bf16 on the tensor cores. A block has 16 rows
-// of the weight, and each of its 8 warps every eighth stretch of their columns, for all rows of x: the weight is read
-// once and nothing waits for a barrier before the warps' sums meet in shared memory, where they are added in order.
+// A linear layer with norm, activation and residual for 2 to 16 rows of bf16 on the tensor cores, and for one that is
+// too long for fused_linear_one_row.cu. A block has 16 rows of the weight, and each of its 8 warps every eighth stretch
+// of their columns, for all rows of x: the weight is read once and nothing waits for a barrier before the warps' sums
+// meet in shared memory, where they are added in order.
 //
 // Operands go from memory into the registers of the products as they come, 16 bytes a lane: the columns of a product
 // may be any 16 if x and the weight have the same ones, so that the four lanes of a row take 8 neighbours each of 32,

@@ -28,6 +28,13 @@ enum class Start {
 // maker vouches for it (Weights::constant, core/device_graph.h), and in code for GPUs before sm_90. Started in order, a
 // kernel finds nothing to wait for.
 
+/// How a multiprocessor is divided while a kernel runs that starts early. Blocks of two kernels are on one at once
+/// where both ask for the same, so that those of a chain do.
+enum class Division {
+  cache,   ///< 64 KB of shared memory, enough for as many blocks as registers allow, and the rest cache
+  shared,  ///< as much shared memory as there is, for the rings of two products
+};
+
 /// How a kernel is started: its name for errors and profiles, its grid and block, and the shared memory its SharedArena
 /// cuts.
 struct Launch {
@@ -38,6 +45,7 @@ struct Launch {
   Stream stream = {};
   int64_t grid_y = 1, grid_z = 1;
   Start start = Start::in_order;
+  Division division = Division::cache;
   std::source_location place = std::source_location::current();
 };
 

@@ -37,6 +37,12 @@ bool can_wait(const void* kernel) {
   return attributes.ptxVersion >= 90;
 }
 
+int attribute_of(int device, cudaDeviceAttr attribute) {
+  int value = 0;
+  require(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
 /// Too many bytes for the device whatever else it holds; said instead of cudaErrorMemoryAllocation for some sizes.
 bool is_more_than_all(size_t bytes) {
   size_t available = 0, total = 0;
@@ -55,6 +61,11 @@ int device_count() {
     return 0;
   }();
   return count;
+}
+
+int multiprocessors_of(int device) { return attribute_of(device, cudaDevAttrMultiProcessorCount); }
+size_t shared_bytes_of(int device) {
+  return static_cast<size_t>(attribute_of(device, cudaDevAttrMaxSharedMemoryPerBlockOptin));
 }
 
 void* raw_allocate(size_t bytes, Stream stream) {
@@ -196,27 +207,26 @@ void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, 
     fail(how.kernel, ", launched at ", how.place.file_name(), ':', how.place.line(), ": ", cudaGetErrorName(answer),
          ", ", cudaGetErrorString(answer));
   };
+  // All that a block can have, not what this launch takes: another thread may be about to launch it with more.
   if (how.shared_bytes > kWithoutAsking)
-    require_launch(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)));
+    require_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        static_cast<int>(shared_bytes_of(how.stream.device))));
   const dim3 grid(static_cast<unsigned>(how.grid_x), static_cast<unsigned>(how.grid_y),
                   static_cast<unsigned>(how.grid_z));
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  constexpr int kPercentFor64KB = 28;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+  attributes[1].val.sharedMemCarveout =
+      how.division == Division::shared ? static_cast<unsigned>(cudaSharedmemCarveoutMaxShared) : kPercentFor64KB;
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(how.block_x));
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = native(how.stream);
-  config.attrs = &attribute;
-  if (how.start == Start::early && early_starts_are_allowed() && can_wait(kernel)) {
-    config.numAttrs = 1;
-    // Blocks of two kernels are to be on a multiprocessor at once, which is divided one way at a time: all alike, into
-    // 64 KB of shared memory, enough for as many blocks as registers allow, and the cache.
-    constexpr int kPercentOf228 = 28;
-    require_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, kPercentOf228));
-  }
+  config.attrs = attributes;
+  if (how.start == Start::early && early_starts_are_allowed() && can_wait(kernel)) config.numAttrs = 2;
   require_launch(cudaLaunchKernelExC(&config, kernel, arguments));
 }
 

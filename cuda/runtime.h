@@ -20,6 +20,10 @@ size_t graph_bytes_on(int device);
 /// To be called where graph_bytes_on() may have changed: takes it up into what memory_use() and errors tell.
 void count_graph_bytes(int device);
 
+/// Of a GPU: its multiprocessors, and the most shared memory that a block can have.
+int multiprocessors_of(int device);
+size_t shared_bytes_of(int device);
+
 /// Copies from page-locked memory of the host, which must stay as it is until the stream was there.
 void start_copy_to_device(void* into, const void* from, size_t bytes, Stream stream);
 

@@ -51,15 +51,17 @@ struct Case {
   int64_t N;
 };
 
-// The kernels' paths: one row, up to 4, 8 and 16 of them, and more, which are composed; rows that are no whole
-// registers; columns of one step of a warp and past it, of several stretches; rows of the weight that do not fill a
-// warp, a block, a group of columns.
+// The kernels' paths: one row, which a GPU takes through rings of ten steps, and where it is longer than its shared
+// memory holds, in stretches; up to 4, 8 and 16 rows, and more, which are composed; rows that are no whole registers;
+// columns of one step of a warp and past it, of several stretches; rows of the weight that do not fill a pair, a warp,
+// a block, a group of columns.
 const Case kCases[] = {
     {"one number", {1, 1}, 1},
     {"one row, a step of a warp", {1, 256}, 8},
     {"one row, past a step", {1, 1, 264}, 9},
     {"one row, odd", {1, 77}, 3},
-    {"one row, two stretches", {1, 4104}, 17},
+    {"one row, rings that come around between pairs of rows", {1, 520}, 301},
+    {"one row, longer than shared memory holds", {1, 20000}, 17},
     {"two rows", {2, 1, 64}, 33},
     {"four rows, stretches", {4, 2056}, 7},
     {"five rows, odd", {5, 33}, 31},
@@ -71,7 +73,8 @@ const Case kCases[] = {
 
 // What a lane has of the weight under way comes around in each: once, and where columns end within it.
 const Case kLowPrecisionCases[] = {{"one row", {1, 264}, 90},
-                                   {"one row, a second stretch", {1, 4616}, 30},
+                                   {"one row, rings that come around", {1, 4616}, 30},
+                                   {"one row, longer than shared memory holds", {1, 40000}, 3},
                                    {"three rows, odd", {3, 77}, 90},
                                    {"two rows", {2, 40}, 90},
                                    {"eight rows", {8, 512}, 90},
