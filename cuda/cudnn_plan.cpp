@@ -171,7 +171,7 @@ Plan plan_forward(const AttentionForwardArgs& args, const Descriptor& gpu) {
 
 Plan plan_backward(const AttentionBackwardArgs& args, const Descriptor& gpu) {
   constexpr int64_t kTile = 128;  // to which cuDNN pads the rows and columns of ds
-  const int64_t T = (args.shape.T + kTile - 1) / kTile * kTile, heads = kMostWorkspace / (2 * T * T);
+  const int64_t T = (args.shape.T + kTile - 1) / kTile * kTile, heads = kMostScores / (2 * T * T);
   check(heads >= 1, "no plan for dense attention: ds of one head of ", args.shape.T, " tokens is too large to be kept");
   AttentionBackwardArgs part = args;
   part.shape.H = part_within(args.shape.H, heads, args.shape.T);

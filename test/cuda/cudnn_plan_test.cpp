@@ -66,12 +66,12 @@ bool has_cudnn() {
 BOOST_AUTO_TEST_CASE(both_generations_have_plans) {
   if (!has_cudnn()) return;
   const Case cases[] = {
-      {"a layer of 1.5B, a sequence at once", &kH100, 8, 16, 4096, 128, 1, 16},
+      {"a layer of 1.5B, four sequences at once", &kH100, 8, 16, 4096, 128, 4, 16},
       {"ragged, sequences together, a narrow head", &kH100, 2, 3, 257, 8, 2, 3},
-      {"half of a sequence's heads at once", &kA100, 8, 12, 5000, 128, 1, 6},
-      {"half would begin at odd addresses of lse", &kH100, 8, 12, 5001, 128, 1, 4},
-      {"ten sequences would begin at odd addresses of lse", &kA100, 40, 1, 4001, 64, 8, 1},
-      {"the longest, a head at once", &kA100, 1, 16, 16384, 64, 1, 1},
+      {"half of a sequence's heads at once", &kA100, 8, 12, 10000, 128, 1, 6},
+      {"half would begin at odd addresses of lse", &kH100, 8, 12, 10001, 128, 1, 4},
+      {"ten sequences would begin at odd addresses of lse", &kA100, 40, 1, 8001, 64, 8, 1},
+      {"the longest, a head at once", &kA100, 1, 16, 32768, 64, 1, 1},
   };
   for (const Case& c : cases) BOOST_TEST_CONTEXT(c.what) {
       const cudnn::Descriptor gpu = cudnn::gpu_described_by(*c.gpu);
@@ -91,10 +91,10 @@ BOOST_AUTO_TEST_CASE(both_generations_have_plans) {
 BOOST_AUTO_TEST_CASE(what_has_no_plan_says_why) {
   if (!has_cudnn()) return;
   const cudnn::Descriptor gpu = cudnn::gpu_described_by(kH100);
-  test::check_error([&] { cudnn::plan_backward(backward_of(1, 1, 16500, 64), gpu); },
-                    "no plan for dense attention: ds of one head of 16500 tokens is too large to be kept");
-  test::check_error([&] { cudnn::plan_backward(backward_of(8, 6, 5001, 128), gpu); },
-                    "no plan for dense attention: parts of 6 heads of 5001 tokens begin at odd addresses of lse");
+  test::check_error([&] { cudnn::plan_backward(backward_of(1, 1, 33000, 64), gpu); },
+                    "no plan for dense attention: ds of one head of 33000 tokens is too large to be kept");
+  test::check_error([&] { cudnn::plan_backward(backward_of(8, 6, 10001, 128), gpu); },
+                    "no plan for dense attention: parts of 6 heads of 10001 tokens begin at odd addresses of lse");
   test::check_error([&] { cudnn::plan_forward(forward_of(1, 2, 100, 60), gpu); }, "no plan for dense attention: ");
   test::check_error([&] { cudnn::gpu_described_by("{}"); }, "cudnnBackendFinalize at ");
 }
