@@ -9,7 +9,10 @@
 // it idle; asking the cache of all multiprocessors for the weight ahead of them cost more than it gave.
 //
 // Bytes: N K elements of the weight. Bound by memory: at a copy's rate a multiprocessor of an H100 takes 23 bytes a
-// nanosecond, of which it is given by 27 KB under way; the products issue in a sixth of that time.
+// nanosecond, of which it is given by 27 KB under way; the products issue in a sixth of that time. Measured
+// there in a decoding step, from the end of the kernel before to its own, in bf16: N x K of 10240 x 2048 14.1 us (a
+// copy's rate would allow 14.0), 8192 x 2048 13.1 and 2048 x 8192 12.9 (11.2), 2048 x 2048 2.3, as most of it had come.
+// With nothing before it: 19.5, 16.2, 16.8 and 8.
 
 #include <bit>
 
