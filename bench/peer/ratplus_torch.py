@@ -207,7 +207,7 @@ class Model(torch.nn.Module):
 # --- Timing ---
 
 def times_of(call, seconds):
-    """Microseconds a call, of as many in a row as take 5 ms, and two at least, after a warm-up that compiles."""
+    """Microseconds a call, of as many in a row as take 50 ms, and two at least, after a warm-up that compiles."""
     for _ in range(3):
         call()
     calls = 1
@@ -221,7 +221,7 @@ def times_of(call, seconds):
         stop.synchronize()
         return start.elapsed_time(stop) * 1e3 / calls
 
-    calls = int(min(max(5e3 / sample(), 2), 100))
+    calls = int(min(max(50e3 / sample(), 2), 1000))
     times, end = [], time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:
         times.append(sample())

@@ -38,9 +38,10 @@ double seconds_of(const std::function<void()>& call, int calls = 1) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
 }
 
-/// How many calls are timed as one: on a GPU as many as take 5 ms, and two at least.
+/// How many calls are timed as one: on a GPU as many as take 50 ms, so that the first launch and the wait for the last,
+/// some 100 us, are lost among them, and two at least.
 int calls_a_sample(const std::function<void()>& call) {
-  return on_gpu() ? static_cast<int>(std::clamp(5e-3 / seconds_of(call), 2.0, 100.0)) : 1;
+  return on_gpu() ? static_cast<int>(std::clamp(50e-3 / seconds_of(call), 2.0, 1000.0)) : 1;
 }
 
 double best_seconds(const std::function<void()>& call, int times) {
