@@ -82,14 +82,15 @@ __device__ inline void attend(const AttentionForwardArgs& args, const HeadGroup&
 
   for (int n = 0; n < tiles_of_keys; ++n) {
     settle<Tile, 1>();
+    const int from = n % kStages * kKeys;
+    FragmentC scores[kKeys / 8];
+    begin_multiplying<kKeys>(scores, queries, key_tiles.behind(from));
     for (int next = n == 0 ? 1 : n + 2; next <= n + 2; ++next)
       if (next < tiles_of_keys)
         begin_load(next);
       else
         commit_copies();
-    const int from = n % kStages * kKeys;
-    FragmentC scores[kKeys / 8];
-    multiply_tile<kKeys>(scores, queries, key_tiles.behind(from));
+    await<Tile, 0>(scores);
     hide_unseen<kKeys>(scores, keys[n], begin);
     softmax.template add<kKeys>(scores, value_tiles.behind(from));
   }

@@ -123,11 +123,11 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
 
   for (int n = 0; n < tiles_of_keys; ++n) {
     settle<Tile, 0>();
-    begin_load(n + 1);
     const int from = n % 2 * N;
     FragmentC scores[N / 8], slopes[N / 8];
     begin_multiplying<N>(scores, held_queries, key_tiles.behind(from));
     begin_multiplying<N>(slopes, held_grads, value_tiles.behind(from));
+    begin_load(n + 1);
     await<Tile, 1>(scores);
     hide_unseen<N>(scores, keys[n], begin);
 #pragma unroll
@@ -165,10 +165,10 @@ __global__ __launch_bounds__(kTileThreads, kQueryBlocks<Tile>) void query_kernel
     trap();
 }
 
-/// Where a block's rows begin, in shared memory: registers are for its sums.
+/// Where the rows begin that a block writes at its end, in shared memory: registers are for its sums.
 class RowsOfBlock {
  public:
-  enum At { query, grad, lse, delta, grad_k, grad_v, count };
+  enum At { grad_k, grad_v, count };
   __device__ explicit RowsOfBlock(SharedArena& arena) : pointers_(arena.take<uint64_t>(count)) {}
   template <class T>
   __device__ void put(At at, T* rows) const {
@@ -192,7 +192,7 @@ template <class Tile>
 constexpr int kQueriesAtOnce = Tile::kOfWarpgroup ? 64 : 16;
 /// Channels of its values that such a warp holds too, as many as registers are left.
 template <int d>
-constexpr int kHeldValues = d == 64 ? d : d - 64;
+constexpr int kHeldValues = d == 64 ? d : d - 80;
 
 template <class Tile>
 __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics,
@@ -214,10 +214,6 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
              grad = head_rows<bfloat16>(args.grad_out, block.b, block.h);
   const bool is_slice = owned.far && slices.count > 1;  // whose sums others are added to
   if (thread_index().x == 0) {
-    rows.put(RowsOfBlock::query, q.data);
-    rows.put(RowsOfBlock::grad, grad.data);
-    rows.put(RowsOfBlock::lse, static_cast<const float*>(args.lse) + block.row);
-    rows.put(RowsOfBlock::delta, static_cast<const float*>(statistics.delta) + block.row);
     if (is_slice) {
       const int64_t row =
           ((owned.slice * args.shape.B + block.b) * args.shape.H + block.h) * slices.far_keys + owned.first;
@@ -235,18 +231,22 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
   // Queries from the one to the other see all of the block's keys.
   const int seen_from = owned.key(owned.count - 1) + 1,
             seen_to = smaller(owned.query_end, owned.last_query(owned.key(0)) + 1);
+  // The next tile's rows, and its lse or delta that this thread fetches: addresses that move from tile to tile.
+  const bfloat16 *next_queries = q[tile_begin], *next_grads = grad[tile_begin];
+  const int number = thread_index().x % N;
+  const bool has_lse = static_cast<int>(thread_index().x) < N;
+  const float* next_number =
+      static_cast<const float*>(has_lse ? args.lse : statistics.delta) + block.row + tile_begin + number;
   const auto begin_load = [&](int n, int first) {
     const int into = n % 2 * N, count = smaller(N, owned.query_end - first);
-    query_tiles.behind(into).template begin_load<N>(count, rows.template get<const bfloat16>(RowsOfBlock::query),
-                                                    static_cast<int>(args.q.time), first);
-    grad_tiles.behind(into).template begin_load<N>(count, rows.template get<const bfloat16>(RowsOfBlock::grad),
-                                                   static_cast<int>(args.grad_out.time), first);
-    const int thread = thread_index().x, mine = thread % N;
-    if (thread < 2 * N)  // has lse or delta of a query
-      copy_async_4(thread < N ? lse : delta, into + mine,
-                   rows.template get<const float>(thread < N ? RowsOfBlock::lse : RowsOfBlock::delta) + first + mine,
-                   mine < count);
+    query_tiles.behind(into).template begin_load<N>(count, next_queries, static_cast<int>(args.q.time));
+    grad_tiles.behind(into).template begin_load<N>(count, next_grads, static_cast<int>(args.grad_out.time));
+    if (static_cast<int>(thread_index().x) < 2 * N)
+      copy_async_4(has_lse ? lse : delta, into + number, next_number, number < count);
     commit_copies();
+    next_queries += static_cast<int64_t>(to_next) * static_cast<int>(args.q.time);
+    next_grads += static_cast<int64_t>(to_next) * static_cast<int>(args.grad_out.time);
+    next_number += to_next;
   };
   sync_block();
   begin_gather<kTileRows>(keys, owned.count, [&](int r) { return k[key[r]]; });
@@ -279,7 +279,6 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
 
   for (int n = 0; n < tiles; ++n, tile_begin += to_next) {
     settle<Tile, 0>();
-    if (n + 1 < tiles) begin_load(n + 1, tile_begin + to_next);
 #pragma unroll 1
     for (int part = 0; part < N; part += kPart) {
       const int from = n % 2 * N + part, first = tile_begin + part;
@@ -287,15 +286,19 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
       FragmentC weights[kPart / 8], slopes[kPart / 8];
       begin_multiplying<kPart>(weights, held_keys, query_tiles.behind(from));
       begin_multiplying<kPart>(slopes, held_values, grad_tiles.behind(from));
-      await<Tile, 1>(weights);
+      if (part == 0 && n + 1 < tiles) begin_load(n + 1, tile_begin + to_next);
+      Vec<float, 2> of_queries[kPart / 8];
 #pragma unroll
       for (int eight = 0; eight < kPart / 8; ++eight) {
-        const auto lse_c = lse.template load<2>(from + fragment_column(eight));
+        of_queries[eight] = lse.template load<2>(from + fragment_column(eight));
+        of_queries[eight].at[0] *= kLog2e;
+        of_queries[eight].at[1] *= kLog2e;
+      }
+      await<Tile, 1>(weights);
 #pragma unroll
-        for (int at = 0; at < 4; ++at) {
-          float& weight = weights[eight].at[at];
-          weight = fast_exp2(weight * (scale * kLog2e) - kLog2e * lse_c.at[at % 2]);
-        }
+      for (int at = 0; at < kPart / 2; ++at) {
+        float& weight = weights[at / 4].at[at % 4];
+        weight = fast_exp2(weight * (scale * kLog2e) - of_queries[at / 4].at[at % 2]);
       }
       if (first < seen_from || first + kPart > seen_to) {
 #pragma unroll
@@ -310,15 +313,14 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
       }
       RoundedWeights<kPart> rounded_weights(weights);
       begin_adding(grad_v, rounded_weights, grad_tiles.behind(from));
+#pragma unroll
+      for (int eight = 0; eight < kPart / 8; ++eight)
+        of_queries[eight] = delta.template load<2>(from + fragment_column(eight));
       await<Tile, 1>(slopes);
 #pragma unroll
-      for (int eight = 0; eight < kPart / 8; ++eight) {
-        const auto delta_c = delta.template load<2>(from + fragment_column(eight));
-#pragma unroll
-        for (int at = 0; at < 4; ++at) {
-          float& slope = slopes[eight].at[at];
-          slope = weights[eight].at[at] * (slope - delta_c.at[at % 2]);  // scaled at the end
-        }
+      for (int at = 0; at < kPart / 2; ++at) {
+        float& slope = slopes[at / 4].at[at % 4];
+        slope = weights[at / 4].at[at % 4] * (slope - of_queries[at / 4].at[at % 2]);  // scaled at the end
       }
       RoundedWeights<kPart> rounded_slopes(slopes);
       begin_adding(grad_k, rounded_slopes, query_tiles.behind(from));

@@ -54,47 +54,42 @@ __device__ inline void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Of c, changed ("+f") or set ("=f").
-#define RATEL_EIGHT(how, n) how(c[n].at[0]), how(c[n].at[1]), how(c[n].at[2]), how(c[n].at[3])
-#define RATEL_32(how) RATEL_EIGHT(how, 0), RATEL_EIGHT(how, 1), RATEL_EIGHT(how, 2), RATEL_EIGHT(how, 3)
-#define RATEL_64(how) RATEL_32(how), RATEL_EIGHT(how, 4), RATEL_EIGHT(how, 5), RATEL_EIGHT(how, 6), RATEL_EIGHT(how, 7)
-#define RATEL_128(how)                                                                                 \
-  RATEL_64(how), RATEL_EIGHT(how, 8), RATEL_EIGHT(how, 9), RATEL_EIGHT(how, 10), RATEL_EIGHT(how, 11), \
-      RATEL_EIGHT(how, 12), RATEL_EIGHT(how, 13), RATEL_EIGHT(how, 14), RATEL_EIGHT(how, 15)
+#define RATEL_EIGHT(n) "+f"(c[n].at[0]), "+f"(c[n].at[1]), "+f"(c[n].at[2]), "+f"(c[n].at[3])
+#define RATEL_32 RATEL_EIGHT(0), RATEL_EIGHT(1), RATEL_EIGHT(2), RATEL_EIGHT(3)
+#define RATEL_64 RATEL_32, RATEL_EIGHT(4), RATEL_EIGHT(5), RATEL_EIGHT(6), RATEL_EIGHT(7)
+#define RATEL_128                                                                                               \
+  RATEL_64, RATEL_EIGHT(8), RATEL_EIGHT(9), RATEL_EIGHT(10), RATEL_EIGHT(11), RATEL_EIGHT(12), RATEL_EIGHT(13), \
+      RATEL_EIGHT(14), RATEL_EIGHT(15)
 
+/// c (64, N) = (adds ? c : 0) + the product. c is an operand that changes ("+f") even where it is set: of one that is
+/// only written nvcc lets the next turn of a loop move the other sums out of the way, 64 registers a tile in the kernel
+/// of keys.
 template <int N>
-__device__ inline void set_products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b) {
+__device__ inline void products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b, int adds) {
   static_assert(N == 32 || N == 64);
   if constexpr (N == 32)
     asm volatile(
+        "{.reg .pred adds; setp.ne.b32 adds, %18, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15}, %16, %17, 0, 1, 1, 0, 0;"
-        : RATEL_32("=f")
-        : "l"(a.bits), "l"(b.bits));
+        "%11, %12, %13, %14, %15}, %16, %17, adds, 1, 1, 0, 0;}"
+        : RATEL_32
+        : "l"(a.bits), "l"(b.bits), "r"(adds));
   else
     asm volatile(
+        "{.reg .pred adds; setp.ne.b32 adds, %34, 0;\n"
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
         "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-        "%31}, %32, %33, 0, 1, 1, 0, 0;"
-        : RATEL_64("=f")
-        : "l"(a.bits), "l"(b.bits));
+        "%31}, %32, %33, adds, 1, 1, 0, 0;}"
+        : RATEL_64
+        : "l"(a.bits), "l"(b.bits), "r"(adds));
+}
+template <int N>
+__device__ inline void set_products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b) {
+  products_by_rows<N>(c, a, b, 0);
 }
 template <int N>
 __device__ inline void add_products_by_rows(FragmentC (&c)[N / 8], SharedMatrix a, SharedMatrix b) {
-  static_assert(N == 32 || N == 64);
-  if constexpr (N == 32)
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15}, %16, %17, 1, 1, 1, 0, 0;"
-        : RATEL_32("+f")
-        : "l"(a.bits), "l"(b.bits));
-  else
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-        "%31}, %32, %33, 1, 1, 1, 0, 0;"
-        : RATEL_64("+f")
-        : "l"(a.bits), "l"(b.bits));
+  products_by_rows<N>(c, a, b, 1);
 }
 template <int N>
 __device__ inline void add_products_by_columns(FragmentC (&c)[N / 8], const FragmentA& a, SharedMatrix b) {
@@ -104,7 +99,7 @@ __device__ inline void add_products_by_columns(FragmentC (&c)[N / 8], const Frag
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, "
         "%34, %35}, %36, 1, 1, 1, 1;"
-        : RATEL_64("+f")
+        : RATEL_64
         : "r"(a.at[0]), "r"(a.at[1]), "r"(a.at[2]), "r"(a.at[3]), "l"(b.bits));
   else
     asm volatile(
@@ -112,7 +107,7 @@ __device__ inline void add_products_by_columns(FragmentC (&c)[N / 8], const Frag
         "%13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, "
         "%35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, "
         "%57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-        : RATEL_128("+f")
+        : RATEL_128
         : "r"(a.at[0]), "r"(a.at[1]), "r"(a.at[2]), "r"(a.at[3]), "l"(b.bits));
 }
 
