@@ -66,6 +66,13 @@ struct BlockOfHead {
   }
 };
 
+/// How many heads begin together. Where a token's heads lie side by side all of them, so that memory is read in long
+/// rows.
+__device__ inline int heads_together(const HeadGroup& group, const AttentionShape& shape,
+                                     const AttentionOperand& rows) {
+  return rows.time > shape.d ? group.count : 1;
+}
+
 /// On the host: may rows of d channels be read 16 bytes at a time?
 template <class T>
 bool rows_are_vectorisable(int64_t d, const AttentionOperand& x) {

@@ -7,7 +7,7 @@
 // Products are those of warps (RowTile) or, on compute capability 9.0, of warpgroups (SwizzledTile), whose operands no
 // instruction loads from shared memory: the same kernels on other tiles; set_attention_products() says which.
 //
-// Flops a pair that meet: 4 d. Bytes a token and channel: 8 (q, own k and v, out; 12 with a gate), and the other keys,
+// Flops a pair that meet: 4 d. Bytes a token and channel: 8 (q, own k and v, out; 10 with a gate), and the other keys,
 // 4/D, from the L2 cache. Bytes bind up to T ~ 14K at D = 16, then the tensor cores.
 //
 // Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 178 us that the bytes take at the rate of a copy: 236
@@ -41,7 +41,7 @@ __device__ inline void attend(const AttentionForwardArgs& args, const HeadGroup&
   constexpr int d = Tile::kChannels;
   SharedArena arena;
   const Tile queries(arena, kTileRows), key_tiles(arena, kStages * kKeys), value_tiles(arena, kStages * kKeys);
-  const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
+  const BlockOfHead block(group, args.shape, static_cast<int>(tiles), heads_together(group, args.shape, args.q));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;  // those with most keys first
   const int rows = static_cast<int>(smaller(kTileRows, source.tokens(args.shape, block.b) - begin));
   if constexpr (!std::is_same_v<Source, CallKeys>) {
@@ -68,6 +68,8 @@ __device__ inline void attend(const AttentionForwardArgs& args, const HeadGroup&
   commit_copies();
   wait_copies<2>();
   sync_block();
+  if (args.turns.data != nullptr)
+    turn_rows<d>(queries, rows, turns_of(args.turns, block, args.shape, begin), [](int, int, auto) {});
 
   const int own = kKeys + warp_index() * 16;
   FragmentC own_scores[2];
@@ -109,7 +111,7 @@ __device__ inline void attend(const AttentionForwardArgs& args, const HeadGroup&
   const auto gate = head_rows<bfloat16>(args.gate, block.b, block.h);
   store_rows<d>(softmax.out, queries, [&](int r, int channel, Vec<bfloat16, 8> values) {
     if (r >= rows) return;
-    store_vec(to[begin + r] + channel, values);
+    if (to.data != nullptr) store_vec(to[begin + r] + channel, values);
     if (gated.data == nullptr) return;
     const auto gates = load_vec<8>(gate[begin + r] + channel);
     for (int i = 0; i < 8; ++i)

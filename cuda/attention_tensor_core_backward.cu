@@ -40,7 +40,7 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
   SharedArena arena;
   const Tile queries(arena, kTileRows), grads(arena, kTileRows), key_tiles(arena, 2 * N), value_tiles(arena, 2 * N);
   const OwnTerms own(arena);
-  const BlockOfHead block(group, args.shape, static_cast<int>(tiles));
+  const BlockOfHead block(group, args.shape, static_cast<int>(tiles), heads_together(group, args.shape, args.q));
   const int begin = static_cast<int>(tiles - 1 - block.piece) * kTileRows;
   const int rows = static_cast<int>(smaller(kTileRows, args.shape.T - begin));
   const auto q = head_rows<bfloat16>(args.q, block.b, block.h), k = head_rows<bfloat16>(args.k, block.b, block.h),
@@ -80,8 +80,16 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
 
   const float scale = 1 / std::sqrt(static_cast<float>(d));
   const int first_row = warp_index() * 16;
-  if (is_gated) ungate_rows<d>(args, block, begin, rows, out_rows, gate_rows, grads);
-  multiply_own_rows<d>(own, grads, value_tiles, out_rows);
+  if (is_gated)
+    ungate_rows<d>(own, args, block, begin, rows, out_rows, gate_rows, grads);
+  else
+    find_deltas<d>(own, grads, out_rows);
+  find_slopes<d>(own, grads, value_tiles);
+  if (const auto rotated = head_rows<bfloat16>(args.rotated, block.b, block.h); rotated.data != nullptr)
+    turn_rows<d>(queries, rows, turns_of(args.turns, block, args.shape, begin),
+                 [&](int r, int channel, const auto& row) {
+                   if (r < rows) store_vec(rotated[begin + r] + channel, row);
+                 });
   const Held<Tile> held_queries(queries), held_grads(grads);
   FragmentC own_scores[2];
   multiply_rows<16>(own_scores, queries, first_row, key_tiles.behind(first_row));
@@ -105,7 +113,7 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
   start_from_tile<d>(grad_q, key_tiles, first_row, own_ds);
   sync_block();
   begin_load(0);
-  if (block.pattern.window == 0) {  // near keys are seen by their own queries alone
+  if (block.pattern.window == 0 && args.own.p == nullptr) {  // near keys are seen by their own queries alone
     const KeyLists<int> lists(PatternOf<int>(block.pattern), static_cast<int>(args.shape.T));
     const auto grad_k = head_rows<bfloat16>(args.grad_k, block.b, block.h),
                grad_v = head_rows<bfloat16>(args.grad_v, block.b, block.h);
@@ -144,10 +152,9 @@ __device__ inline void add_query_gradients(const AttentionBackwardArgs& args, co
     add_weighted_rows<N>(grad_q, slopes, key_tiles.behind(from));
   }
   if constexpr (Tile::kOfWarpgroup) sync_block();  // which reads the queries where the gradients go to
-  if (args.turns != nullptr)
+  if (args.turns.data != nullptr)
     turn_back<d>(grad_q, [&](int half) {
-      const int64_t token = begin + smaller(fragment_row(half), rows - 1);
-      return static_cast<const float*>(args.turns) + token * d;
+      return turns_of(args.turns, block, args.shape, begin) + smaller(fragment_row(half), rows - 1) * d;
     });
   const auto to = head_rows<bfloat16>(args.grad_q, block.b, block.h);
   store_rows<d>(grad_q, queries, [&](int r, int channel, const Vec<bfloat16, 8>& values) {
@@ -368,9 +375,9 @@ __global__ __launch_bounds__(kTileThreads) void key_kernel(AttentionBackwardArgs
 }  // namespace
 
 bool takes(const AttentionBackwardArgs& args) {
-  return takes(args.shape,
-               {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q), operand_of(args.grad_k),
-                operand_of(args.grad_v), args.gate, operand_of(args.grad_gate), operand_of(args.ungated)});
+  return takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
+                            operand_of(args.grad_k), operand_of(args.grad_v), args.gate, operand_of(args.grad_gate),
+                            operand_of(args.ungated), operand_of(args.rotated)});
 }
 
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream) {

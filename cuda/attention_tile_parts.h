@@ -129,31 +129,6 @@ __device__ inline void for_each_piece(F&& f) {
   }
 }
 
-/// The output gate's part of backward for a block's rows: with s = sigmoid(gate), the gradients of the attention,
-/// grad s, to args.ungated and `grads`, which has grad, and grad out s (1 - s), of the gate, to args.grad_gate.
-template <int d, class Tile>
-__device__ inline void ungate_rows(const AttentionBackwardArgs& args, const BlockOfHead& block, int begin, int rows,
-                                   const Vec<bfloat16, 8> (&out)[d / 16], const Vec<bfloat16, 8> (&gate)[d / 16],
-                                   const Tile& grads) {
-  const auto ungated = head_rows<bfloat16>(args.ungated, block.b, block.h),
-             grad_gate = head_rows<bfloat16>(args.grad_gate, block.b, block.h);
-  for_each_piece<d>([&](int n, int r, int channel) {
-    const auto grad = grads.data().template load<8>(grads.at(r, channel));
-    Vec<bfloat16, 8> of_attention, of_gate;
-    for (int c = 0; c < 8; ++c) {
-      const float s = fast_sigmoid(static_cast<float>(gate[n].at[c]));
-      const float slope = static_cast<float>(grad.at[c]) * s;
-      of_attention.at[c] = round_to_bf16(slope);
-      of_gate.at[c] = round_to_bf16(slope * static_cast<float>(out[n].at[c]) * (1 - s));
-    }
-    grads.data().store(grads.at(r, channel), of_attention);
-    if (r >= rows) return;
-    store_vec(ungated[begin + r] + channel, of_attention);
-    store_vec(grad_gate[begin + r] + channel, of_gate);
-  });
-  sync_warp();
-}
-
 /// Of the rows of a block, the terms of their own keys; those of a warp's rows are its own.
 struct OwnTerms {
   Shared<float> delta, slope, p, ds;
@@ -165,25 +140,94 @@ struct OwnTerms {
   static constexpr size_t size() { return 4 * shared_size<float>(kTileRows); }
 };
 
-/// delta = grad . out and slope = grad . v, added in one order: of a query that sees itself alone both are the same
-/// bits.
+/// The output gate's part of backward for a block's rows, of gated ones and their gradients: with s = sigmoid(gate),
+/// the gradients of the attention, grad s, to args.ungated and `grads`, which has grad, and grad out (1 - s), of the
+/// gate, to args.grad_gate. delta = grad out: the gate that the one has more the other has less.
 template <int d, class Tile>
-__device__ inline void multiply_own_rows(const OwnTerms& own, const Tile& grads, const Tile& values,
-                                         const Vec<bfloat16, 8> (&out)[d / 16]) {
+__device__ inline void ungate_rows(const OwnTerms& own, const AttentionBackwardArgs& args, const BlockOfHead& block,
+                                   int begin, int rows, const Vec<bfloat16, 8> (&out)[d / 16],
+                                   const Vec<bfloat16, 8> (&gate)[d / 16], const Tile& grads) {
+  const auto ungated = head_rows<bfloat16>(args.ungated, block.b, block.h),
+             grad_gate = head_rows<bfloat16>(args.grad_gate, block.b, block.h);
   for_each_piece<d>([&](int n, int r, int channel) {
-    const auto grad = grads.data().template load<8>(grads.at(r, channel)),
-               value = values.data().template load<8>(values.at(r, channel));
-    float delta = 0, slope = 0;
+    const auto grad = grads.data().template load<8>(grads.at(r, channel));
+    Vec<bfloat16, 8> of_attention, of_gate;
+    float delta = 0;
     for (int c = 0; c < 8; ++c) {
-      delta += static_cast<float>(grad.at[c]) * static_cast<float>(out[n].at[c]);
-      slope += static_cast<float>(grad.at[c]) * static_cast<float>(value.at[c]);
+      const float s = fast_sigmoid(static_cast<float>(gate[n].at[c])), slope = static_cast<float>(grad.at[c]),
+                  term = slope * static_cast<float>(out[n].at[c]);
+      delta += term;
+      of_attention.at[c] = round_to_bf16(slope * s);
+      of_gate.at[c] = round_to_bf16(term * (1 - s));
     }
     delta = lanes_sum<d / 8>(delta);
-    slope = lanes_sum<d / 8>(slope);
-    if (channel != 0) return;
-    own.delta[r] = delta;
-    own.slope[r] = slope;
+    if (channel == 0) own.delta[r] = delta;
+    grads.data().store(grads.at(r, channel), of_attention);
+    if (r >= rows) return;
+    store_vec(ungated[begin + r] + channel, of_attention);
+    store_vec(grad_gate[begin + r] + channel, of_gate);
   });
+  sync_warp();
+}
+
+/// Of each row: to[r] = its grad . other(n, r, channel), where the n-th piece begins.
+template <int d, class Tile, class Other>
+__device__ inline void multiply_rows_by(const Shared<float>& to, const Tile& grads, Other&& other) {
+  for_each_piece<d>([&](int n, int r, int channel) {
+    const auto grad = grads.data().template load<8>(grads.at(r, channel));
+    const Vec<bfloat16, 8> factors = other(n, r, channel);
+    float sum = 0;
+    for (int c = 0; c < 8; ++c) sum += static_cast<float>(grad.at[c]) * static_cast<float>(factors.at[c]);
+    sum = lanes_sum<d / 8>(sum);
+    if (channel == 0) to[r] = sum;
+  });
+}
+/// delta = grad . out without a gate, and slope = grad . v. Added in one order: of a query that sees itself alone, and
+/// without a gate, both are the same bits.
+template <int d, class Tile>
+__device__ inline void find_deltas(const OwnTerms& own, const Tile& grads, const Vec<bfloat16, 8> (&out)[d / 16]) {
+  multiply_rows_by<d>(own.delta, grads, [&](int n, int, int) { return out[n]; });
+}
+template <int d, class Tile>
+__device__ inline void find_slopes(const OwnTerms& own, const Tile& grads, const Tile& values) {
+  multiply_rows_by<d>(own.slope, grads,
+                      [&](int, int r, int channel) { return values.data().template load<8>(values.at(r, channel)); });
+}
+
+/// Pairs of cosine and sine of a block's tokens, d numbers each.
+__device__ inline const float* turns_of(const AttentionTurns& turns, const BlockOfHead& block,
+                                        const AttentionShape& shape, int begin) {
+  return static_cast<const float*>(turns.data) + block.b * turns.batch + begin * shape.d;
+}
+
+/// A warp's rows in shared memory, `rows` of the block's, become the rotated ones, which f(row of the block, channel, 8
+/// values) is told too.
+template <int d, class Tile, class F>
+__device__ inline void turn_rows(const Tile& tile, int rows, const float* turns, F&& f) {
+  constexpr int kPieces = d / 16;  // of half a row
+#pragma unroll 1
+  for (int n = 0; n < kPieces / 2; ++n) {
+    const int i = n * kWarp + lane_index(), r = warp_index() * 16 + i / kPieces, channel = i % kPieces * 8;
+    const float* const turn = turns + smaller(r, rows - 1) * d + 2 * channel;
+    auto left = tile.data().template load<8>(tile.at(r, channel)),
+         right = tile.data().template load<8>(tile.at(r, channel + d / 2));
+#pragma unroll
+    for (int c = 0; c < 8; c += 2) {
+      const auto two = load_vec<4>(turn + 2 * c);
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float l = static_cast<float>(left.at[c + j]), r_ = static_cast<float>(right.at[c + j]),
+                    cosine = two.at[2 * j], sine = two.at[2 * j + 1];
+        left.at[c + j] = round_to_bf16(l * cosine - r_ * sine);
+        right.at[c + j] = round_to_bf16(r_ * cosine + l * sine);
+      }
+    }
+    tile.data().store(tile.at(r, channel), left);
+    tile.data().store(tile.at(r, channel + d / 2), right);
+    f(r, channel, left);
+    f(r, channel + d / 2, right);
+  }
+  sync_warp();
 }
 
 /// A warp's sums, gradients of rotated rows, become those of the rows before; turns(half): the pairs of cosine and sine

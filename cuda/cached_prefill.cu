@@ -1,7 +1,8 @@
 // A piece of a prompt on a GPU, n new tokens of every sequence: the kernels of recurrent_attention, which begin where
 // the sequences stand.
 //
-//   1. a table of rope's angles for each sequence from its length on; queries are rotated by it
+//   1. a table of rope's angles for each sequence from its length on; queries are rotated by it, in the attention's
+//      kernel where that does
 //   2. the recurrence from the cache's states, up to each sequence's count (recurrence_scan.h); keys are rotated
 //   3. attention of tiles of queries over the cache, run by run of its slots, whose rows lie one after the other, and
 //      over the new keys that the pattern admits: each key once (attention_sources.h)
@@ -11,9 +12,9 @@
 // Heads of top-k blocks are left out of 3: they attend over the cache that 4 leaves (cached_blocks.cu).
 //
 // Work: O(n (T/D + W + S)) pairs. Bytes a new token and channel in bf16: 10 read and 4 written by 2, 12 by 3, 8 by 4,
-// and the cache once for every tile of 64 queries, from the L2 cache but for the first. Working memory: 4 n C numbers
-// of the op's dtype, and the lists of top-k blocks (blocks_tensor_core.cu). Bound as recurrent_attention is: by bytes
-// for sparse patterns, by products for dense ones.
+// and the cache once for every tile of 64 queries, from the L2 cache but for the first. Working memory: 2 n C numbers
+// of the op's dtype, 3 where queries are rotated apart, and the lists of top-k blocks (blocks_tensor_core.cu). Bound as
+// recurrent_attention is: by bytes for sparse patterns, by products for dense ones.
 
 #include "cuda/attention.h"
 #include "cuda/cached_attention_parts.h"
@@ -98,15 +99,23 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
       std::any_of(args.patterns, args.patterns + H, [](const Pattern& pattern) { return pattern.top_blocks == 0; });
   const auto element = static_cast<int64_t>(size_of(args.dtype)),
              wide = static_cast<int64_t>(size_of(accumulate_dtype(args.dtype)));
-  const bool in_tiles = cached_blocks_in_tiles(args), rotated = dilated || in_tiles;
   const auto part = [&](Part p) {
     const auto* const data = static_cast<const unsigned char*>(args.projection);
     return AttentionOperand{data + static_cast<int64_t>(p) * C * element, n * width, d, width};
   };
+  AttentionForwardArgs attention{.shape = {B, H, n, d, args.dtype, args.patterns},
+                                 .q = part(Part::query),
+                                 .k = {},
+                                 .v = {},
+                                 .out = {},
+                                 .lse = nullptr,
+                                 .gate = part(Part::output_gate),
+                                 .gated = rows_by_token(args.out, H, n, d)};
+  const bool in_tiles = cached_blocks_in_tiles(args), turning = takes_turns(attention, args),
+             rotated = in_tiles || (dilated && !turning);
   const Scratch<unsigned char> turns(B * n * d * wide, stream), queries(rotated ? B * n * C * element : 0, stream),
       keys(B * n * C * element, stream), values(gated ? B * n * C * element : 0, stream),
-      attention(dilated ? B * n * C * element : 0, stream), lse(dilated ? B * H * n * wide : 0, stream),
-      states(gated ? 2 * B * C * wide : 0, stream);
+      lse(dilated ? B * H * n * wide : 0, stream), states(gated ? 2 * B * C * wide : 0, stream);
   const auto rows = [&](const Scratch<unsigned char>& data) { return rows_by_token(data.get(), H, n, d); };
   const auto rotate = [&](const AttentionOperand& x, const AttentionRows& y) {
     rotate_heads({B, n, H, d, args.dtype, turns.get(), x.data, x.batch, x.time, y.data, y.batch, y.time,
@@ -125,16 +134,16 @@ void cached_prefill(const CachedAttentionArgs& args, Stream stream) {
   else
     rotate(part(Part::key), rows(keys));
   const AttentionOperand k = operand_of(rows(keys)), v = gated ? operand_of(rows(values)) : part(Part::value);
-  if (dilated)
-    cached_attention_forward({.shape = {B, H, n, d, args.dtype, args.patterns},
-                              .q = operand_of(rows(queries)),
-                              .k = k,
-                              .v = v,
-                              .out = rows(attention),
-                              .lse = lse.get(),
-                              .gate = part(Part::output_gate),
-                              .gated = rows_by_token(args.out, H, n, d)},
-                             args, stream);
+  if (dilated) {
+    attention.k = k;
+    attention.v = v;
+    attention.lse = lse.get();
+    if (turning)
+      attention.turns = {turns.get(), n * d};
+    else
+      attention.q = operand_of(rows(queries));
+    cached_attention_forward(attention, args, stream);
+  }
   write_cache(args, k, v, stream);
   if (gated)
     visit_float(accumulate_dtype(args.dtype), "cached_attention", [&]<class A>() {

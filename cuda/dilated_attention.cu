@@ -89,12 +89,22 @@ __global__ __launch_bounds__(kGateThreads) void output_gate_kernel(AttentionForw
 
 /// Of grad_q as all kernels but the tensor cores' leave it.
 void turn_queries_back(const AttentionBackwardArgs& args, Stream stream) {
-  if (args.turns == nullptr) return;
+  if (args.turns.data == nullptr) return;
   const AttentionShape& shape = args.shape;
   const AttentionRows& rows = args.grad_q;
-  rotate_heads({shape.B, shape.T, shape.H, shape.d, shape.dtype, args.turns, rows.data, rows.batch, rows.time,
+  rotate_heads({shape.B, shape.T, shape.H, shape.d, shape.dtype, args.turns.data, rows.data, rows.batch, rows.time,
                 rows.data, rows.batch, rows.time, Rotation::backward},
                stream);
+}
+
+/// Where nobody wants the attention itself, the kernels for any sizes write it where they then write the gated one.
+AttentionForwardArgs with_out(AttentionForwardArgs args) {
+  if (args.out.data == nullptr) args.out = args.gated;
+  return args;
+}
+
+void check_has_no_turns(const AttentionForwardArgs& args) {
+  check(args.turns.data == nullptr, "attention: queries to be rotated in a kernel that does not");
 }
 
 /// Why products of warpgroups cannot be; empty where they can.
@@ -127,33 +137,47 @@ AttentionProducts attention_products() { return products(); }
 
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
-  if (dense::forward(args, stream)) {
+  const auto [B, H, T, d, dtype, patterns] = args.shape;
+  AttentionForwardArgs by_cudnn = args;  // which has no gate
+  const bool wants_rows = args.out.data == nullptr && dense::takes(args);
+  const Scratch<bfloat16> attention(wants_rows ? B * H * T * d : 0, stream);
+  if (wants_rows) by_cudnn.out = rows_by_token(attention.get(), H, T, d);
+  if (dense::forward(by_cudnn, stream)) {
     if (args.gated.data == nullptr) return;
-    return launch({"attention_output_gate", args.shape.B * args.shape.T, kGateThreads, 0, stream}, output_gate_kernel,
-                  args);
+    return launch({"attention_output_gate", B * T, kGateThreads, 0, stream}, output_gate_kernel, by_cudnn);
   }
   if (tensor_core::takes(args)) return tensor_core::forward(args, stream);
-  plain::forward(args, stream);
+  check_has_no_turns(args);
+  plain::forward(with_out(args), stream);
 }
 
 void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
   if (tensor_core::takes(args, cache)) return tensor_core::cached_forward(args, cache, stream);
-  plain::cached_forward(args, cache, stream);
+  check_has_no_turns(args);
+  plain::cached_forward(with_out(args), cache, stream);
 }
 
-bool takes_gate(const AttentionBackwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }
+bool takes_turns(const AttentionForwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }
+bool takes_turns(const AttentionForwardArgs& args, const CachedAttentionArgs& cache) {
+  return tensor_core::takes(args, cache);
+}
+bool takes_layer(const AttentionBackwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }
 
 void attention_backward(const AttentionBackwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
   if (dense::backward(args, stream)) return turn_queries_back(args, stream);
   const int64_t rows = args.shape.B * args.shape.H * args.shape.T;
   const auto bytes = static_cast<int64_t>(size_of(accumulate_dtype(args.shape.dtype)));
-  const Scratch<unsigned char> delta(rows * bytes, stream), p(rows * bytes, stream), ds(rows * bytes, stream);
-  const AttentionStatistics statistics{delta.get(), p.get(), ds.get()};
+  const int64_t kept = args.own.p == nullptr ? rows * bytes : 0;
+  const Scratch<unsigned char> delta(rows * bytes, stream), p(kept, stream), ds(kept, stream);
+  const AttentionStatistics statistics = args.own.p == nullptr
+                                             ? AttentionStatistics{delta.get(), p.get(), ds.get()}
+                                             : AttentionStatistics{delta.get(), args.own.p, args.own.ds};
   if (tensor_core::takes(args)) {
     tensor_core::query_gradients(args, statistics, stream);
     AttentionBackwardArgs of_keys = args;
     if (args.gate.data != nullptr) of_keys.grad_out = operand_of(args.ungated);
+    if (args.rotated.data != nullptr) of_keys.q = operand_of(args.rotated);
     tensor_core::key_gradients(of_keys, statistics, stream);
   } else {
     own_terms(args, statistics, stream);

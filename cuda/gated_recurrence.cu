@@ -45,7 +45,7 @@ void gated_recurrence_forward(const GatedRecurrenceArgs& args, Stream stream) {
     scan.out[0] = static_cast<T*>(args.h);
     scan.last = static_cast<A*>(args.last);
     scan.carries = static_cast<A*>(args.carries);
-    with_vectors<T>(args, [&]<int N>() { run_scan<T, 1, N>(kForward, scan, stream); });
+    with_vectors<T>(args, [&]<int N>() { run_scan<N>(kForward, scan, stream); });
   });
 }
 
@@ -64,7 +64,7 @@ void gated_recurrence_backward(const GatedRecurrenceBackwardArgs& args, Stream s
     scan.grad_time = args.C;
     scan.grad_initial = static_cast<A*>(args.grad_initial);
     with_vectors<T>(
-        args, [&]<int N>() { run_scan<T, 1, N>(kBackward, scan, stream); }, args.grad_h);
+        args, [&]<int N>() { run_scan<N>(kBackward, scan, stream); }, args.grad_h);
   });
 }
 

@@ -88,8 +88,8 @@ struct SegmentSums {
 
 /// Where two streams exchange their parts of the gate's gradient of a tile, in numbers of A.
 template <class T>
-constexpr int scan_exchange(int kStreams) {
-  return kStreams == 1 ? 0 : kScanTile<T> * kScanChannels;
+constexpr int scan_exchange(int channels, int streams) {
+  return streams == 1 ? 0 : kScanTile<T> * channels;
 }
 
 template <class T, int kStreams>
@@ -104,11 +104,12 @@ struct ScanForward {
   A* last = nullptr;      // (B, kStreams, C), not the memory of `initial`; or null
 };
 
-template <class T, int kStreams>
+template <class T, int kStreams, class Near = NoNearRows>
 struct ScanBackward {
   using A = accumulate_t<T>;
   ScanShape shape;
   TokenRows<const T> parts[1 + 2 * kStreams];  // gate, streams, gradients of the streams' results
+  Near near = {};
   const A* carries;
   const A* grad_last = nullptr;  // (B, C), or null
   SegmentSums<A> sums = {};
@@ -117,16 +118,17 @@ struct ScanBackward {
   A* grad_initial = nullptr;              // (B, C), or null
 };
 
-template <class T, int kStreams, int N>
-__global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forward(ScanForward<T, kStreams> args) {
+template <class T, int kStreams, int N, int kChannels>
+__global__ __launch_bounds__(scan_threads(kChannels, kStreams),
+                             scan_blocks(kChannels)) void scan_forward(ScanForward<T, kStreams> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
   constexpr int kTile = kScanTile<T>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
-  const ScanPlace<kSlots> place(shape);
-  TileRing<T, kStreams, 1 + kStreams, N, kSlots> ring(arena, shape, place, args.parts);
-  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  const ScanPlace<kSlots, kChannels> place(shape);
+  TileRing<T, kStreams, 1 + kStreams, N, kSlots, kChannels> ring(arena, shape, place, args.parts);
+  const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
   const int64_t of_state = (place.b * kStreams + s) * shape.C + c;
@@ -168,15 +170,15 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_forw
 }
 
 /// The sums of all segments but the last, whose are not asked for.
-template <class T, int kStreams, int N>
-__global__ __launch_bounds__(scan_threads(kStreams),
-                             kScanBlocks) void scan_forward_sums(ScanForward<T, kStreams> args) {
+template <class T, int kStreams, int N, int kChannels>
+__global__ __launch_bounds__(scan_threads(kChannels, kStreams),
+                             scan_blocks(kChannels)) void scan_forward_sums(ScanForward<T, kStreams> args) {
   using A = accumulate_t<T>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
-  const ScanPlace<Slots::plain> place(shape);
-  TileRing<T, kStreams, 1 + kStreams, N, Slots::plain> ring(arena, shape, place, args.parts);
-  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  const ScanPlace<Slots::plain, kChannels> place(shape);
+  TileRing<T, kStreams, 1 + kStreams, N, Slots::plain, kChannels> ring(arena, shape, place, args.parts);
+  const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
   A product = 1, state = 0;
   ring.template for_each_tile<false>([&](auto tokens, int stage) {
 #pragma unroll
@@ -192,17 +194,51 @@ __global__ __launch_bounds__(scan_threads(kStreams),
   sums[(1 + s) * shape.B * shape.C] = state;
 }
 
-template <class T, int kStreams, int N>
-__global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_backward(ScanBackward<T, kStreams> args) {
+/// A stream's gradients of a tile, turned back where it rotates: those of rows, or, of near tokens, q of their factor's
+/// row times it, which was not rotated.
+template <class Near>
+struct StreamGradients {
+  FarTokens far;
+
+  template <class Ring>
+  __device__ explicit StreamGradients(const Ring& ring) {
+    if constexpr (Near::kExists) far = ring.far_tokens();
+  }
+  template <int kStreams, int kStream, class A, int kTile, class Ring>
+  __device__ void read(A (&grad)[kTile], const Ring& ring, int stage, int part) {
+    typename Ring::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
+    A factors[kTile];
+    uint32_t is_far = 0;
+    if constexpr (Near::kExists) {
+      ring.factors(factors, stage, kStream);
+      is_far = far.bits(kTile);
+      far.move_down<kTile>();
+    }
+#pragma unroll
+    for (int i = 0; i < kTile; ++i) {
+      const A row = ring.value(stage, part, i);
+      grad[i] = row;
+      if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(row, turns.at(i), Rotation::backward);
+      if constexpr (Near::kExists)
+        if ((is_far >> i & 1) == 0) grad[i] = factors[i] * row;
+    }
+  }
+};
+
+template <class T, int kStreams, int N, int kChannels, class Near>
+__global__ __launch_bounds__(scan_threads(kChannels, kStreams),
+                             scan_blocks(kChannels)) void scan_backward(ScanBackward<T, kStreams, Near> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
   constexpr int kTile = kScanTile<T>, kShare = kTile / kStreams;
   SharedArena arena;
   const ScanShape& shape = args.shape;
-  const ScanPlace<kSlots> place(shape);
-  TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kStreams> ring(arena, shape, place, args.parts, args.carries);
-  const Shared<A> exchange = arena.take<A>(scan_exchange<T>(kStreams));
-  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  const ScanPlace<kSlots, kChannels> place(shape);
+  TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kChannels, kStreams, Near> ring(arena, shape, place, args.parts,
+                                                                                     args.near, args.carries);
+  StreamGradients<Near> gradients(ring);
+  const Shared<A> exchange = arena.take<A>(scan_exchange<T>(kChannels, kStreams));
+  const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
   const bool mine = c < shape.C;
   const int64_t channel = place.b * shape.C + c, channels = shape.B * shape.C;
   A carried = 0;  // g[t+1] e[t+1]
@@ -224,13 +260,9 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_back
     A of_gate[kTile];  // the stream's part of the gate's gradient
     with_stream<kStreams>(s, [&]<int kStream>() {
       A gate[kTile], grad[kTile];
-      typename decltype(ring)::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
 #pragma unroll
-      for (int i = 0; i < kTile; ++i) {
-        gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
-        grad[i] = ring.value(stage, 1 + kStreams + kStream, i);
-        if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(grad[i], turns.at(i), Rotation::backward);
-      }
+      for (int i = 0; i < kTile; ++i) gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
+      gradients.template read<kStreams, kStream>(grad, ring, stage, 1 + kStreams + kStream);
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
         const A g = gate[i], x = ring.value(stage, 1 + kStream, i);
@@ -245,14 +277,14 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_back
         const T rounded = round_to<T>(of_x);
         if (writes_x && i < tokens) *row_x = rounded;
         row_x -= time;
-        if (i / kShare != kStream) exchange[i * kScanChannels + slot] = of_gate[i];
+        if (i / kShare != kStream) exchange[i * kChannels + slot] = of_gate[i];
       }
     });
     if constexpr (kStreams > 1) sync_block();
     with_stream<kStreams>(s, [&]<int kStream>() {
 #pragma unroll
       for (int i = (kStream + 1) * kShare - 1; i >= kStream * kShare; --i) {
-        if constexpr (kStreams > 1) of_gate[i] += exchange[i * kScanChannels + slot];
+        if constexpr (kStreams > 1) of_gate[i] += exchange[i * kChannels + slot];
         const T rounded = round_to<T>(of_gate[i]);
         if (writes_gate && i < tokens) *row_gate = rounded;
         row_gate -= time;
@@ -264,29 +296,25 @@ __global__ __launch_bounds__(scan_threads(kStreams), kScanBlocks) void scan_back
 }
 
 /// The sums of all segments but the first, whose are not asked for.
-template <class T, int kStreams, int N>
-__global__ __launch_bounds__(scan_threads(kStreams),
-                             kScanBlocks) void scan_backward_sums(ScanBackward<T, kStreams> args) {
+template <class T, int kStreams, int N, int kChannels, class Near>
+__global__ __launch_bounds__(scan_threads(kChannels, kStreams),
+                             scan_blocks(kChannels)) void scan_backward_sums(ScanBackward<T, kStreams, Near> args) {
   using A = accumulate_t<T>;
   constexpr Slots kSlots = kScanSlots<kStreams>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
-  const ScanPlace<kSlots> place(shape, 1);
+  const ScanPlace<kSlots, kChannels> place(shape, 1);
   TokenRows<const T> parts[1 + kStreams];  // without the streams themselves
   parts[0] = args.parts[0];
   for (int s = 0; s < kStreams; ++s) parts[1 + s] = args.parts[1 + kStreams + s];
-  TileRing<T, kStreams, 1 + kStreams, N, kSlots> ring(arena, shape, place, parts);
-  const int s = thread_stream(), slot = place.slot(), c = place.channel(shape, slot);
+  TileRing<T, kStreams, 1 + kStreams, N, kSlots, kChannels, 0, Near> ring(arena, shape, place, parts, args.near);
+  const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
+  StreamGradients<Near> gradients(ring);
   A product = 1, carried = 0;
   ring.template for_each_tile<true>([&](auto tokens, int stage) {
     with_stream<kStreams>(s, [&]<int kStream>() {
       A grad[kScanTile<T>];
-      typename decltype(ring)::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
-#pragma unroll
-      for (int i = 0; i < kScanTile<T>; ++i) {
-        grad[i] = ring.value(stage, 1 + kStream, i);
-        if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(grad[i], turns.at(i), Rotation::backward);
-      }
+      gradients.template read<kStreams, kStream>(grad, ring, stage, 1 + kStream);
 #pragma unroll
       for (int i = kScanTile<T> - 1; i >= 0; --i) {
         const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
@@ -302,7 +330,7 @@ __global__ __launch_bounds__(scan_threads(kStreams),
 }
 
 /// The launches of a scan: where time is cut, the sums of all segments but one, and then the scan itself.
-template <int kStreams, class Args>
+template <int kStreams, int kChannels, class Args>
 void launch_scan(const char* name, Args args, void (*sum)(Args), size_t sum_bytes, void (*scan)(Args), size_t bytes,
                  Stream stream) {
   const ScanShape& shape = args.shape;
@@ -310,24 +338,39 @@ void launch_scan(const char* name, Args args, void (*sum)(Args), size_t sum_byte
   const bool is_cut = shape.segments > 1;
   const Scratch<typename Args::A> sums(is_cut ? shape.segments * (1 + kStreams) * step : 0, stream);
   args.sums = {sums.get(), step};
-  constexpr int kThreads = scan_threads(kStreams);
+  constexpr int kThreads = scan_threads(kChannels, kStreams);
   if (is_cut) launch({name, shape.grid() - shape.blocks * shape.B, kThreads, sum_bytes, stream}, sum, args);
   launch({name, shape.grid(), kThreads, bytes, stream}, scan, args);
 }
 
-template <class T, int kStreams, int N>
-void run_scan(const char* name, const ScanForward<T, kStreams>& args, Stream stream) {
-  launch_scan<kStreams>(name, args, scan_forward_sums<T, kStreams, N>,
-                        TileRing<T, kStreams, 1 + kStreams, N, Slots::plain>::bytes(), scan_forward<T, kStreams, N>,
-                        TileRing<T, kStreams, 1 + kStreams, N, kScanSlots<kStreams>>::bytes(), stream);
+template <int N, int kChannels, class T, int kStreams>
+void run_scan_of(const char* name, const ScanForward<T, kStreams>& args, Stream stream) {
+  launch_scan<kStreams, kChannels>(name, args, scan_forward_sums<T, kStreams, N, kNarrowScan>,
+                                   TileRing<T, kStreams, 1 + kStreams, N, Slots::plain, kNarrowScan>::bytes(),
+                                   scan_forward<T, kStreams, N, kChannels>,
+                                   TileRing<T, kStreams, 1 + kStreams, N, kScanSlots<kStreams>, kChannels>::bytes(),
+                                   stream);
 }
-template <class T, int kStreams, int N>
-void run_scan(const char* name, const ScanBackward<T, kStreams>& args, Stream stream) {
+template <int N, int kChannels, class T, int kStreams, class Near>
+void run_scan_of(const char* name, const ScanBackward<T, kStreams, Near>& args, Stream stream) {
   constexpr Slots kSlots = kScanSlots<kStreams>;
-  const size_t exchange = shared_size<accumulate_t<T>>(scan_exchange<T>(kStreams));
-  launch_scan<kStreams>(name, args, scan_backward_sums<T, kStreams, N>,
-                        TileRing<T, kStreams, 1 + kStreams, N, kSlots>::bytes(), scan_backward<T, kStreams, N>,
-                        TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kStreams>::bytes() + exchange, stream);
+  const size_t exchange = shared_size<accumulate_t<T>>(scan_exchange<T>(kChannels, kStreams));
+  launch_scan<kStreams, kChannels>(
+      name, args, scan_backward_sums<T, kStreams, N, kNarrowScan, Near>,
+      TileRing<T, kStreams, 1 + kStreams, N, kSlots, kNarrowScan, 0, Near>::bytes(),
+      scan_backward<T, kStreams, N, kChannels, Near>,
+      TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kChannels, kStreams, Near>::bytes() + exchange, stream);
+}
+
+/// N elements are copied at a time. Wide are blocks of bf16 alone: others' rows are long enough.
+template <int N, class Args>
+void run_scan(const char* name, Args args, Stream stream) {
+  if constexpr (N == kPerVec<bfloat16>)
+    if (is_wide(args.shape)) {
+      args.shape = widened(args.shape);
+      return run_scan_of<N, kWideScan>(name, args, stream);
+    }
+  run_scan_of<N, kNarrowScan>(name, args, stream);
 }
 
 /// States noted for backward, in numbers of A.

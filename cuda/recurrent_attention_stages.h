@@ -7,14 +7,16 @@
 //   recurrence_stage_forward      k, v, g of the projection -> k^, v~ (B, T, C); carries only where backward follows
 //   attention                     reads q^, k^, v~
 //
-// Backward runs both again, now with carries, then attention's backward, which writes q's part of grad_projection
-// and leaves the gradients of k^ and v~, and with them
+// rotate_heads only where the attention's kernels do not rotate q themselves. Backward runs both again, now with carries,
+// then attention's backward, which writes q's part of grad_projection and leaves the gradients of k^ and v~, but, where
+// no head has a window, of those keys alone that other queries see, and with them
 //
 //   recurrence_stage_backward     -> k's, v's and g's parts of grad_projection
 //
 // Without recurrence (projections of 4C), keys are rotated as queries are, and values are read where they lie.
 
 #include "core/stream.h"
+#include "cuda/attention.h"
 #include "cuda/scratch.h"
 #include "ops/rope.h"
 
@@ -69,6 +71,16 @@ void recurrence_stage_forward(const RecurrenceStageArgs& args, Stream stream);
 /// (f64 for f64). A twentieth of the projection in bf16.
 size_t recurrence_carries(int64_t B, int64_t T, int64_t C, DType dtype);
 
+/// Where attention left out the gradients of keys that none but their own query sees (AttentionBackwardArgs::own): with
+/// these the stage makes them of the queries in the projection and the attention's gradient.
+struct OwnTermsOfKeys {
+  OwnFactors factors;
+  const void* grad_attention = nullptr;  // (B, T, C) in dtype, contiguous
+  const Pattern* patterns = nullptr;     // on the host, H of them
+};
+/// bf16, halves of heads that begin at multiples of 16 bytes, 64 channels a head and more, no more heads than this.
+inline constexpr int64_t kMostHeadsOfOwnTerms = 64;
+
 /// Writes the parts k, v and g of grad_projection, and touches no other.
 struct RecurrenceStageBackwardArgs {
   int64_t B, T, C, H;
@@ -78,6 +90,7 @@ struct RecurrenceStageBackwardArgs {
   const void* carries;                  // of the forward stage on the same projection
   const void *grad_keys, *grad_values;  // (B, T, C) in dtype, contiguous: of the rotated keys, of the values
   void* grad_projection;                // (B, T, 5C), contiguous
+  OwnTermsOfKeys own = {};
 };
 void recurrence_stage_backward(const RecurrenceStageBackwardArgs& args, Stream stream);
 

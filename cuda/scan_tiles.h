@@ -9,15 +9,21 @@
 
 namespace ratel::cuda {
 
-inline constexpr int kScanChannels = 64;  // of a block; a channel of a stream a thread
-inline constexpr int kScanStages = 5;     // tiles in shared memory: one is read while the others arrive
-inline constexpr int kScanBlocks = 2;     // of a multiprocessor: told, nvcc takes the registers that save it waiting
+/// Channels of a block; a channel of a stream a thread. Twice as many where there are blocks enough: of rows 256 bytes
+/// long memory gives a twentieth more a second than of two blocks' halves of them at different times.
+inline constexpr int kNarrowScan = 64, kWideScan = 128;
+inline constexpr int kScanStages = 5;  // tiles in shared memory: one is read while the others arrive
 
-constexpr int scan_threads(int streams) { return kScanChannels * streams; }
+constexpr int scan_threads(int channels, int streams) { return channels * streams; }
+/// Of a multiprocessor: told, nvcc takes the registers that save it waiting.
+constexpr int scan_blocks(int channels) { return kWideScan / channels; }
 
 /// The stream of this thread. From lane 0, so that nvcc knows it to be the same for a warp: it may shuffle where it has
 /// branched on it.
-__device__ inline int thread_stream() { return shuffle(thread_index().x / kScanChannels, 0); }
+template <int kChannels>
+__device__ inline int thread_stream() {
+  return shuffle(thread_index().x / kChannels, 0);
+}
 
 /// Tokens of a tile, before each of which a state is noted for backward: 16 of bf16, 8 of f32, 4 of f64.
 template <class T>
@@ -31,7 +37,7 @@ struct TokenRows {
   __device__ T* at(int64_t b, int64_t t) const { return data + b * batch + t * time; }
 };
 
-/// How a scan over T tokens of B x C channels is cut: `blocks` of 64 channels a batch entry, each walking `segments`
+/// How a scan over T tokens of B x C channels is cut: `blocks` of some channels a batch entry, each walking `segments`
 /// of `segment` tokens, in a block of the grid each.
 struct ScanShape {
   int64_t B, T, C;
@@ -44,23 +50,34 @@ struct ScanShape {
   __host__ __device__ int64_t grid() const { return blocks * B * segments; }
 };
 
-/// Cuts time only where the channels alone leave most of a GPU idle: its cost is a second reading.
+inline constexpr int64_t kEnoughScans = 128;  // blocks that keep a GPU busy
+constexpr int64_t scan_parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+/// In narrow blocks. Cuts time only where the channels alone leave most of a GPU idle: its cost is a second reading.
 inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
-  constexpr int64_t kEnough = 128, kWanted = 256, kShortest = 128;  // blocks, blocks, tokens
-  const auto parts = [](int64_t n, int64_t size) { return (n + size - 1) / size; };
-  const int64_t blocks = parts(C, kScanChannels), busy = blocks * B;
-  if (busy == 0 || busy >= kEnough || T < 2 * kShortest) return {B, T, C, blocks, 1, T};
-  const int64_t wanted = parts(kWanted, busy), most = T / kShortest;
+  constexpr int64_t kWanted = 256, kShortest = 128;  // blocks, tokens
+  const int64_t blocks = scan_parts(C, kNarrowScan), busy = blocks * B;
+  if (busy == 0 || busy >= kEnoughScans || T < 2 * kShortest) return {B, T, C, blocks, 1, T};
+  const int64_t wanted = scan_parts(kWanted, busy), most = T / kShortest;
   // Segments begin where tiles of every dtype do.
-  const int64_t segment = parts(parts(T, wanted < most ? wanted : most), kScanTile<bfloat16>) * kScanTile<bfloat16>;
-  return {B, T, C, blocks, parts(T, segment), segment};
+  const int64_t segment =
+      scan_parts(scan_parts(T, wanted < most ? wanted : most), kScanTile<bfloat16>) * kScanTile<bfloat16>;
+  return {B, T, C, blocks, scan_parts(T, segment), segment};
+}
+/// The same scan in wide blocks, where those are enough too.
+inline bool is_wide(const ScanShape& shape) {
+  return shape.segments == 1 && scan_parts(shape.C, kWideScan) * shape.B >= kEnoughScans;
+}
+inline ScanShape widened(ScanShape shape) {
+  shape.blocks = scan_parts(shape.C, kWideScan);
+  return shape;
 }
 
 /// Slots are the channels of a block as they lie in its tiles: as they come, or of the pairs that rotate together first
 /// all left ones, then all right ones.
 enum class Slots { plain, pairs };
 
-template <Slots kSlots>
+template <Slots kSlots, int kChannels>
 struct ScanPlace {
   int64_t b, segment, begin, end, block;
 
@@ -76,7 +93,7 @@ struct ScanPlace {
   }
   /// May be C or more: then there is none.
   __device__ int channel(const ScanShape& shape, int slot) const {
-    if constexpr (kSlots == Slots::plain) return static_cast<int>(block) * kScanChannels + slot;
+    if constexpr (kSlots == Slots::plain) return static_cast<int>(block) * kChannels + slot;
     const int half = static_cast<int>(shape.half), p = pair(slot);
     return p / half * (2 * half) + p % half + (slot < kPairs ? 0 : half);
   }
@@ -86,45 +103,90 @@ struct ScanPlace {
   /// The slot of this thread. Where the first stream rotates, a pair is in lanes l < 16 and l + 16 of one of its warps;
   /// otherwise a warp has neighbours, which it writes together.
   __device__ static int slot() {
-    const int place = thread_index().x % kScanChannels;
-    if (kSlots == Slots::plain || thread_index().x >= kScanChannels) return place;
+    const int place = thread_index().x % kChannels;
+    if (kSlots == Slots::plain || thread_index().x >= kChannels) return place;
     return place / 32 * 16 + place % 16 + (place % 32 < 16 ? 0 : kPairs);
   }
-  static constexpr int kPairs = kScanChannels / 2;
+  static constexpr int kPairs = kChannels / 2;
+};
+
+/// The far tokens of a head, of which there is a gradient row: initial ones, and every dilation-th. Walks down in steps
+/// of a tile.
+struct FarTokens {
+  int dilation = 1, initial = 0, token = 0, remainder = 0;
+
+  __device__ void begin_at(int64_t first) {
+    token = static_cast<int>(first);
+    remainder = (token + 1) % dilation;
+  }
+  template <int kTile>
+  __device__ void move_down() {
+    token -= kTile;
+    remainder -= kTile % dilation;
+    if (remainder < 0) remainder += dilation;
+  }
+  __device__ bool is_far() const { return remainder == 0 || token < initial; }
+  /// The same of the n tokens from this one on, a bit each.
+  __device__ uint32_t bits(int n) const {
+    const int before = initial - token;
+    uint32_t far = before <= 0 ? 0 : before >= n ? ~0U : (1U << before) - 1;
+    for (int i = remainder == 0 ? 0 : dilation - remainder; i < n; i += dilation) far |= 1U << i;
+    return far;
+  }
+};
+
+/// What stands in for the gradients of keys and values of the other tokens, where attention leaves them out: rows, each
+/// times a factor of its token and head. Of heads of at least as many channels as a narrow block has.
+template <class T>
+struct NearRows {
+  static constexpr bool kExists = true;
+  static constexpr int kMostHeads = 64;
+  TokenRows<const T> rows[2];
+  const accumulate_t<T>* factors[2] = {};  // (B, heads, T)
+  int heads = 0;
+  int dilation[kMostHeads] = {}, initial[kMostHeads] = {};
+};
+struct NoNearRows {
+  static constexpr bool kExists = false;
 };
 
 /// Tiles of kParts tensors on their way through shared memory, N elements at a time (asynchronously where N > 1, and
 /// kept in order by the same barriers where not), with pairs the tokens' cosines and sines, and the kNotes states that
-/// were noted before a tile: loaded into registers they would hold up all that waits on the same scoreboard.
-template <class T, int kStreams, int kParts, int N, Slots kSlots, int kNotes = 0>
+/// were noted before a tile: loaded into registers they would hold up all that waits on the same scoreboard. With near
+/// rows, for a walk down, these take the place of the last two parts' but for far tokens.
+template <class T, int kStreams, int kParts, int N, Slots kSlots, int kChannels, int kNotes = 0,
+          class Near = NoNearRows>
 class TileRing {
   using A = accumulate_t<T>;
-  static constexpr int kTile = kScanTile<T>, kRow = kScanChannels;
+  static constexpr int kTile = kScanTile<T>, kRow = kChannels;
   static constexpr int kVecA = N == 1 ? 1 : kPerVec<A>;
   /// Rows of cosines and sines that a tile brings. For bf16 two are enough: the others follow by turning on, which errs
   /// by some 1e-6 over a tile. All 16 would be 40% more to bring forward.
   static constexpr int kTurns = sizeof(T) == 2 ? 2 : kTile;
   /// Rows that all threads bring in a step of kVec elements each.
   template <int kVec>
-  static constexpr int kRows = scan_threads(kStreams) / (kRow / kVec);
+  static constexpr int kRows = scan_threads(kChannels, kStreams) / (kRow / kVec);
 
  public:
   static constexpr size_t bytes() {
     return shared_size<T>(kScanStages * kParts * kTile * kRow) +
            (kSlots == Slots::pairs ? shared_size<A>(kScanStages * kTurns * kRow) : 0) +
-           shared_size<A>(kScanStages * kNotes * kRow);
+           shared_size<A>(kScanStages * kNotes * kRow) +
+           (Near::kExists ? shared_size<A>(kScanStages * kFactors * kTile) : 0);
   }
 
-  __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots>& place,
-                      const TokenRows<const T> (&parts)[kParts], const A* notes = nullptr)
+  __device__ TileRing(SharedArena& arena, const ScanShape& shape, const ScanPlace<kSlots, kChannels>& place,
+                      const TokenRows<const T> (&parts)[kParts], const Near& near = {}, const A* notes = nullptr)
       : shape_(shape),
         place_(place),
         parts_(parts),
+        near_(near),
         notes_data_(notes),
         slot_(place.slot()),
         values_(arena.take<T>(kScanStages * kParts * kTile * kRow)),
         turns_(arena.take<A>(kSlots == Slots::pairs ? kScanStages * kTurns * kRow : 0)),
-        notes_(arena.take<A>(kScanStages * kNotes * kRow)) {}
+        notes_(arena.take<A>(kScanStages * kNotes * kRow)),
+        factors_(arena.take<A>(Near::kExists ? kScanStages * kFactors * kTile : 0)) {}
 
   /// Calls body(tokens, stage) for the tiles of the place, in falling order where `reverse`; the tile may be read from
   /// the ring in that stage. The number of tokens is a constant but of a ragged tile. A part without data reads as
@@ -179,10 +241,32 @@ class TileRing {
     int stage_;
     Vec<A, 2> now_, step_;
   };
+  /// Of the thread's head, near tokens: the factors of a stream's rows, one token after the other.
+  __device__ void factors(A (&to)[kTile], int stage, int stream) const {
+#pragma unroll
+    for (int i = 0; i < kTile; i += 4) {
+      const auto four = factors_.template load<4>(
+          ((stage * 2 + stream) * kHeads + slot_ % place_.kPairs / static_cast<int>(shape_.half)) * kTile + i);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) to[i + j] = four.at[j];
+    }
+  }
+  /// The far tokens of the thread's head, from the tile on that for_each_tile<true>() begins with.
+  __device__ FarTokens far_tokens() const {
+    return far_tokens_of(place_.pair(slot_) / static_cast<int>(shape_.half), (place_.end - 1) / kTile * kTile);
+  }
   /// The state of a stream before the tile.
   __device__ A note(int stage, int stream) const { return notes_[(stage * kNotes + stream) * kRow + slot_]; }
 
  private:
+  static constexpr int kHeads = 2, kFactors = 2 * kHeads;  // of a block at most; rows of factors of a tile
+
+  __device__ FarTokens far_tokens_of(int head, int64_t token) const {
+    const int h = head < near_.heads ? head : 0;  // for channels behind the last one
+    FarTokens far{.dilation = near_.dilation[h], .initial = near_.initial[h]};
+    far.begin_at(token);
+    return far;
+  }
   __device__ Vec<A, 2> turn(int stage, int row) const {
     return turns_.template load<2>((stage * kTurns + row) * kRow + slot_ % place_.kPairs * 2);
   }
@@ -220,6 +304,17 @@ class TileRing {
       turn_from_ = static_cast<const A*>(shape_.table) + place_.b * shape_.table_batch +
                    ((first + copied_token<kVecA>()) * half + pair % half) * 2 + column % 2;
     }
+    if constexpr (Near::kExists) {
+      static_assert(kRows<N> >= kTile);  // a thread has one token of each tile
+      for (int s = 0; s < 2; ++s) near_from_[s] = near_.rows[s].at(place_.b, first + copied_token<N>()) + channel;
+      far_ = far_tokens_of(channel / (2 * static_cast<int>(shape_.half)), first + copied_token<N>());
+      // The first threads bring a factor each: of a stream, one of the block's heads and a token.
+      const int thread = thread_index().x, of_head = thread / kTile % kHeads;
+      const int64_t head = place_.pair(0) / shape_.half + of_head;
+      has_factor_ = head < near_.heads && of_head * shape_.half < place_.kPairs;
+      factor_from_ = near_.factors[thread / (kTile * kHeads) % 2] +
+                     (place_.b * near_.heads + (has_factor_ ? head : 0)) * shape_.T + first + thread % kTile;
+    }
     if constexpr (kNotes > 0) {
       const int noted = place_.channel(shape_, copied_column<kVecA>()), stream = copied_token<kVecA>();
       has_note_ = stream < kNotes && noted < shape_.C;
@@ -238,10 +333,21 @@ class TileRing {
       for (int step = 0; step < kTile / kRows<N>; ++step) {
         const int token = step * kRows<N> + copied_token<N>();
         const bool valid = has_channel_ && token < tokens && parts_[part].data != nullptr;
-        const T* const from = valid ? from_[part] + step * kRows<N> * time : parts_[0].data;
+        const T* from = valid ? from_[part] + step * kRows<N> * time : parts_[0].data;
+        if constexpr (Near::kExists)
+          if (part >= kParts - 2 && valid && !far_.is_far()) from = near_from_[part - (kParts - 2)];
         copy<N>(values_, row(stage, part, token) + copied_column<N>(), from, valid);
       }
       from_[part] += (reverse ? -kTile : kTile) * time;
+    }
+    if constexpr (Near::kExists) {
+      static_assert(reverse);
+      far_.template move_down<kTile>();
+      for (int s = 0; s < 2; ++s) near_from_[s] -= kTile * near_.rows[s].time;
+      if (const int thread = thread_index().x; thread < kFactors * kTile)
+        copy_async_4(factors_, stage * kFactors * kTile + thread, has_factor_ ? factor_from_ : near_.factors[0],
+                     has_factor_ && thread % kTile < tokens);
+      factor_from_ -= kTile;
     }
     if constexpr (kSlots == Slots::pairs) {
       const int64_t time = 2 * shape_.half;
@@ -264,17 +370,22 @@ class TileRing {
   }
 
   const ScanShape& shape_;
-  const ScanPlace<kSlots>& place_;
+  const ScanPlace<kSlots, kChannels>& place_;
   const TokenRows<const T> (&parts_)[kParts];
+  const Near& near_;
   const A* const notes_data_;
   const int slot_;
   // What this thread copies of the next tile.
   const T* from_[kParts] = {};
   const A *turn_from_ = nullptr, *note_from_ = nullptr;
-  bool has_channel_ = false, has_pair_ = false, has_note_ = false;
+  const T* near_from_[2] = {};
+  const A* factor_from_ = nullptr;
+  FarTokens far_;
+  bool has_channel_ = false, has_pair_ = false, has_note_ = false, has_factor_ = false;
   Shared<T> values_;
   Shared<A> turns_;
   Shared<A> notes_;
+  Shared<A> factors_;
 };
 
 }  // namespace ratel::cuda

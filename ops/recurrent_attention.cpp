@@ -76,20 +76,18 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
   const DType dtype = projection.dtype();
   const HeadPatterns per_head = one_a_head(patterns, heads);
   const Device device = projection.device();
-  Tensor out = empty({B, T, C}, dtype, device), attention = empty({B, T, C}, dtype, device);
-  Tensor lse = empty({B, heads, T}, accumulate_dtype(dtype), device);
-  run_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(), out.data(),
-               attention.data(), lse.data()},
+  Tensor out = empty({B, T, C}, dtype, device), lse = empty({B, heads, T}, accumulate_dtype(dtype), device);
+  run_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(), out.data(), lse.data()},
               device);
   // The parts one after the other: gate, attention, rope, recurrence. Derived in
   // docs/derivations/recurrent_attention.md.
   return record(out, kName, {projection},
-                [projection = Saved(projection), attention = Saved(attention), lse = Saved(lse), per_head, heads,
-                 recurrence, rope_base](const Tensor& grad, const Needs&) -> Grads {
+                [projection = Saved(projection), out = Saved(out), lse = Saved(lse), per_head, heads, recurrence,
+                 rope_base](const Tensor& grad, const Needs&) -> Grads {
                   const Tensor grad_out = contiguous(grad);
                   Tensor grad_projection = empty_like(*projection);
                   run_backward({grad.dim(0), grad.dim(1), grad.dim(2), heads, grad.dtype(), recurrence, rope_base,
-                                per_head.data(), projection->data(), attention->data(), lse->data(), grad_out.data(),
+                                per_head.data(), projection->data(), out->data(), lse->data(), grad_out.data(),
                                 grad_projection.data()},
                                grad.device());
                   return {grad_projection};

@@ -21,7 +21,7 @@ enum class Recurrence { gated, none };
 ///   returns     (B, T, C)   dtype of the projection; gate, state, softmax in f32 (f64 for f64)
 ///
 /// The projection is read in place. Memory is O(T C), time O(T (T/D + W + S) C); no T x T matrix exists at any moment.
-/// Kept for backward: the projection, the ungated attention output and its log-sum-exps; the recurrence runs again.
+/// Kept for backward: the projection, the result and the softmax's log-sum-exps; the recurrence runs again.
 /// Gradient: projection. Deterministic. Throws Error where shapes, dtypes or patterns do not fit.
 /// Where a pattern is of top-k blocks the parts run one after the other, attention as block_attention: O(T C) memory
 /// for each part, and no gradient (throws Error where one is wanted).
@@ -37,7 +37,7 @@ Tensor recurrent_attention_reference(const Tensor& projection, int64_t heads, co
 /// The C channels of a token's projection that begin at C times this.
 enum class ProjectionPart { output_gate = 0, query = 1, key = 2, value = 3, gate = 4 };
 
-/// Kept for backward: attention (B, T, C), before the output gate, in dtype; lse (B, H, T) in f32 (f64 for f64).
+/// Kept for backward: out, and lse (B, H, T) in f32 (f64 for f64).
 struct RecurrentAttentionArgs {
   int64_t B, T, C, H;
   DType dtype;
@@ -45,7 +45,7 @@ struct RecurrentAttentionArgs {
   double rope_base;
   const Pattern* patterns;  // H of them
   const void* projection;
-  void *out, *attention, *lse;
+  void *out, *lse;
 };
 /// grad_projection has the projection's shape and is written whole.
 struct RecurrentAttentionBackwardArgs {
@@ -54,7 +54,7 @@ struct RecurrentAttentionBackwardArgs {
   Recurrence recurrence;
   double rope_base;
   const Pattern* patterns;
-  const void *projection, *attention, *lse, *grad;
+  const void *projection, *out, *lse, *grad;
   void* grad_projection;
 };
 namespace cpu {

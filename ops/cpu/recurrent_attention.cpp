@@ -92,7 +92,6 @@ void forward(const RecurrentAttentionArgs& args) {
                  static_cast<A*>(args.lse) + head * p.T_ + begin);
     for (int64_t r = 0; r < n; ++r) {
       Array<A> row(a + r * d, d);
-      store(row.data(), static_cast<T*>(args.attention) + p.out_offset(head, begin + r), d);
       row *= sigmoid(*p.load(head, Part::output_gate, begin + r));
       store(row.data(), static_cast<T*>(args.out) + p.out_offset(head, begin + r), d);
     }
@@ -100,8 +99,8 @@ void forward(const RecurrentAttentionArgs& args) {
 }
 
 /// Pass 2 backward of one tile: grad_out of the attention from the gated gradient, delta, and the output gate's
-/// gradient.
-///   out = a s, s = sigmoid(o):   da = grad s;   do = grad a s (1 - s);   delta = da . a
+/// gradient. The attention itself is not needed:
+///   out = a s, s = sigmoid(o):   da = grad s;   do = grad out (1 - s);   delta = da . a = grad . out
 template <class T, class A>
 void ungate(const Projection<T>& p, const RecurrentAttentionBackwardArgs& args, int64_t head, int64_t begin, int64_t n,
             A* grad_attention, A* delta) {
@@ -109,12 +108,13 @@ void ungate(const Projection<T>& p, const RecurrentAttentionBackwardArgs& args, 
   const Scratch<A> grad_gate(d);
   for (int64_t r = 0; r < n; ++r) {
     const int64_t at = p.out_offset(head, begin + r);
-    const Loaded<T> grad(static_cast<const T*>(args.grad) + at, d), a(static_cast<const T*>(args.attention) + at, d);
+    const Loaded<T> grad(static_cast<const T*>(args.grad) + at, d), out(static_cast<const T*>(args.out) + at, d);
     Array<A> da(grad_attention + r * d, d), ds(grad_gate.get(), d);
     ds = sigmoid(*p.load(head, Part::output_gate, begin + r));
     da = *grad * ds;
-    delta[r] = (da * *a).sum();
-    ds = da * *a * (1 - ds);
+    const auto terms = *grad * *out;
+    delta[r] = terms.sum();
+    ds = terms * (1 - ds);
     store(ds.data(), static_cast<T*>(args.grad_projection) + p.offset(head, Part::output_gate, begin + r), d);
   }
 }

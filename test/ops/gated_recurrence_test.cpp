@@ -25,7 +25,7 @@ struct Case {
 
 // On the CPU a task owns a strip of 128 to 1024 channels, narrower where more threads want work; backward works in
 // chunks of 32 tokens. On a GPU a block owns 64 channels and reads tiles of 16 (bf16), 8 (f32) or 4 (f64) tokens, in
-// 16 bytes where rows allow it.
+// 16 bytes where rows allow it; of bf16 128 channels where those are 128 blocks.
 const Case kCases[] = {
     {"one token, one channel", 1, 1, 1},
     {"one short of a chunk", 2, 31, 5},
@@ -38,6 +38,7 @@ const Case kCases[] = {
     {"one past the widest strip, several chunks", 1, 70, 1025},
     {"rows of whole 16 bytes, more tiles than a GPU's block holds", 1, 83, 136},
     {"time cut into ragged segments on a GPU", 1, 389, 2},
+    {"blocks of 128 channels on a GPU, the second ragged", 64, 18, 136},
 };
 
 std::vector<Tensor> inputs_of(const Case& c) {

@@ -81,16 +81,31 @@ BOOST_AUTO_TEST_CASE(heads_for_tensor_cores_err_at_most_twice_as_much_as_the_com
                                   r == Recurrence::gated ? "gated, a pattern a head" : "ungated, a pattern a head");
 }
 
+// Where no head has a window the recurrence's backward makes the gradients of keys that their own query alone sees.
 BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_composed_version) {
   using ratel::cuda::AttentionProducts;
-  const HeadPatterns patterns{{16, 0, 0}, {3, 9, 2}};
   for (const auto products : {AttentionProducts::of_warp, AttentionProducts::of_warpgroup})
     test::with_attention_products(products, [&] {
-      for (const int64_t d : {64, 128})
-        test::check_rounding_on_gpus(
-            op(2, patterns), reference(2, patterns), {projection_of({"", 1, 75, 2, d}, Recurrence::gated)}, DType::bf16,
-            ratel::concat_text("d = ", d, products == AttentionProducts::of_warp ? " of warps" : " of warpgroups"));
+      for (const HeadPatterns& patterns : {HeadPatterns{{16, 0, 0}, {3, 9, 2}}, HeadPatterns{{16, 0, 0}, {5, 0, 3}},
+                                           HeadPatterns{{-1, 0, 2}, {1, 0, 0}}})
+        for (const int64_t d : {64, 128})
+          test::check_rounding_on_gpus(
+              op(2, patterns), reference(2, patterns), {projection_of({"", 1, 75, 2, d}, Recurrence::gated)},
+              DType::bf16,
+              ratel::concat_text("d = ", d, ", ", patterns[0], " and ", patterns[1],
+                                 products == AttentionProducts::of_warp ? " of warps" : " of warpgroups"));
     });
+}
+
+// A block of the recurrence has 64 channels of a sequence and walks its tokens in tiles of 16; it has 128 where those
+// are 128 blocks, and a part of the tokens where blocks are few.
+BOOST_AUTO_TEST_CASE(blocks_of_the_recurrence_err_at_most_twice_as_much_as_the_composed_version) {
+  const HeadPatterns patterns{{16, 0, 0}, {3, 0, 2}};
+  for (const Case& c : {Case{"time in segments, the last ragged", 1, 300, 2, 64},
+                        Case{"128 blocks of 128 channels, a head each", 64, 19, 2, 128},
+                        Case{"128 blocks of 128 channels, two heads each", 128, 19, 2, 64}})
+    test::check_rounding_on_gpus(op(2, patterns), reference(2, patterns), {projection_of(c, Recurrence::gated)},
+                                 DType::bf16, c.path);
 }
 
 // Dense heads in bf16 go to cuDNN on a GPU, and the output gate to a kernel of its own: 256 threads by 8 channels.
