@@ -68,7 +68,7 @@ void cached_attention_forward(const AttentionForwardArgs& args, const CachedAtte
 ///   with `rotated`, q comes before it is rotated by turns; the rotated queries, for the kernels of keys, are written
 ///   there
 ///   with `own`, where no head has a window, the gradients of keys that none but their own query sees are not written:
-///   with p and ds of their tokens (B, H, T) they are ds q, of rotated keys and queries, and p ungated
+///   with p and ds of their tokens they are ds q and p ungated, q before it is rotated; of other keys they are turned back
 struct AttentionBackwardArgs {
   AttentionShape shape;
   AttentionOperand q, k, v, out, grad_out;

@@ -70,7 +70,7 @@ struct BlockOfHead {
 /// rows.
 __device__ inline int heads_together(const HeadGroup& group, const AttentionShape& shape,
                                      const AttentionOperand& rows) {
-  return rows.time > shape.d ? group.count : 1;
+  return rows.head == shape.d ? group.count : 1;
 }
 
 /// On the host: may rows of d channels be read 16 bytes at a time?

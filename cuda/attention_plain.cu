@@ -412,7 +412,7 @@ void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics&
   visit_float(args.shape.dtype, "attention", [&]<class T>() {
     using A = accumulate_t<T>;
     const int64_t chunks = chunks_of<A>(args.shape.d);
-    with_query_slices<T, kTile>(args.shape, args.grad_k, args.grad_v, stream,
+    with_query_slices<T, kTile>(args, stream,
                                 [&](const HeadGroup& group, const KeyPieces& pieces, const QuerySlices& slices) {
                                   launch({"attention_key_gradients", args.shape.B * group.count * pieces.count * chunks,
                                           kThreads, kKeyShared<A>, stream},

@@ -76,32 +76,42 @@ KeyPieces key_pieces(const HeadGroup& group, const AttentionShape& shape, int64_
   return pieces;
 }
 
-/// Sums of the slices, in order, into the rows of the far keys.
+/// Sums of the slices, in order, into the rows of the far keys; a thread has two channels, half a row apart. With
+/// turns, of an even d, the keys' gradients are turned back.
 template <class T, class A>
 __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShape shape, QuerySlices slices,
-                                                  AttentionRows grad_k, AttentionRows grad_v, int64_t pieces) {
+                                                  AttentionRows grad_k, AttentionRows grad_v, const A* turns,
+                                                  int64_t pieces) {
   const BlockOfHead block(group, shape, pieces);
   const KeyLists lists(PatternOf<int64_t>(block.pattern), shape.T);
   const int64_t per_slice = shape.B * shape.H * slices.far_keys * shape.d;
   const int64_t base = (block.b * shape.H + block.h) * slices.far_keys * shape.d;
   const HeadRows<T> to_k = head_rows<T>(grad_k, block.b, block.h), to_v = head_rows<T>(grad_v, block.b, block.h);
-  const int64_t at = block.piece * block_size().x + thread_index().x;
-  if (at >= lists.far_count() * shape.d) return;
-  A dk = 0, dv = 0;
-  for (int64_t slice = 0; slice < slices.count; ++slice) {
-    dk += static_cast<const A*>(slices.grad_k)[slice * per_slice + base + at];
-    dv += static_cast<const A*>(slices.grad_v)[slice * per_slice + base + at];
+  const int64_t half = (shape.d + 1) / 2, pair = block.piece * block_size().x + thread_index().x;
+  if (pair >= lists.far_count() * half) return;
+  const int64_t row = pair / half, c = pair % half, at = base + row * shape.d + c, j = lists.far(row);
+  A dk[2] = {}, dv[2] = {};
+  for (int64_t slice = 0; slice < slices.count; ++slice)
+    for (int i = 0; i < 2 && c + i * half < shape.d; ++i) {
+      dk[i] += static_cast<const A*>(slices.grad_k)[slice * per_slice + at + i * half];
+      dv[i] += static_cast<const A*>(slices.grad_v)[slice * per_slice + at + i * half];
+    }
+  if (turns != nullptr) {
+    const A cosine = turns[2 * (j * half + c)], sine = turns[2 * (j * half + c) + 1], left = dk[0];
+    dk[0] = left * cosine + dk[1] * sine;
+    dk[1] = dk[1] * cosine - left * sine;
   }
-  const int64_t j = lists.far(at / shape.d), c = at % shape.d;
-  to_k[j][c] = round_to<T>(dk);
-  to_v[j][c] = round_to<T>(dv);
+  for (int i = 0; i < 2 && c + i * half < shape.d; ++i) {
+    to_k[j][c + i * half] = round_to<T>(dk[i]);
+    to_v[j][c + i * half] = round_to<T>(dv[i]);
+  }
 }
 
 /// On the host: calls f(group, pieces, slices) for every group of heads, then adds the slices.
 template <class T, int N, class F>
-void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k, const AttentionRows& grad_v,
-                       Stream stream, F&& f) {
+void with_query_slices(const AttentionBackwardArgs& args, Stream stream, F&& f) {
   using A = accumulate_t<T>;
+  const AttentionShape& shape = args.shape;
   constexpr int64_t kLeastQueries = 512;  // of a slice
   int64_t queries = 0;                    // that all far tiles walk
   QuerySlices slices;
@@ -122,9 +132,10 @@ void with_query_slices(const AttentionShape& shape, const AttentionRows& grad_k,
   for_each_head_group(shape, [&](const HeadGroup& group) {
     f(group, key_pieces<N>(group, shape, slices.count), slices);
     if (slices.count == 1) return;
-    const int64_t pieces = tiles_of(slices.far_keys * shape.d, 256);
+    const int64_t pieces = tiles_of(slices.far_keys * ((shape.d + 1) / 2), 256);
+    const A* const turns = args.own.p == nullptr ? nullptr : static_cast<const A*>(args.turns.data);
     launch({"attention_add_slices", shape.B * group.count * pieces, 256, 0, stream}, add_slices<T, A>, group, shape,
-           slices, grad_k, grad_v, pieces);
+           slices, args.grad_k, args.grad_v, turns, pieces);
   });
 }
 

@@ -199,7 +199,7 @@ template <class Tile>
 constexpr int kQueriesAtOnce = Tile::kOfWarpgroup ? 64 : 16;
 /// Channels of its values that such a warp holds too, as many as registers are left.
 template <int d>
-constexpr int kHeldValues = d == 64 ? d : d - 80;
+constexpr int kHeldValues = d == 64 ? d : d - 96;
 
 template <class Tile>
 __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics,
@@ -353,6 +353,10 @@ __device__ inline void add_key_gradients(const AttentionBackwardArgs& args, cons
     put(grad_v, rows.template get<float>(RowsOfBlock::grad_v));
     return;
   }
+  if (args.own.p != nullptr)
+    turn_back<d>(grad_k, [&](int half) {
+      return turns_of(args.turns, block, args.shape, key[smaller(fragment_row(half), owned.count - 1)]);
+    });
   const auto put = [&](RowsOfBlock::At at, int64_t step) {
     const HeadRows<bfloat16> to{rows.template get<bfloat16>(at), step};
     return [&, to](int r, int channel, const Vec<bfloat16, 8>& eight) {
@@ -398,8 +402,7 @@ void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics&
     constexpr size_t kShared = 2 * Tile::size(kTileRows) + 2 * Tile::size(kRows) + 2 * shared_size<float>(kRows) +
                                shared_size<int>(kTileRows) + RowsOfBlock::size();
     with_query_slices<bfloat16, kTileRows>(
-        args.shape, args.grad_k, args.grad_v, stream,
-        [&](const HeadGroup& group, const KeyPieces& pieces, const QuerySlices& slices) {
+        args, stream, [&](const HeadGroup& group, const KeyPieces& pieces, const QuerySlices& slices) {
           launch({"attention_key_gradients_tensor_core", args.shape.B * group.count * pieces.count, kTileThreads,
                   kShared, stream},
                  key_kernel<Tile>, args, statistics, slices, group, pieces);

@@ -40,22 +40,19 @@ std::string dense_attention_refusal() { return cudnn::refusal(); }
 namespace dense {
 
 bool takes(const AttentionForwardArgs& args) {
-  return cuda::takes(args.shape, {args.q, args.k, args.v, operand_of(args.out), args.gate, operand_of(args.gated)});
+  return choice == DenseAttention::cudnn &&
+         cuda::takes(args.shape, {args.q, args.k, args.v, operand_of(args.out), args.gate, operand_of(args.gated)});
 }
 
 bool takes(const AttentionBackwardArgs& args) {
-  return args.grad_lse == nullptr &&
+  return choice == DenseAttention::cudnn && args.grad_lse == nullptr &&
          cuda::takes(args.shape, {args.q, args.k, args.v, args.out, args.grad_out, operand_of(args.grad_q),
                                   operand_of(args.grad_k), operand_of(args.grad_v)});
 }
 
-bool forward(const AttentionForwardArgs& args, Stream stream) {
-  return choice == DenseAttention::cudnn && takes(args) && cudnn::forward(args, stream);
-}
+bool forward(const AttentionForwardArgs& args, Stream stream) { return takes(args) && cudnn::forward(args, stream); }
 
-bool backward(const AttentionBackwardArgs& args, Stream stream) {
-  return choice == DenseAttention::cudnn && takes(args) && cudnn::backward(args, stream);
-}
+bool backward(const AttentionBackwardArgs& args, Stream stream) { return takes(args) && cudnn::backward(args, stream); }
 
 std::string library_version() { return cudnn::library_version(); }
 

@@ -28,6 +28,7 @@
 // 422 us backward. With one warp for both streams of its channels the stage would take the sum of that warp's
 // latencies, 310 us forward.
 
+#include "cuda/runtime.h"
 #include "cuda/scan_tiles.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
@@ -95,6 +96,7 @@ constexpr int scan_exchange(int channels, int streams) {
 template <class T, int kStreams>
 struct ScanForward {
   using A = accumulate_t<T>;
+  static constexpr int kOfStreams = kStreams;
   ScanShape shape;
   TokenRows<const T> parts[1 + kStreams];  // gate, streams
   const A* initial = nullptr;              // (B, kStreams, C), or null
@@ -107,6 +109,7 @@ struct ScanForward {
 template <class T, int kStreams, class Near = NoNearRows>
 struct ScanBackward {
   using A = accumulate_t<T>;
+  static constexpr int kOfStreams = kStreams;
   ScanShape shape;
   TokenRows<const T> parts[1 + 2 * kStreams];  // gate, streams, gradients of the streams' results
   Near near = {};
@@ -194,49 +197,39 @@ __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
   sums[(1 + s) * shape.B * shape.C] = state;
 }
 
-/// A stream's gradients of a tile, turned back where it rotates: those of rows, or, of near tokens, q of their factor's
-/// row times it, which was not rotated.
-template <class Near>
-struct StreamGradients {
-  FarTokens far;
-
-  template <class Ring>
-  __device__ explicit StreamGradients(const Ring& ring) {
-    if constexpr (Near::kExists) far = ring.far_tokens();
-  }
-  template <int kStreams, int kStream, class A, int kTile, class Ring>
-  __device__ void read(A (&grad)[kTile], const Ring& ring, int stage, int part) {
-    typename Ring::template Turns<kRotates<kStreams, kStream>> turns(ring, stage);
-    A factors[kTile];
-    uint32_t is_far = 0;
-    if constexpr (Near::kExists) {
-      ring.factors(factors, stage, kStream);
-      is_far = far.bits(kTile);
-      far.move_down<kTile>();
-    }
+/// A stream's gradients of a tile: its rows, turned back where it rotates; or, with near rows, of which none is to be
+/// turned, times their factors.
+template <bool rotates, class Near, class A, int kTile, class Ring>
+__device__ inline void read_gradients(A (&grad)[kTile], const Ring& ring, int stage, int part, int stream) {
+  typename Ring::template Turns<rotates && !Near::kExists> turns(ring, stage);
+  if constexpr (Near::kExists) ring.factors(grad, stage, stream);
 #pragma unroll
-    for (int i = 0; i < kTile; ++i) {
-      const A row = ring.value(stage, part, i);
+  for (int i = 0; i < kTile; ++i) {
+    const A row = ring.value(stage, part, i);
+    if constexpr (Near::kExists)
+      grad[i] *= row;
+    else if constexpr (rotates)
+      grad[i] = turned(row, turns.at(i), Rotation::backward);
+    else
       grad[i] = row;
-      if constexpr (kRotates<kStreams, kStream>) grad[i] = turned(row, turns.at(i), Rotation::backward);
-      if constexpr (Near::kExists)
-        if ((is_far >> i & 1) == 0) grad[i] = factors[i] * row;
-    }
   }
-};
+}
+
+/// Where gradients are turned back channels come in pairs.
+template <int kStreams, class Near>
+inline constexpr Slots kScanBackSlots = Near::kExists ? Slots::plain : kScanSlots<kStreams>;
 
 template <class T, int kStreams, int N, int kChannels, class Near>
 __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
                              scan_blocks(kChannels)) void scan_backward(ScanBackward<T, kStreams, Near> args) {
   using A = accumulate_t<T>;
-  constexpr Slots kSlots = kScanSlots<kStreams>;
+  constexpr Slots kSlots = kScanBackSlots<kStreams, Near>;
   constexpr int kTile = kScanTile<T>, kShare = kTile / kStreams;
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots, kChannels> place(shape);
   TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kChannels, kStreams, Near> ring(arena, shape, place, args.parts,
                                                                                      args.near, args.carries);
-  StreamGradients<Near> gradients(ring);
   const Shared<A> exchange = arena.take<A>(scan_exchange<T>(kChannels, kStreams));
   const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
   const bool mine = c < shape.C;
@@ -262,7 +255,7 @@ __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
       A gate[kTile], grad[kTile];
 #pragma unroll
       for (int i = 0; i < kTile; ++i) gate[i] = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
-      gradients.template read<kStreams, kStream>(grad, ring, stage, 1 + kStreams + kStream);
+      read_gradients<kRotates<kStreams, kStream>, Near>(grad, ring, stage, 1 + kStreams + kStream, kStream);
 #pragma unroll
       for (int i = 0; i < kTile; ++i) {
         const A g = gate[i], x = ring.value(stage, 1 + kStream, i);
@@ -300,7 +293,7 @@ template <class T, int kStreams, int N, int kChannels, class Near>
 __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
                              scan_blocks(kChannels)) void scan_backward_sums(ScanBackward<T, kStreams, Near> args) {
   using A = accumulate_t<T>;
-  constexpr Slots kSlots = kScanSlots<kStreams>;
+  constexpr Slots kSlots = kScanBackSlots<kStreams, Near>;
   SharedArena arena;
   const ScanShape& shape = args.shape;
   const ScanPlace<kSlots, kChannels> place(shape, 1);
@@ -309,12 +302,11 @@ __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
   for (int s = 0; s < kStreams; ++s) parts[1 + s] = args.parts[1 + kStreams + s];
   TileRing<T, kStreams, 1 + kStreams, N, kSlots, kChannels, 0, Near> ring(arena, shape, place, parts, args.near);
   const int s = thread_stream<kChannels>(), slot = place.slot(), c = place.channel(shape, slot);
-  StreamGradients<Near> gradients(ring);
   A product = 1, carried = 0;
   ring.template for_each_tile<true>([&](auto tokens, int stage) {
     with_stream<kStreams>(s, [&]<int kStream>() {
       A grad[kScanTile<T>];
-      gradients.template read<kStreams, kStream>(grad, ring, stage, 1 + kStream);
+      read_gradients<kRotates<kStreams, kStream>, Near>(grad, ring, stage, 1 + kStream, kStream);
 #pragma unroll
       for (int i = kScanTile<T> - 1; i >= 0; --i) {
         const A g = gate_or_hold<T, kStreams>(ring.value(stage, 0, i), i < tokens);
@@ -329,48 +321,59 @@ __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
   sums[(1 + s) * shape.B * shape.C] = carried;
 }
 
+/// A scan's kernels and their bytes of shared memory, N elements copied at a time. Wide scans are not cut, and have no
+/// sums of their own.
+template <class T, int kStreams, int N, int kChannels>
+struct ForwardKernels {
+  static constexpr size_t kSumBytes = TileRing<T, kStreams, 1 + kStreams, N, Slots::plain, kNarrowScan>::bytes(),
+                          kScanBytes = TileRing<T, kStreams, 1 + kStreams, N, kScanSlots<kStreams>, kChannels>::bytes();
+  static constexpr auto sum = scan_forward_sums<T, kStreams, N, kNarrowScan>;
+  static constexpr auto scan = scan_forward<T, kStreams, N, kChannels>;
+};
+template <class T, int kStreams, int N, int kChannels, class Near>
+struct BackwardKernels {
+  static constexpr Slots kSlots = kScanBackSlots<kStreams, Near>;
+  static constexpr size_t kSumBytes = TileRing<T, kStreams, 1 + kStreams, N, kSlots, kNarrowScan, 0, Near>::bytes(),
+                          kScanBytes =
+                              TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kChannels, kStreams, Near>::bytes() +
+                              shared_size<accumulate_t<T>>(scan_exchange<T>(kChannels, kStreams));
+  static constexpr auto sum = scan_backward_sums<T, kStreams, N, kNarrowScan, Near>;
+  static constexpr auto scan = scan_backward<T, kStreams, N, kChannels, Near>;
+};
+template <int N, int kChannels, class T, int kStreams>
+ForwardKernels<T, kStreams, N, kChannels> kernels_of(const ScanForward<T, kStreams>&) {
+  return {};
+}
+template <int N, int kChannels, class T, int kStreams, class Near>
+BackwardKernels<T, kStreams, N, kChannels, Near> kernels_of(const ScanBackward<T, kStreams, Near>&) {
+  return {};
+}
+
 /// The launches of a scan: where time is cut, the sums of all segments but one, and then the scan itself.
-template <int kStreams, int kChannels, class Args>
-void launch_scan(const char* name, Args args, void (*sum)(Args), size_t sum_bytes, void (*scan)(Args), size_t bytes,
-                 Stream stream) {
+template <int kChannels, class Kernels, class Args>
+void launch_scan(const char* name, const Kernels& kernels, Args args, Stream stream) {
   const ScanShape& shape = args.shape;
   const int64_t step = shape.B * shape.C;
   const bool is_cut = shape.segments > 1;
-  const Scratch<typename Args::A> sums(is_cut ? shape.segments * (1 + kStreams) * step : 0, stream);
+  const Scratch<typename Args::A> sums(is_cut ? shape.segments * (1 + Args::kOfStreams) * step : 0, stream);
   args.sums = {sums.get(), step};
-  constexpr int kThreads = scan_threads(kChannels, kStreams);
-  if (is_cut) launch({name, shape.grid() - shape.blocks * shape.B, kThreads, sum_bytes, stream}, sum, args);
-  launch({name, shape.grid(), kThreads, bytes, stream}, scan, args);
-}
-
-template <int N, int kChannels, class T, int kStreams>
-void run_scan_of(const char* name, const ScanForward<T, kStreams>& args, Stream stream) {
-  launch_scan<kStreams, kChannels>(name, args, scan_forward_sums<T, kStreams, N, kNarrowScan>,
-                                   TileRing<T, kStreams, 1 + kStreams, N, Slots::plain, kNarrowScan>::bytes(),
-                                   scan_forward<T, kStreams, N, kChannels>,
-                                   TileRing<T, kStreams, 1 + kStreams, N, kScanSlots<kStreams>, kChannels>::bytes(),
-                                   stream);
-}
-template <int N, int kChannels, class T, int kStreams, class Near>
-void run_scan_of(const char* name, const ScanBackward<T, kStreams, Near>& args, Stream stream) {
-  constexpr Slots kSlots = kScanSlots<kStreams>;
-  const size_t exchange = shared_size<accumulate_t<T>>(scan_exchange<T>(kChannels, kStreams));
-  launch_scan<kStreams, kChannels>(
-      name, args, scan_backward_sums<T, kStreams, N, kNarrowScan, Near>,
-      TileRing<T, kStreams, 1 + kStreams, N, kSlots, kNarrowScan, 0, Near>::bytes(),
-      scan_backward<T, kStreams, N, kChannels, Near>,
-      TileRing<T, kStreams, 1 + 2 * kStreams, N, kSlots, kChannels, kStreams, Near>::bytes() + exchange, stream);
+  constexpr int kThreads = scan_threads(kChannels, Args::kOfStreams);
+  if (is_cut)
+    launch({name, shape.grid() - shape.blocks * shape.B, kThreads, kernels.kSumBytes, stream}, kernels.sum, args);
+  launch({name, shape.grid(), kThreads, kernels.kScanBytes, stream}, kernels.scan, args);
 }
 
 /// N elements are copied at a time. Wide are blocks of bf16 alone: others' rows are long enough.
 template <int N, class Args>
 void run_scan(const char* name, Args args, Stream stream) {
-  if constexpr (N == kPerVec<bfloat16>)
-    if (is_wide(args.shape)) {
+  if constexpr (N == kPerVec<bfloat16>) {
+    const auto wide = kernels_of<N, kWideScan>(args);
+    if (is_wide(args.shape, multiprocessors_of(stream.device)) && wide.kScanBytes <= shared_bytes_of(stream.device)) {
       args.shape = widened(args.shape);
-      return run_scan_of<N, kWideScan>(name, args, stream);
+      return launch_scan<kWideScan>(name, wide, args, stream);
     }
-  run_scan_of<N, kNarrowScan>(name, args, stream);
+  }
+  launch_scan<kNarrowScan>(name, kernels_of<N, kNarrowScan>(args), args, stream);
 }
 
 /// States noted for backward, in numbers of A.

@@ -4,6 +4,7 @@
 // reads them.
 
 #include <cmath>
+#include <type_traits>
 
 #include "cuda/device.h"
 
@@ -64,9 +65,11 @@ inline ScanShape cut_scan(int64_t B, int64_t T, int64_t C) {
       scan_parts(scan_parts(T, wanted < most ? wanted : most), kScanTile<bfloat16>) * kScanTile<bfloat16>;
   return {B, T, C, blocks, scan_parts(T, segment), segment};
 }
-/// The same scan in wide blocks, where those are enough too.
-inline bool is_wide(const ScanShape& shape) {
-  return shape.segments == 1 && scan_parts(shape.C, kWideScan) * shape.B >= kEnoughScans;
+/// Is the same scan faster in wide blocks? Where those are enough too, one a multiprocessor, and leave few of these
+/// idle at the end.
+inline bool is_wide(const ScanShape& shape, int multiprocessors) {
+  const int64_t blocks = scan_parts(shape.C, kWideScan) * shape.B, waves = scan_parts(blocks, multiprocessors);
+  return shape.segments == 1 && blocks >= kEnoughScans && 10 * blocks >= 9 * waves * multiprocessors;
 }
 inline ScanShape widened(ScanShape shape) {
   shape.blocks = scan_parts(shape.C, kWideScan);
@@ -110,33 +113,27 @@ struct ScanPlace {
   static constexpr int kPairs = kChannels / 2;
 };
 
-/// The far tokens of a head, of which there is a gradient row: initial ones, and every dilation-th. Walks down in steps
-/// of a tile.
+/// The far tokens of a head, of which there is a gradient row: initial ones, and every dilation-th. Walks down by
+/// tiles.
 struct FarTokens {
-  int dilation = 1, initial = 0, token = 0, remainder = 0;
+  int dilation = 1, initial = 0, token = 0, remainder = 0, step = 0;
 
-  __device__ void begin_at(int64_t first) {
+  __device__ void begin_at(int64_t first, int tile) {
     token = static_cast<int>(first);
     remainder = (token + 1) % dilation;
+    step = tile % dilation;
   }
-  template <int kTile>
-  __device__ void move_down() {
-    token -= kTile;
-    remainder -= kTile % dilation;
+  __device__ void move_down(int tile) {
+    token -= tile;
+    remainder -= step;
     if (remainder < 0) remainder += dilation;
   }
   __device__ bool is_far() const { return remainder == 0 || token < initial; }
-  /// The same of the n tokens from this one on, a bit each.
-  __device__ uint32_t bits(int n) const {
-    const int before = initial - token;
-    uint32_t far = before <= 0 ? 0 : before >= n ? ~0U : (1U << before) - 1;
-    for (int i = remainder == 0 ? 0 : dilation - remainder; i < n; i += dilation) far |= 1U << i;
-    return far;
-  }
 };
 
 /// What stands in for the gradients of keys and values of the other tokens, where attention leaves them out: rows, each
-/// times a factor of its token and head. Of heads of at least as many channels as a narrow block has.
+/// times a factor of its token and head. Those of far tokens are turned back already. Of heads of at least as many
+/// channels as a narrow block has.
 template <class T>
 struct NearRows {
   static constexpr bool kExists = true;
@@ -241,19 +238,14 @@ class TileRing {
     int stage_;
     Vec<A, 2> now_, step_;
   };
-  /// Of the thread's head, near tokens: the factors of a stream's rows, one token after the other.
+  /// Of the thread's head: the factors of a stream's rows, one token after the other; 1 for far tokens.
   __device__ void factors(A (&to)[kTile], int stage, int stream) const {
 #pragma unroll
     for (int i = 0; i < kTile; i += 4) {
-      const auto four = factors_.template load<4>(
-          ((stage * 2 + stream) * kHeads + slot_ % place_.kPairs / static_cast<int>(shape_.half)) * kTile + i);
+      const auto four = factors_.template load<4>((stage * 2 + stream) * kHeads * kTile + of_head_ + i);
 #pragma unroll
       for (int j = 0; j < 4; ++j) to[i + j] = four.at[j];
     }
-  }
-  /// The far tokens of the thread's head, from the tile on that for_each_tile<true>() begins with.
-  __device__ FarTokens far_tokens() const {
-    return far_tokens_of(place_.pair(slot_) / static_cast<int>(shape_.half), (place_.end - 1) / kTile * kTile);
   }
   /// The state of a stream before the tile.
   __device__ A note(int stage, int stream) const { return notes_[(stage * kNotes + stream) * kRow + slot_]; }
@@ -264,9 +256,10 @@ class TileRing {
   __device__ FarTokens far_tokens_of(int head, int64_t token) const {
     const int h = head < near_.heads ? head : 0;  // for channels behind the last one
     FarTokens far{.dilation = near_.dilation[h], .initial = near_.initial[h]};
-    far.begin_at(token);
+    far.begin_at(token, kTile);
     return far;
   }
+  __device__ int width_of_head() const { return 2 * static_cast<int>(shape_.half); }
   __device__ Vec<A, 2> turn(int stage, int row) const {
     return turns_.template load<2>((stage * kTurns + row) * kRow + slot_ % place_.kPairs * 2);
   }
@@ -307,11 +300,13 @@ class TileRing {
     if constexpr (Near::kExists) {
       static_assert(kRows<N> >= kTile);  // a thread has one token of each tile
       for (int s = 0; s < 2; ++s) near_from_[s] = near_.rows[s].at(place_.b, first + copied_token<N>()) + channel;
-      far_ = far_tokens_of(channel / (2 * static_cast<int>(shape_.half)), first + copied_token<N>());
+      far_ = far_tokens_of(channel / width_of_head(), first + copied_token<N>());
+      of_head_ = slot_ / width_of_head() * kTile;
       // The first threads bring a factor each: of a stream, one of the block's heads and a token.
       const int thread = thread_index().x, of_head = thread / kTile % kHeads;
-      const int64_t head = place_.pair(0) / shape_.half + of_head;
-      has_factor_ = head < near_.heads && of_head * shape_.half < place_.kPairs;
+      const int head = place_.channel(shape_, 0) / width_of_head() + of_head;
+      has_factor_ = head < near_.heads && of_head * width_of_head() < kRow;
+      far_factor_ = far_tokens_of(head, first + thread % kTile);
       factor_from_ = near_.factors[thread / (kTile * kHeads) % 2] +
                      (place_.b * near_.heads + (has_factor_ ? head : 0)) * shape_.T + first + thread % kTile;
     }
@@ -342,11 +337,15 @@ class TileRing {
     }
     if constexpr (Near::kExists) {
       static_assert(reverse);
-      far_.template move_down<kTile>();
+      far_.move_down(kTile);
       for (int s = 0; s < 2; ++s) near_from_[s] -= kTile * near_.rows[s].time;
-      if (const int thread = thread_index().x; thread < kFactors * kTile)
-        copy_async_4(factors_, stage * kFactors * kTile + thread, has_factor_ ? factor_from_ : near_.factors[0],
-                     has_factor_ && thread % kTile < tokens);
+      if (const int thread = thread_index().x; thread < kFactors * kTile) {
+        const A* const one = static_cast<const A*>(shape_.table);  // the cosine of 0
+        const bool valid = has_factor_ && thread % kTile < tokens;
+        copy_async_4(factors_, stage * kFactors * kTile + thread, valid && !far_factor_.is_far() ? factor_from_ : one,
+                     valid);
+      }
+      far_factor_.move_down(kTile);
       factor_from_ -= kTile;
     }
     if constexpr (kSlots == Slots::pairs) {
@@ -372,7 +371,7 @@ class TileRing {
   const ScanShape& shape_;
   const ScanPlace<kSlots, kChannels>& place_;
   const TokenRows<const T> (&parts_)[kParts];
-  const Near& near_;
+  const std::conditional_t<Near::kExists, const Near&, Near> near_;
   const A* const notes_data_;
   const int slot_;
   // What this thread copies of the next tile.
@@ -380,7 +379,8 @@ class TileRing {
   const A *turn_from_ = nullptr, *note_from_ = nullptr;
   const T* near_from_[2] = {};
   const A* factor_from_ = nullptr;
-  FarTokens far_;
+  FarTokens far_, far_factor_;
+  int of_head_ = 0;
   bool has_channel_ = false, has_pair_ = false, has_note_ = false, has_factor_ = false;
   Shared<T> values_;
   Shared<A> turns_;

@@ -1,5 +1,5 @@
-// Elements moved for a token and channel: seven forward (the projection's 5 parts read; out and the attention kept for
-// backward written), twelve more backward (projection, attention and grad read, the projection's gradient written);
+// Elements moved for a token and channel: six forward (the projection's 5 parts read, out written), twelve more backward
+// (projection, out and grad read, the projection's gradient written);
 // FLOPs in attention_work.h. Memory must be linear in T: peak_MB of T = 8192 ... 65536 shows it.
 
 #include "ops/recurrent_attention.h"
@@ -18,7 +18,7 @@ using Op = Tensor (*)(const Tensor&, int64_t, const HeadPatterns&, Recurrence, d
 void add_mixing(const std::string& name, Op op, Pass pass, const Shape& shape, int64_t heads, const Pattern& pattern) {
   const int64_t B = shape[0], T = shape[1], C = shape[2];
   const auto elements = static_cast<double>(shape.numel());
-  const Work work{.bytes = (pass == Pass::forward ? 7 : 19) * element_bytes() * elements,
+  const Work work{.bytes = (pass == Pass::forward ? 6 : 18) * element_bytes() * elements,
                   .flops = attention_flops(pattern, B * heads, T, C / heads, pass)};
   const std::string sizes = std::to_string(B) + 'x' + std::to_string(T) + 'x' + std::to_string(C);
   const std::string variant = "H=" + std::to_string(heads) + ',' + name_of(pattern);

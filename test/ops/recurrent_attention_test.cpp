@@ -100,12 +100,17 @@ BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_com
 // A block of the recurrence has 64 channels of a sequence and walks its tokens in tiles of 16; it has 128 where those
 // are 128 blocks, and a part of the tokens where blocks are few.
 BOOST_AUTO_TEST_CASE(blocks_of_the_recurrence_err_at_most_twice_as_much_as_the_composed_version) {
-  const HeadPatterns patterns{{16, 0, 0}, {3, 0, 2}};
   for (const Case& c : {Case{"time in segments, the last ragged", 1, 300, 2, 64},
                         Case{"128 blocks of 128 channels, a head each", 64, 19, 2, 128},
-                        Case{"128 blocks of 128 channels, two heads each", 128, 19, 2, 64}})
-    test::check_rounding_on_gpus(op(2, patterns), reference(2, patterns), {projection_of(c, Recurrence::gated)},
-                                 DType::bf16, c.path);
+                        Case{"128 blocks of 128 channels, two heads each", 128, 19, 2, 64},
+                        Case{"128 blocks of 128 channels, every second half empty", 64, 19, 3, 64},
+                        Case{"more heads than an attention's launch has", 1, 19, 34, 64},
+                        Case{"more heads than the recurrence's backward knows patterns of", 1, 19, 66, 64}}) {
+    HeadPatterns patterns(static_cast<size_t>(c.heads), Pattern{16, 0, 0});
+    patterns.back() = {3, 0, 2};
+    test::check_rounding_on_gpus(op(c.heads, patterns), reference(c.heads, patterns),
+                                 {projection_of(c, Recurrence::gated)}, DType::bf16, c.path);
+  }
 }
 
 // Dense heads in bf16 go to cuDNN on a GPU, and the output gate to a kernel of its own: 256 threads by 8 channels.
