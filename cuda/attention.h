@@ -68,7 +68,8 @@ void cached_attention_forward(const AttentionForwardArgs& args, const CachedAtte
 ///   with `rotated`, q comes before it is rotated by turns; the rotated queries, for the kernels of keys, are written
 ///   there
 ///   with `own`, where no head has a window, the gradients of keys that none but their own query sees are not written:
-///   with p and ds of their tokens they are ds q and p ungated, q before it is rotated; of other keys they are turned back
+///   with p and ds of their tokens they are ds q and p ungated, q before it is rotated; of other keys they are turned
+///   back
 struct AttentionBackwardArgs {
   AttentionShape shape;
   AttentionOperand q, k, v, out, grad_out;
@@ -103,7 +104,7 @@ bool takes(const AttentionBackwardArgs& args);
 bool takes(const AttentionForwardArgs& args, const CachedAttentionArgs& cache);
 void forward(const AttentionForwardArgs& args, Stream stream);
 void cached_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream);
-/// Also writes the statistics, and the gradients of keys that none but their own query sees.
+/// Also writes the statistics, and, without args.own, the gradients of keys that none but their own query sees.
 void query_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 void key_gradients(const AttentionBackwardArgs& args, const AttentionStatistics& statistics, Stream stream);
 }  // namespace tensor_core

@@ -66,8 +66,8 @@ struct BlockOfHead {
   }
 };
 
-/// How many heads begin together. Where a token's heads lie side by side all of them, so that memory is read in long
-/// rows.
+/// How many heads begin together (BlockOfHead). Where a token's heads lie side by side all of them, so that memory is
+/// read in long rows.
 __device__ inline int heads_together(const HeadGroup& group, const AttentionShape& shape,
                                      const AttentionOperand& rows) {
   return rows.head == shape.d ? group.count : 1;

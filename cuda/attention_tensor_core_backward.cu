@@ -1,19 +1,20 @@
 // Dilated attention on the tensor cores, backward, of what forward takes (attention_tensor_core.cu), by the same tiles
 // and products. A block of four warps has 64 queries (the queries' gradients) or 64 keys (the keys' and values') and
 // walks the tiles that meet them. The query kernel begins with the terms of the own keys, and writes the gradients of
-// keys that no other query sees. Sums are f32; score gradients are rounded to bf16 for the second product.
+// keys that no other query sees, or leaves their terms to the caller (AttentionBackwardArgs::own). Sums are f32; score
+// gradients are rounded to bf16 for the second product.
 //
-// Flops a pair that meet: query gradients 6 d, key gradients 8 d. Bytes a token and channel 20 where W = 0: 10 read and
-// 6 written by the query kernel, q and grad_out again by the key kernel, once for every 64 far keys, from the cache but
-// for the first time.
+// Flops a pair that meet: query gradients 6 d, key gradients 8 d. Bytes a token and channel where W = 0: 10 read and 6
+// written by the query kernel, of a layer with its gate 12 and 8; and q and grad_out again by the key kernel, 4, once
+// for every 64 far keys, from the cache but for the first time.
 //
 // What follows from a tile's first product runs beside its second, and what follows from that beside the sums of the
 // first.
 //
-// Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 380 us that the bytes take: 597 and 500 us by products
-// of warpgroups, 809 and 547 by those of warps, which shared memory binds. The query kernel has 390 and 375 of the
-// former, at 2.7 TB/s; the key kernel 190, half of what the tensor cores could, as a warp's products and exponentials
-// wait for one another, and 105. Blocks of two warpgroups that share the tiles of queries took 205 for the 190.
+// Measured on an H100 at 8 x 16 x 4096 x 128, D = 16 and 64, of 380 us that the bytes take: the query kernel 392 and
+// 373 us, at 2.7 TB/s, and the key kernel 170 and 105 by products of warpgroups; by those of warps, which shared memory
+// binds, half and a tenth more in all. The 170 are at 80% of what the second-level cache can give and 56% of the tensor
+// cores. Blocks of two warpgroups that share the tiles of queries took 205 where they were 180.
 
 #include <cmath>
 

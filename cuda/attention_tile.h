@@ -239,10 +239,9 @@ __device__ inline float diagonal(const FragmentC (&sums)[2], int half) {
   return shuffle(row % 2 == 0 ? mine : next, 4 * row + row / 2);
 }
 
-/// The warp's sums, rounded, go through its rows of `tile`, which no other warp may be using, and then in pieces of 16
-/// bytes to f(row of the block, channel, 8 values).
-template <int d, class Tile, class F>
-__device__ inline void store_rows(const FragmentC (&sums)[d / 8], const Tile& tile, F&& f) {
+/// The warp's rows of `tile`, which no other warp may be using, become its sums, rounded.
+template <int d, class Tile>
+__device__ inline void round_rows(const FragmentC (&sums)[d / 8], const Tile& tile) {
   sync_warp();
 #pragma unroll
   for (int half = 0; half < 2; ++half)
@@ -252,6 +251,11 @@ __device__ inline void store_rows(const FragmentC (&sums)[d / 8], const Tile& ti
           tile.at(fragment_row(half), fragment_column(n)),
           Vec<bfloat16, 2>{{round_to_bf16(sums[n].at[2 * half]), round_to_bf16(sums[n].at[2 * half + 1])}});
   sync_warp();
+}
+/// And then go in pieces of 16 bytes to f(row of the block, channel, 8 values).
+template <int d, class Tile, class F>
+__device__ inline void store_rows(const FragmentC (&sums)[d / 8], const Tile& tile, F&& f) {
+  round_rows<d>(sums, tile);
   constexpr int kPieces = d / 8;
   for (int i = lane_index(); i < 16 * kPieces; i += kWarp) {
     const int r = warp_index() * 16 + i / kPieces, channel = i % kPieces * 8;

@@ -178,8 +178,7 @@ __device__ inline void copy_async_16(Shared<T> into, int index, const T* from, b
 /// The same of 4 bytes.
 template <class T>
 __device__ inline void copy_async_4(Shared<T> into, int index, const T* from, bool valid = true) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(into.address(index)), "l"(from),
-               "r"(valid ? 4 : 0)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(into.address(index)), "l"(from), "r"(valid ? 4 : 0)
                : "memory");
 }
 /// Closes the group of the copies begun since the last one.

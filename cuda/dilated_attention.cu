@@ -138,7 +138,7 @@ AttentionProducts attention_products() { return products(); }
 void attention_forward(const AttentionForwardArgs& args, Stream stream) {
   if (args.shape.B * args.shape.H == 0) return;
   const auto [B, H, T, d, dtype, patterns] = args.shape;
-  AttentionForwardArgs by_cudnn = args;  // which has no gate
+  AttentionForwardArgs by_cudnn = args;  // whose gate a kernel of its own applies
   const bool wants_rows = args.out.data == nullptr && dense::takes(args);
   const Scratch<bfloat16> attention(wants_rows ? B * H * T * d : 0, stream);
   if (wants_rows) by_cudnn.out = rows_by_token(attention.get(), H, T, d);

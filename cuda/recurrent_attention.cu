@@ -11,8 +11,8 @@
 // Output gate, with s = sigmoid(o) and out = a s: da = grad s, do = grad out (1 - s), and a = out / s for attention's
 // backward, which meets it beside da alone; a block has a token, its threads 16 bytes of channels at a time where rows
 // allow it. 12 bytes a token and channel in bf16; bound by memory.
-// Working memory: forward 3 T C, backward 6 T C numbers of the op's dtype (7 where the gate is a kernel of its own) and
-// the carries.
+// Working memory in numbers of the op's dtype: forward 2 T C where attention rotates q, 3 T C elsewhere and 4 T C with
+// cuDNN; backward 6 T C where it takes_layer(), 7 T C elsewhere; and the carries, and some numbers a token and head.
 
 #include "ops/recurrent_attention.h"
 

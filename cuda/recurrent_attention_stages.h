@@ -7,9 +7,9 @@
 //   recurrence_stage_forward      k, v, g of the projection -> k^, v~ (B, T, C); carries only where backward follows
 //   attention                     reads q^, k^, v~
 //
-// rotate_heads only where the attention's kernels do not rotate q themselves. Backward runs both again, now with carries,
-// then attention's backward, which writes q's part of grad_projection and leaves the gradients of k^ and v~, but, where
-// no head has a window, of those keys alone that other queries see, and with them
+// rotate_heads only where the attention's kernels do not rotate q themselves. Backward runs both again, now with
+// carries, then attention's backward, which writes q's part of grad_projection and leaves the gradients of k^ and v~,
+// but, where no head has a window, of those keys alone that other queries see, and with them
 //
 //   recurrence_stage_backward     -> k's, v's and g's parts of grad_projection
 //

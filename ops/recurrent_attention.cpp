@@ -77,8 +77,9 @@ Tensor recurrent_attention(const Tensor& projection, int64_t heads, const HeadPa
   const HeadPatterns per_head = one_a_head(patterns, heads);
   const Device device = projection.device();
   Tensor out = empty({B, T, C}, dtype, device), lse = empty({B, heads, T}, accumulate_dtype(dtype), device);
-  run_forward({B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(), out.data(), lse.data()},
-              device);
+  run_forward(
+      {B, T, C, heads, dtype, recurrence, rope_base, per_head.data(), projection.data(), out.data(), lse.data()},
+      device);
   // The parts one after the other: gate, attention, rope, recurrence. Derived in
   // docs/derivations/recurrent_attention.md.
   return record(out, kName, {projection},

@@ -152,11 +152,13 @@ if wanted peer; then
   mapfile -t names < <(python3 - "${ours[@]}" <<'PYTHON'
 import json, sys
 names = [row["name"].removesuffix("/manual_time") for path in sys.argv[1:] for row in json.load(open(path))["benchmarks"]]
-# The largest first, in case time runs out; of a training step, the first size alone.
-for op in ("train_step", "train_step_dense", "recurrent_attention", "gated_recurrence", "dilated_attention"):
-    found = [name for name in names if name.split("/")[0] == op]
-    for name in found[:1] if op.startswith("train_step") else sorted(found, key=lambda name: "forward/" in name):
-        print(name)
+# In case time runs out, the largest first, and of dilated attention the dense one; of a training step, the first size.
+def rows(op, dense=None):
+    found = [name for name in names if name.split("/")[0] == op and dense in (None, name.endswith("D=1"))]
+    return found[:1] if op.startswith("train_step") else sorted(found, key=lambda name: "forward/" in name)
+for found in (rows("train_step"), rows("train_step_dense"), rows("dilated_attention", dense=True),
+              rows("gated_recurrence"), rows("recurrent_attention"), rows("dilated_attention", dense=False)):
+    print(*found, sep="\n", end="\n" if found else "")
 PYTHON
   )
   # What the peer has measured when its time is over stays: it is told of the limit and writes after every row.

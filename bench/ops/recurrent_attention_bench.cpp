@@ -1,6 +1,6 @@
-// Elements moved for a token and channel: six forward (the projection's 5 parts read, out written), twelve more backward
-// (projection, out and grad read, the projection's gradient written);
-// FLOPs in attention_work.h. Memory must be linear in T: peak_MB of T = 8192 ... 65536 shows it.
+// Elements moved for a token and channel: six forward (the projection's 5 parts read, out written), twelve more
+// backward (projection, out and grad read, the projection's gradient written); FLOPs in attention_work.h. Memory must
+// be linear in T: peak_MB of T = 8192 ... 65536 shows it.
 
 #include "ops/recurrent_attention.h"
 

@@ -4,7 +4,7 @@
 //   2. attention (a task: a tile of queries forward, a stretch of them backward): rotates q, attention_tile.h, gate
 //   3. backward only (a task: one head): sums key and value gradients, turns them back, and walks time down through the
 //      recurrence, whose states are computed again by chunks from those that pass 1 kept every kScanChunk tokens
-// Bytes of an f32 token and channel: 20 read of the projection, 8 + 8 for k~ and v~, 12 written; attention is bound by
+// Bytes of an f32 token and channel: 20 read of the projection, 8 + 8 for k~ and v~, 4 written; attention is bound by
 // gemm, the rest by memory. Scratch: 2 T d a head forward, 4 T d and the stretches' backward: linear in T.
 
 #include "ops/recurrent_attention.h"
