@@ -10,9 +10,8 @@ Forms:  authors   associative_scan on keys and values side by side with the gate
                   dilated keys with a mask that every forward builds anew, the query's own key merged in by its LSE
         cached    the same with the mask kept
         sdpa      for D = 1: scaled_dot_product_attention instead of FlexAttention
-        sdpa_deterministic  of dense attention by itself: the same with PyTorch's deterministic algorithms, as ours are
-The fastest but for the last counts; rows say which it was ("best") and what the others took ("forms"). Every form is
-first checked against a plain loop in f64. JSON as Google Benchmark writes it.
+The fastest counts; rows say which it was ("best") and what the others took ("forms"). Every form is first checked
+against a plain loop in f64. JSON as Google Benchmark writes it.
 """
 import argparse
 import json
@@ -32,7 +31,6 @@ DEVICE, DTYPE = "cuda", torch.bfloat16
 # Every shape is compiled anew; without this dynamo would give up after eight, and FlexAttention run unfused.
 torch._dynamo.config.recompile_limit = 256
 torch._dynamo.config.fail_on_recompile_limit_hit = True
-torch.utils.deterministic.fill_uninitialized_memory = False  # which costs time, and is nothing ours does
 compiled_flex = torch.compile(flex_attention, dynamic=False)
 
 
@@ -253,21 +251,10 @@ def recurrence_calls(shape, wrap):
     return {"authors": lambda: wrap(recurrence, (gate, x))}
 
 
-def deterministic(call):
-    def both():
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        call()
-        torch.use_deterministic_algorithms(False)
-    return both
-
-
 def attention_calls(shape, D, wrap):
     inputs = [torch.randn(shape, device=DEVICE, dtype=DTYPE) for _ in range(3)]
-    calls = {name: lambda a=a, m=m: wrap(lambda q, k, v: a(q, k, v, D, m), inputs)
-             for name, (a, m) in attention_forms(D).items()}
-    if "sdpa" in calls:
-        calls["sdpa_deterministic"] = lambda: deterministic(calls["sdpa"]())
-    return calls
+    return {name: lambda a=a, m=m: wrap(lambda q, k, v: a(q, k, v, D, m), inputs)
+            for name, (a, m) in attention_forms(D).items()}
 
 
 def mixing_calls(shape, heads, D, wrap):
@@ -372,10 +359,10 @@ def main():
             except (RuntimeError, torch.OutOfMemoryError) as error:
                 print(f"ratplus_torch: {name} {form}: {str(error).splitlines()[0]}", file=sys.stderr)
             torch.cuda.empty_cache()
-        if not set(forms) - {"sdpa_deterministic"}:
+        if not forms:
             continue
         medians = {form: statistics.median(times) for form, times in forms.items()}
-        best = min((form for form in medians if form != "sdpa_deterministic"), key=medians.get)
+        best = min(medians, key=medians.get)
         rows.append({"name": name, "median_us": medians[best], "min_us": min(forms[best]), "best": best,
                      "forms": medians})
         print(f"{name}: {medians[best]:.0f} us ({best})", file=sys.stderr)
