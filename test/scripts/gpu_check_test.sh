@@ -24,7 +24,7 @@ stub() {
     fi
     echo "100% tests passed, 0 tests failed out of 2"'
   stub "$work/bin/compute-sanitizer" 'program=${!#}
-    echo "$2 $(basename "$program") ${RATEL_TEST_DEVICES:-}" >>"$ASKED"
+    echo "$2 $(basename "$program") ${RATEL_TEST_DEVICES:-} ${BOOST_TEST_RUN_FILTERS:-whole}" >>"$ASKED"
     [[ -z "${SANITIZER_SLEEPS:-}" ]] || exec sleep "$SANITIZER_SLEEPS"
     if [[ "$2 ${program##*/}" == "${SANITIZER_FINDS:-}" ]]; then
       echo "${SANITIZER_SAYS:-========= Invalid __global__ read}"
@@ -34,7 +34,7 @@ stub() {
   stub "$work/bin/cmake" 'echo "cmake $*" >>"$ASKED"
     case "$*" in
       *--preset*) [[ -z "${CONFIGURE_FAILS:-}" ]] || exit 1 ;;
-      *"--target help"*) printf "%s: phony\n" ops_a_test cuda_b_test ops_rms_norm_bench io_c_test ratel_cli all ;;
+      *"--target help"*) printf "%s: phony\n" ops_fused_linear_test cuda_b_test ops_rms_norm_bench io_c_test ratel_cli all ;;
       --build*) mkdir -p "$TREE/build/gpu/ops" && cd "$TREE/build/gpu/ops" || exit 1
         mkdir -p ../cli
         cat >../cli/ratel <<RATEL
@@ -44,7 +44,7 @@ if [[ "\$2" == "${INFERENCE_FAILS:-}" ]]; then echo broken; exit 1; fi
 echo "{\"what\": \"\$2\", \"rows\": [1]}"
 RATEL
         chmod +x ../cli/ratel
-        for test in ops_a_test cuda_b_test; do printf "#!/bin/sh\n" >$test; chmod +x $test; done
+        for test in ops_fused_linear_test cuda_b_test; do printf "#!/bin/sh\n" >$test; chmod +x $test; done
         for bench in matmul rms_norm gated_recurrence dilated_attention recurrent_attention cross_entropy fused_linear \
             cached_attention block_attention unary train_step; do
           case $bench in train_step) name=train_step ;; *) name=ops_$bench ;; esac
@@ -91,9 +91,10 @@ for part in '"device": "NVIDIA Imitation"' '"build": "passed"' '"test": "passed:
   has "$work/out/gpu_check.json" "$part"
 done
 has "$ASKED" "-DCMAKE_CUDA_ARCHITECTURES=90a-real"
-has "$ASKED" "--target ops_a_test cuda_b_test ops_rms_norm_bench ratel_cli"
+has "$ASKED" "--target ops_fused_linear_test cuda_b_test ops_rms_norm_bench ratel_cli"
 has "$ASKED" "ratel bench decode --preset 1b --dtype bf16 --device cuda --length 4096 --batch 1024 --dilations 64"
-has "$ASKED" "memcheck ops_a_test gpu"
+has "$ASKED" "memcheck ops_fused_linear_test gpu low*,a_number*"
+has "$ASKED" "memcheck cuda_b_test gpu whole"
 ! grep -q io_c_test "$ASKED" || fail "a test that no GPU takes part in was built"
 python3 - "$work/out/gpu.json" <<'PYTHON' || fail "gpu.json is not what was measured"
 import json, sys
