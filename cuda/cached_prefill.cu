@@ -11,10 +11,11 @@
 //
 // Heads of top-k blocks are left out of 3: they attend over the cache that 4 leaves (cached_blocks.cu).
 //
-// Work: O(n (T/D + W + S)) pairs. Bytes a new token and channel in bf16: 10 read and 4 written by 2, 12 by 3, 8 by 4,
-// and the cache once for every tile of 64 queries, from the L2 cache but for the first. Working memory: 2 n C numbers
-// of the op's dtype, 3 where queries are rotated apart, and the lists of top-k blocks (blocks_tensor_core.cu). Bound as
-// recurrent_attention is: by bytes for sparse patterns, by products for dense ones.
+// Work: O(n (T/D + W + S)) pairs. Bytes a new token and channel in bf16: 6 read and 4 written by 2, 10 by 3, 8 by 4, 4
+// more where queries are rotated apart, and the cache once for every tile of 64 queries, from the L2 cache but for the
+// first. Working memory: 2 n C numbers of the op's dtype, 3 where queries are rotated apart, and the lists of top-k
+// blocks (blocks_tensor_core.cu). Bound as recurrent_attention is: by bytes for sparse patterns, by products for dense
+// ones.
 
 #include "cuda/attention.h"
 #include "cuda/cached_attention_parts.h"

@@ -23,14 +23,13 @@
 //   recurrence stage  forward 10, 224 us;  backward 16, and 0.5 for the noted states: 369 us; 0.5 more forward
 // where time is cut, each scan reads its gate and streams (backward: their gradients) once more, 4 or 6. Bound by
 // memory: at that rate 64 channels of a token take an H100's multiprocessor 49 cycles forward and 79 backward. A warp
-// issues about 27 and 43 instructions for it (32 with near rows, of which none is turned back), and by their latencies
-// alone would take 50 and 72 cycles, of which the eight warps of a multiprocessor hide one another's. The body of a
-// tile therefore first loads all that does not hang on the state before it. 4 x 4096 x 2048 is half as many warps, and
-// bound by those latencies: 161 and 248 us where memory would take half of the below; 128 channels a block take 219 and
-// 339.
+// issues about 50 and 74 instructions for it (65 with near rows, of which none is turned back), and the eight warps of
+// a multiprocessor hide one another's latencies. The body of a tile therefore first loads all that does not hang on the
+// state before it. 4 x 4096 x 2048 is half as many warps, and bound by those latencies: 161 and 248 us where memory
+// would take half of what is above; 128 channels a block take 219 and 339.
 //
 // Measured on an H100, 128 channels a block: the stage 237 us forward, 251 with the states noted, 394 us backward; 64
-// channels 253, 268 and 427. gated_recurrence 140 us forward, 394 us forward and backward. With one warp for both
+// channels 253, 268 and 427. gated_recurrence 140 us forward, 391 us forward and backward. With one warp for both
 // streams of its channels the stage would take the sum of that warp's latencies, 310 us forward.
 
 #include "cuda/runtime.h"

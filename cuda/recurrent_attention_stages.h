@@ -78,7 +78,7 @@ struct OwnTermsOfKeys {
   const void* grad_attention = nullptr;  // (B, T, C) in dtype, contiguous
   const Pattern* patterns = nullptr;     // on the host, H of them
 };
-/// bf16, halves of heads that begin at multiples of 16 bytes, 64 channels a head and more, no more heads than this.
+/// bf16, halves of heads that begin at multiples of 16 bytes, 64 or 128 channels a head, no more heads than this.
 inline constexpr int64_t kMostHeadsOfOwnTerms = 64;
 
 /// Writes the parts k, v and g of grad_projection, and touches no other.

@@ -132,8 +132,8 @@ struct FarTokens {
 };
 
 /// What stands in for the gradients of keys and values of the other tokens, where attention leaves them out: rows, each
-/// times a factor of its token and head. Those of far tokens are turned back already. Of heads of at least as many
-/// channels as a narrow block has.
+/// times a factor of its token and head. Those of far tokens are turned back already. A block has no more than two
+/// heads, whole ones or a part of one: heads of 64 or 128 channels.
 template <class T>
 struct NearRows {
   static constexpr bool kExists = true;

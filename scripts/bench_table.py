@@ -13,7 +13,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Ops whose rows of a GPU are shown without a peer too.
-ALONE = ("dilated_attention", "gated_recurrence", "rms_norm", "rms_norm_residual")
+ALONE = ("dilated_attention", "gated_recurrence", "recurrent_attention", "rms_norm", "rms_norm_residual")
 
 
 def number(value, unit=""):
