@@ -100,13 +100,13 @@ BOOST_AUTO_TEST_CASE(both_kinds_of_products_err_at_most_twice_as_much_as_the_com
 // A block of the recurrence has 64 channels of a sequence and walks its tokens in tiles of 16; it has 128 where those
 // are 128 blocks and keep multiprocessors busy, and a part of the tokens where blocks are few.
 BOOST_AUTO_TEST_CASE(blocks_of_the_recurrence_err_at_most_twice_as_much_as_the_composed_version) {
-  for (const Case& c : {Case{"time in segments, the last ragged", 1, 300, 2, 64},
-                        Case{"far keys' gradients in slices of queries", 1, 600, 2, 64},
-                        Case{"128 blocks of 128 channels, a head each", 64, 19, 2, 128},
-                        Case{"128 blocks of 128 channels, two heads each", 128, 19, 2, 64},
-                        Case{"128 blocks of 128 channels, every second half empty", 64, 19, 3, 64},
-                        Case{"more heads than an attention's launch has", 1, 19, 34, 64},
-                        Case{"more heads than the recurrence's backward knows patterns of", 1, 19, 66, 64}}) {
+  for (const Case& c : {Case{"time in segments, the last ragged", 1, 260, 1, 64},
+                        Case{"far keys' gradients in slices of queries", 1, 520, 1, 64},
+                        Case{"128 blocks of 128 channels, a head each", 64, 5, 2, 128},
+                        Case{"128 blocks of 128 channels, two heads each", 128, 17, 2, 64},
+                        Case{"128 blocks of 128 channels, every second half empty", 64, 5, 3, 64},
+                        Case{"more heads than an attention's launch has", 1, 17, 34, 64},
+                        Case{"more heads than the recurrence's backward knows patterns of", 1, 17, 66, 64}}) {
     HeadPatterns patterns(static_cast<size_t>(c.heads), Pattern{16, 0, 0});
     patterns.back() = {3, 0, 2};
     test::check_rounding_on_gpus(op(c.heads, patterns), reference(c.heads, patterns),
