@@ -21,6 +21,8 @@ using ratel::Tensor;
 using ratel::test::check_error;
 using ratel::test::on_gpus;
 
+Tensor until_the_end;  // made before all that counts its bytes, and so gone behind it
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(bytes_are_counted) {
@@ -36,6 +38,10 @@ BOOST_AUTO_TEST_CASE(bytes_are_counted) {
     reset_peak_memory(gpu);
     BOOST_TEST(memory_use(gpu).peak == before.live);
   });
+}
+
+BOOST_AUTO_TEST_CASE(a_tensor_may_end_with_the_program) {
+  on_gpus([](Device gpu) { until_the_end = ratel::zeros({1000}, DType::f32, gpu); });  // a crash is the exit code
 }
 
 BOOST_AUTO_TEST_CASE(too_much_names_the_op_and_the_owners) {
