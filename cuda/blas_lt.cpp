@@ -27,7 +27,10 @@ constexpr int kCandidates = 8, kRepeats = 3;
 std::atomic<GemmChoice> choice{GemmChoice::heuristic};
 
 void require(cublasStatus_t status, const char* call) {
-  check(status == CUBLAS_STATUS_SUCCESS, call, ": ", cublasLtGetStatusString(status));
+  if (status == CUBLAS_STATUS_SUCCESS) [[likely]]
+    return;
+  throw Error(concat_text(call, ": ", cublasLtGetStatusString(status)),
+              status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::memory : ErrorKind::usage);
 }
 
 /// A cuBLASLt object with its two functions.

@@ -9,14 +9,21 @@
 
 namespace ratel::cuda {
 
+/// Of an answer that is no success. Memory is wanting not only where it was asked for: contexts, streams, kernels as
+/// they are loaded and graphs take of the device's what the pool has left.
+inline ErrorKind kind_of(cudaError_t answer) {
+  return answer == cudaErrorMemoryAllocation ? ErrorKind::memory : ErrorKind::usage;
+}
+
 /// Throws Error naming the call, its place and what CUDA said of it, unless that is success.
 inline void require(cudaError_t answer, const char* call,
                     const std::source_location& place = std::source_location::current()) {
   if (answer == cudaSuccess) [[likely]]
     return;
   cudaGetLastError();  // this failure is told of: the next call starts clean
-  fail(call, " at ", place.file_name(), ':', place.line(), ": ", cudaGetErrorName(answer), ", ",
-       cudaGetErrorString(answer));
+  throw Error(concat_text(call, " at ", place.file_name(), ':', place.line(), ": ", cudaGetErrorName(answer), ", ",
+                          cudaGetErrorString(answer)),
+              kind_of(answer));
 }
 
 /// Makes `device` the one that this thread's CUDA calls mean.

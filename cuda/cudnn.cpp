@@ -71,7 +71,11 @@ void require(cudnnStatus_t answer, const char* call, const std::source_location&
     return;
   std::array<char, 1024> message{};
   library().last_error(message.data(), message.size());
-  fail(call, " at ", place.file_name(), ':', place.line(), ": ", library().error_string(answer), ", ", message.data());
+  const bool lacks_memory = answer == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+                            answer == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+  throw Error(concat_text(call, " at ", place.file_name(), ':', place.line(), ": ", library().error_string(answer),
+                          ", ", message.data()),
+              lacks_memory ? ErrorKind::memory : ErrorKind::usage);
 }
 
 Descriptor::Descriptor(cudnnBackendDescriptorType_t type) {

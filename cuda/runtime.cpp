@@ -204,8 +204,9 @@ void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, 
     if (answer == cudaSuccess) [[likely]]
       return;
     cudaGetLastError();
-    fail(how.kernel, ", launched at ", how.place.file_name(), ':', how.place.line(), ": ", cudaGetErrorName(answer),
-         ", ", cudaGetErrorString(answer));
+    throw Error(concat_text(how.kernel, ", launched at ", how.place.file_name(), ':', how.place.line(), ": ",
+                            cudaGetErrorName(answer), ", ", cudaGetErrorString(answer)),
+                kind_of(answer));
   };
   // All that a block can have, not what this launch takes: another thread may be about to launch it with more.
   if (how.shared_bytes > kWithoutAsking)
