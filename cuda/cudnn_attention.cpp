@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "cuda/check.h"
 #include "cuda/cudnn_graph.h"
 #include "cuda/cudnn_plan.h"
+#include "cuda/plan_cache.h"
 #include "cuda/scratch.h"
 
 namespace ratel::cuda::cudnn {
@@ -35,15 +35,15 @@ struct Gpu {
 
 using Key = std::vector<int64_t>;
 
+using Plans = PlanCache<Key, Plan>;
+
 /// What all calls share. It lives as long as the program: the driver may be gone before it.
 struct State {
   std::mutex guard;
   std::map<int, std::unique_ptr<Gpu>> gpus;
-  std::map<int, int> made;                   // plans, of each device
-  std::set<int> closed;                      // devices that get no more of them
-  std::map<Key, std::optional<Plan>> plans;  // nothing where cuDNN cannot
-  std::vector<Plan> retired;                 // whose kernels runs under way and graphs may hold
-  std::string refusal;
+  std::map<int, int> made;  // plans, of each device
+  std::set<int> closed;     // devices that get no more of them
+  Plans plans;
 };
 
 State& state() {
@@ -78,38 +78,38 @@ void check_open(int device) {
   check(state().made[device] < kMostPlans, "dense attention by cuDNN: ", kMostPlans, " shapes have plans already");
 }
 
-/// Runs compute(plan, gpu) with the plan of this key, which find(gpu) finds; false where there is none, where memory or
-/// cuDNN fail it at its first run, and where memory fails it later.
+/// Whether check_open() throws nothing; what it throws once is so for good.
+bool is_open(int device) {
+  if (state().closed.contains(device)) return false;
+  try {
+    check_open(device);
+    return true;
+  } catch (const Error& error) {
+    state().plans.note_refusal(error.what());
+    state().closed.insert(device);
+    return false;
+  }
+}
+
+/// Runs compute(plan, gpu) with the plan of this key, which find(gpu) finds; false where there is none, where cuDNN
+/// fails it at its first run, and where memory fails it at any.
 template <class Find, class Compute>
 bool run_planned(const Key& key, Stream stream, Find&& find, Compute&& compute) {
   use_device(stream.device);
   const std::scoped_lock lock(state().guard);
-  auto found = state().plans.find(key);
-  const bool is_new = found == state().plans.end();
-  if (is_new && (state().closed.contains(stream.device) || is_recorded(stream))) return false;
-  try {
-    if (is_new) {
-      check_open(stream.device);
-      found = state().plans.emplace(key, std::nullopt).first;
-      found->second.emplace(find(gpu_at(stream.device)));
-      ++state().made[stream.device];
-    }
-    if (!found->second) return false;
-    Gpu& gpu = gpu_at(stream.device);
+  Plans& plans = state().plans;
+  const auto call = is_recorded(stream) ? Plans::Call::recorded : Plans::Call::computes;
+  if (!plans.knows(key) && (call == Plans::Call::recorded || !is_open(stream.device))) return false;
+  const auto make = [&] {
+    Plan plan = find(gpu_at(stream.device));
+    ++state().made[stream.device];
+    return plan;
+  };
+  return plans.run(key, call, make, [&](const Plan& plan) {
+    const Gpu& gpu = gpu_at(stream.device);
     require(library().set_stream(gpu.handle, static_cast<cudaStream_t>(stream.handle)), "cudnnSetStream");
-    compute(*found->second, gpu);
-    return true;
-  } catch (const Error& error) {
-    if (!is_new && error.kind() != ErrorKind::memory) throw;
-    state().refusal = error.what();
-    if (found == state().plans.end()) {
-      state().closed.insert(stream.device);
-    } else if (is_new && found->second) {
-      state().retired.push_back(std::move(*found->second));
-      found->second.reset();
-    }
-    return false;
-  }
+    compute(plan, gpu);
+  });
 }
 
 struct Binding {
@@ -193,7 +193,7 @@ bool backward(const AttentionBackwardArgs& args, Stream stream) {
 
 std::string refusal() {
   const std::scoped_lock lock(state().guard);
-  return state().refusal;
+  return state().plans.refusal();
 }
 
 std::string library_version() {

@@ -14,10 +14,10 @@ bool takes(const AttentionBackwardArgs& args);
 
 /// Computes args (out and lse; neither gate nor gated) by cuDNN and returns true; or false, where takes() says no, and
 /// where cuDNN could not: it is not there, has no deterministic plan for these sizes on this GPU, has made plans for 16
-/// others, which takes about a second each, or has no room to work in. That is decided at the first call of these
-/// sizes; a later call that has no room to work in is ours too. Where it returns false the results may be written in
-/// part. While a graph is recorded nothing new is decided: sizes that never ran before are not taken. Throws Error
-/// where cuDNN fails later.
+/// others, which takes about a second each. That is decided at the first call of these sizes; any call that has no room
+/// to work in is ours too, and the next one asks again. Where it returns false the results may be written in part.
+/// While a graph is recorded nothing new is decided: sizes that never ran before are not taken. Throws Error where
+/// cuDNN fails later.
 bool forward(const AttentionForwardArgs& args, Stream stream);
 bool backward(const AttentionBackwardArgs& args, Stream stream);
 
