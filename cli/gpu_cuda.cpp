@@ -1,5 +1,6 @@
 #include "cli/gpu.h"
 #include "cli/output.h"
+#include "core/device_memory.h"
 #include "cuda/dense_attention.h"
 #include "cuda/device_info.h"
 
@@ -7,11 +8,15 @@ namespace ratel::cli {
 
 GpuStatus gpu_status(const Machine&) {
   const cuda::GpuReport report = cuda::gpu_report();
-  GpuStatus status{!report.gpus.empty(), "", {}};
-  for (const cuda::GpuInfo& gpu : report.gpus) {
+  GpuStatus status;
+  for (size_t i = 0; i < report.gpus.size(); ++i) {
+    const cuda::GpuInfo& gpu = report.gpus[i];
+    const bool has_code = cuda::no_code_for(static_cast<int>(i)).empty();
+    status.usable = status.usable || has_code;
     status.devices.push_back(gpu.name);
     status.note += concat_text(status.note.empty() ? "" : ", ", gpu.name, " (", gpu.major, ".", gpu.minor, ", ",
-                               gpu.multiprocessors, " multiprocessors, ", human_bytes(gpu.memory_bytes), ")");
+                               gpu.multiprocessors, " multiprocessors, ", human_bytes(gpu.memory_bytes),
+                               has_code ? ")" : ", no code for it in this build)");
   }
   if (report.gpus.empty()) status.note = report.problem;
   const std::string cudnn = cuda::dense::library_version();

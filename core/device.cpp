@@ -1,6 +1,9 @@
 #include "core/device.h"
 
 #include <charconv>
+#include <string>
+
+#include "core/device_memory.h"
 
 namespace ratel {
 
@@ -22,6 +25,10 @@ void check_present(Device device) {
   const int count = cuda_device_count();
   check(device.index < count, "device ", device, ": found ", count, count == 1 ? " GPU" : " GPUs",
         " that CUDA can use on this machine\nhint: ratel doctor says more");
+  if constexpr (kHasCuda) {
+    const std::string problem = cuda::no_code_for(device.index);
+    check(problem.empty(), "device ", device, ": ", problem);
+  }
 }
 
 }  // namespace ratel

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "core/stream.h"
 
@@ -26,6 +27,8 @@ void synchronize(Device device);
 /// called, and so never linked, where kHasCuda is false.
 namespace cuda {
 int device_count();
+/// Why the kernels of this build do not run on a GPU that is there, and a hint; empty where they do.
+std::string no_code_for(int device);
 /// At least 16-byte aligned, uninitialised, from the pool of the stream's device. Throws Error(memory) naming the op at
 /// work, the bytes asked for and free, and the largest owners.
 void* allocate(size_t bytes, Stream stream);

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cuda/architectures.h"
 #include "cuda/check.h"
 #include "cuda/graph_memory.h"
 #include "cuda/launch.h"
@@ -61,6 +62,14 @@ int device_count() {
     return 0;
   }();
   return count;
+}
+
+std::string no_code_for(int device) {
+  const int major = attribute_of(device, cudaDevAttrComputeCapabilityMajor),
+            minor = attribute_of(device, cudaDevAttrComputeCapabilityMinor);
+  if (architectures_run_on(RATEL_CUDA_ARCHITECTURES, major, minor)) return {};
+  return concat_text("this build has code for ", RATEL_CUDA_ARCHITECTURES, " alone, the GPU has compute capability ",
+                     major, '.', minor, "\nhint: build with -DCMAKE_CUDA_ARCHITECTURES=", major, minor, "-real");
 }
 
 int multiprocessors_of(int device) { return attribute_of(device, cudaDevAttrMultiProcessorCount); }
