@@ -78,8 +78,8 @@ enum class AttentionProducts {
   of_warp,       ///< mma.sync: on every GPU from sm_80 on
   of_warpgroup,  ///< wgmma: on GPUs of compute capability 9.0 alone, in programs that were built for sm_90a
 };
-/// Of the whole program; the start is `of_warpgroup` where every GPU of this machine has them. Throws Error (usage) where
-/// one has not.
+/// Of the whole program; the start is `of_warpgroup` where every GPU of this machine has them. Throws Error (usage)
+/// where one has not.
 void set_attention_products(AttentionProducts wanted);
 AttentionProducts attention_products();
 /// Why cuDNN last computed none that it was asked for; empty where it always could.

@@ -14,8 +14,8 @@ using ratel::Tensor;
 namespace cuda = ratel::cuda;
 namespace test = ratel::test;
 
-// Lists of all queries need more than the memory that is theirs: tiles are taken one, two, or all at a time. Two heads of
-// three sequences are twelve tiles.
+// Lists of all queries need more than the memory that is theirs: tiles are taken one, two, or all at a time. Two heads
+// of three sequences are twelve tiles.
 BOOST_AUTO_TEST_CASE(tiles_taken_a_few_at_a_time_are_those_taken_at_once) {
   constexpr int64_t B = 3, H = 2, T = 100, d = 64, D = 4, kMost = 5;
   for (const ratel::Device device : test::devices()) {
