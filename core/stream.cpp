@@ -2,10 +2,13 @@
 
 #include <vector>
 
+#include "core/error.h"
+
 namespace ratel {
 namespace {
 
 Stream& slot(int device) {
+  check(device >= 0, "stream: expected a device from 0 on, found ", device);
   thread_local std::vector<Stream> streams;
   while (streams.size() <= static_cast<size_t>(device)) streams.push_back({nullptr, static_cast<int>(streams.size())});
   return streams[static_cast<size_t>(device)];

@@ -142,6 +142,7 @@ bool early_starts_are_allowed() { return may_start_early; }
 void* take_graph_memory(size_t bytes, int device) {
   const std::scoped_lock lock(guard);
   Graphs& all = graphs(device);
+  check(all.stream != nullptr, "cuda: memory was asked for in a stream that is captured, but not by a DeviceGraph");
   return all.memory.take(bytes, [&](size_t segment) { return pool_allocate(segment, all.stream->get()); });
 }
 

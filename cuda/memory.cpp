@@ -61,13 +61,13 @@ void change_live(DeviceMemoryUse& use, int64_t bytes) {
   const auto available = static_cast<int64_t>(free_bytes_on(device));
   const auto all = static_cast<double>(held.use.live + asked);
   const double share = static_cast<double>(held.use.live + available) / all;
-  throw Error(
-      concat_text("out of memory on cuda:", device, ": ", OpScope::current(), " asked for ", bytes, " bytes (",
-                  in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
-                  largest.empty() ? "" : ", most of them by ", largest, "\nhint: a batch or a sequence of at most ",
-                  static_cast<int>(100 * std::min(share, 1.0)), "% of this one would fit, or train.recompute = true",
-                  held.graphs > 0 ? " or train.graph = false" : ""),
-      ErrorKind::memory);
+  throw Error(concat_text("out of memory on cuda:", device, ": ", OpScope::current(), " asked for ", bytes, " bytes (",
+                          in_mib(asked), " MiB), ", available, " are free; tensors hold ", held.use.live, " bytes",
+                          largest.empty() ? "" : ", most of them by ", largest,
+                          "\nhint: a batch or a sequence of at most ", static_cast<int>(100 * std::min(share, 1.0)),
+                          "% of this one would fit, or in training train.recompute = true",
+                          held.graphs > 0 ? " or train.graph = false" : ""),
+              ErrorKind::memory);
 }
 
 }  // namespace

@@ -44,6 +44,10 @@ BOOST_AUTO_TEST_CASE(a_tensor_may_end_with_the_program) {
   on_gpus([](Device gpu) { until_the_end = ratel::zeros({1000}, DType::f32, gpu); });  // a crash is the exit code
 }
 
+BOOST_AUTO_TEST_CASE(no_device_is_before_the_first) {
+  check_error([] { ratel::current_stream({ratel::DeviceType::cuda, -1}); }, "expected a device from 0 on, found -1");
+}
+
 BOOST_AUTO_TEST_CASE(too_much_names_the_op_and_the_owners) {
   on_gpus([](Device gpu) {
     const ratel::OpScope scope("hoarder");
@@ -68,7 +72,7 @@ BOOST_AUTO_TEST_CASE(reading_on_the_cpu_needs_a_copy) {
     BOOST_TEST(to(x, ratel::kCpu).data<float>()[2] == 3);
     BOOST_TEST(ratel::to_vector<float>(x) == (std::vector<float>{1, 2, 3}), boost::test_tools::per_element());
     BOOST_TEST(sum(x).item() == 6);
-    check_error([&] { ratel::add(x, to(x, ratel::kCpu)); }, "add: tensors on cuda:0 and cpu");
+    check_error([&] { ratel::add(x, to(x, ratel::kCpu)); }, ratel::concat_text("add: tensors on ", gpu, " and cpu"));
     check_error([] { ratel::empty({1}, DType::f32, {ratel::DeviceType::cuda, 99}); }, "a tensor on cuda:99");
   });
 }
