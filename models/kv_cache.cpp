@@ -5,6 +5,7 @@
 
 #include "autograd/grad_mode.h"
 #include "core/op_scope.h"
+#include "ops/cache_slots.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/embedding.h"
@@ -26,6 +27,39 @@ Tensor last_rows(const Tensor& hidden, std::span<const int64_t> counts) {
 std::vector<int64_t> all_or(std::span<const int64_t> counts, const Tensor& tokens) {
   if (!counts.empty()) return {counts.begin(), counts.end()};
   return std::vector<int64_t>(static_cast<size_t>(tokens.dim(0)), tokens.dim(1));
+}
+
+struct RowRun {
+  int64_t begin, end;
+};
+using RowRuns = std::vector<RowRun>;
+
+/// Rows of a layer's keys and values that a query after `length` tokens, or a later one, may see.
+RowRuns filled_slots(const AttentionCache& layer, int64_t length) {
+  RowRuns runs;
+  for (size_t head = 0; head < layer.patterns.size(); ++head) {
+    const CacheSlots slots(layer.patterns[head], layer.capacity);
+    const int64_t ring = slots.ring(length), to_end = std::min(ring, slots.count() - slots.ring_begin(length));
+    const auto add = [&](int64_t slot, int64_t count) {
+      const int64_t begin = layer.slots_before[head] + slot;
+      if (count > 0) runs.push_back({begin, begin + count});
+    };
+    add(0, slots.dilated(length));
+    add(slots.first_initial(), slots.initial(length));
+    add(slots.ring_begin(length), to_end);
+    add(slots.first_ring(), ring - to_end);
+  }
+  return runs;
+}
+
+/// Rows of its summaries that tell of blocks that have begun.
+RowRuns filled_summaries(const AttentionCache& layer, int64_t length) {
+  RowRuns runs;
+  for (size_t head = 0; head < layer.patterns.size(); ++head) {
+    const int64_t begin = layer.summaries_before[head], count = summary_rows(layer.patterns[head], length);
+    if (count > 0) runs.push_back({begin, begin + count});
+  }
+  return runs;
 }
 
 }  // namespace
@@ -82,17 +116,28 @@ KvCache KvCache::fork(std::span<const int64_t> sequences) const {
     check(b >= 0 && b < batch(), "kv_cache: sequence ", b, " of ", batch(), " does not exist");
     forked.lengths_.push_back(lengths_[static_cast<size_t>(b)]);
   }
-  const auto chosen = [&](const Tensor& x) {
+  // Rows that hold nothing are not even touched: room for a long text takes memory as the text grows. A GPU has no such
+  // pages, and copies all of them with one launch.
+  const auto chosen = [&](const Tensor& x, auto&& filled) {
+    if (!x.defined()) return x;
     Tensor y = empty({B, x.dim(1), x.dim(2)}, x.dtype(), x.device());
     for (int64_t b = 0; b < B; ++b) {
       const int64_t from = sequences[static_cast<size_t>(b)];
-      copy_into(slice(y, 0, b, b + 1), slice(x, 0, from, from + 1));
+      const Tensor source = slice(x, 0, from, from + 1), target = slice(y, 0, b, b + 1);
+      if (x.device().is_cuda())
+        copy_into(target, source);
+      else
+        for (const auto& [begin, end] : filled(forked.lengths_[static_cast<size_t>(b)]))
+          copy_into(slice(target, 1, begin, end), slice(source, 1, begin, end));
     }
     return y;
   };
   for (AttentionCache layer : layers_) {
-    for (Tensor* x : {&layer.keys, &layer.values, &layer.state, &layer.summaries})
-      if (x->defined()) *x = chosen(*x);
+    const auto slots = [&layer](int64_t length) { return filled_slots(layer, length); };
+    layer.keys = chosen(layer.keys, slots);
+    layer.values = chosen(layer.values, slots);
+    layer.state = chosen(layer.state, [](int64_t) { return RowRuns{{0, 2}}; });
+    layer.summaries = chosen(layer.summaries, [&layer](int64_t length) { return filled_summaries(layer, length); });
     forked.layers_.push_back(std::move(layer));
   }
   return forked;

@@ -41,8 +41,8 @@ class KvCache {
   void reset();
   void reset(int64_t sequence);
   /// A cache that holds sequences[i] of this one as its i-th: several samples of one prompt, or some of a batch.
-  /// All of their slots are copied, and both caches are there until one is given up.
-  /// Throws Error for a sequence that there is not, and Error (memory).
+  /// Both caches are there until one is given up. A GPU copies all of their slots; a CPU those that are filled, and
+  /// room for more takes memory as it is filled. Throws Error for a sequence that there is not, and Error (memory).
   [[nodiscard]] KvCache fork(std::span<const int64_t> sequences) const;
 
  private:

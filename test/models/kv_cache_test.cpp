@@ -211,6 +211,41 @@ BOOST_AUTO_TEST_CASE(forks_go_their_own_ways) {
   test::check_close(slice(of_prompt, 0, 1, 2), slice(logits, 0, 0, 1), 1e-12, "the second prompt");
 }
 
+// A fork copies the rows that are filled: with a ring that has come round or not, blocks that are half full, heads that
+// differ, and a text of which there is nothing yet.
+BOOST_AUTO_TEST_CASE(a_fork_has_all_that_its_texts_go_on_to_see) {
+  ParamStore store(DType::f64, 1);
+  const RatPlus model(Scope(store), small_config());
+  constexpr int64_t kCapacity = 64;
+  const Pattern mean{8, 0, 0, 3, ratel::BlockScore::mean}, minmax{5, 0, 0, 3, ratel::BlockScore::minmax};
+  for (const ModelPattern& pattern :
+       {ModelPattern{}, ModelPattern::uniform({4, 9, 3}), ModelPattern::uniform({-1, 7, 2}),
+        ModelPattern::uniform({4, 0, 0, 3}), ModelPattern{{{{1, 0, 0}, {6, 20, 0}}, {mean, minmax}}},
+        ModelPattern{{{{3, 0, 50}, mean}, {minmax, {-1, 50, 0}}}}})
+    for (const int64_t length : {1, 8, 13, 47}) {
+      const auto texts = texts_of(2, 23);
+      const auto prompt = [&](size_t b) {
+        return std::vector<int64_t>(texts[b].begin(), texts[b].begin() + (b == 0 ? length : 5));
+      };
+      KvCache cache(model, pattern, 3, kCapacity);
+      prefill(model, cache, {prompt(0), prompt(1), prompt(1)}, 6);
+      cache.reset(2);
+      const std::vector<int64_t> chosen{1, 0, 2, 0};
+      KvCache forked = cache.fork(chosen);
+      for (int64_t t = 0; t < 16; ++t) {
+        const std::vector<int64_t> next{3 + t, 22 - t, t, 22 - t};
+        const Tensor logits = next_logits(model, forked, from_vector(next, {4, 1}, DType::i64));
+        const Tensor own =
+            next_logits(model, cache, from_vector(std::vector{next[1], next[0], next[2]}, {3, 1}, DType::i64));
+        for (int64_t b = 0; b < 4; ++b) {
+          const int64_t from = chosen[static_cast<size_t>(b)];
+          test::check_close(slice(logits, 0, b, b + 1), slice(own, 0, from, from + 1), 1e-12,
+                            ratel::concat_text(pattern, ", ", length, " tokens, sequence ", b, ", step ", t));
+        }
+      }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_sequence_that_was_reset_begins_anew) {
   ParamStore store(DType::f64, 1);
   const RatPlus model(Scope(store), small_config());
