@@ -153,6 +153,8 @@ class LayerReader {
     return setting(key, otherwise, [&](const Json& value, const std::string& where) {
       if (!value.is_int() || !valid(value.as_int()))
         fail_input(where, "expected ", expected, ", found ", value.described());
+      if (value.as_int() > kLongestSequence)
+        fail_input(where, "expected at most ", kLongestSequence, ", found ", value.as_int());
       return value.as_int();
     });
   }

@@ -170,6 +170,11 @@ BOOST_AUTO_TEST_CASE(values_that_cannot_be) {
   check_refused("dilation = 0", "p.toml:1: dilation: expected 1 or more, or -1 for no dilated keys, found 0");
   check_refused("dilation = 1.5", "p.toml:1: dilation: expected 1 or more, or -1 for no dilated keys, found 1.5");
   check_refused("[[layer]]\nwindow = -1", "p.toml:2: window: expected 0 or more, found -1");
+  for (const std::string key : {"dilation", "window", "initial", "top_blocks"})
+    check_refused("\n" + key + " = 1099511627777",
+                  "p.toml:2: " + key + ": expected at most 1099511627776, found 1099511627777");
+  check_refused(R"({"layer": [{}, {"window": [3, 1099511627777]}]})",
+                "p.json: layer.1.window: expected at most 1099511627776, found 1099511627777", "p.json");
   check_refused(R"(initial = [0, "x"])", R"(p.toml:1: initial: expected 0 or more, found the string "x")");
   check_refused(
       "top_blocks = 1",
