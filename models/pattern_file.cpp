@@ -83,7 +83,8 @@ Document from_json(const Json& json, const std::string& path) {
       document.all.add(key, value, path, where);
       continue;
     }
-    for (const Json& layer : value.as_array(where)) {
+    if (value.as_array(where).empty()) fail_input(where, "expected an object for each layer, found none");
+    for (const Json& layer : value.as_array()) {
       Table table{concat_text(where, ".", document.layers.size()), {}};
       for (const auto& [name, setting] : layer.as_object(table.where))
         table.add(name, setting, table.where, concat_text(table.where, ".", io::one_line(name)));

@@ -188,6 +188,8 @@ BOOST_AUTO_TEST_CASE(values_that_cannot_be) {
   check_refused(R"({"layer": [{"dilation": 0}]})",
                 "p.json: layer.0.dilation: expected 1 or more, or -1 for no dilated keys, found 0", "p.json");
   check_refused(R"({"layer": 3})", "p.json: layer: expected an array, found 3", "p.json");
+  check_refused(R"({"dilation": 2, "layer": []})", "p.json: layer: expected an object for each layer, found none",
+                "p.json");
   check_refused(R"({"layer": [3]})", "p.json: layer.0: expected an object, found 3", "p.json");
   check_refused("3", "p.json: expected an object, found 3", "p.json");
 }
