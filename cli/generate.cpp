@@ -35,6 +35,8 @@ struct Prompts {
     if (file.empty()) return;
     const std::string lines = io::read_text_file(file, io::kPromptBytes);
     std::string_view rest = lines;
+    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+    if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
     if (rest.ends_with('\n')) rest.remove_suffix(1);
     for (std::string_view line : split(rest, '\n')) {
       if (line.ends_with('\r')) line.remove_suffix(1);

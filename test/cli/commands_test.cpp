@@ -305,7 +305,7 @@ BOOST_AUTO_TEST_CASE(several_texts_are_those_of_each_alone) {
   const Json::Array& found = all.at("sequences").as_array();
   BOOST_TEST_REQUIRE(found.size() == 4u);
   BOOST_TEST((run_json(with({"--prompt", "she ", "--prompt", "the house", "--samples=2"})) == all));
-  write(models().scratch / "prompts.txt", "she \r\nthe house\r\n");
+  write(models().scratch / "prompts.txt", "\xef\xbb\xbfshe \r\nthe house\r\n");
   BOOST_TEST((run_json(two) == all));
   std::string expected;
   for (int64_t i = 0; i < 4; ++i) {
