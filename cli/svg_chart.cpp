@@ -117,7 +117,9 @@ Frame frame_of(const std::vector<Line>& lines, Scale x_scale) {
     frame.y.low = std::min(frame.y.low, body.low);  // a learning rate starts low, and keeps its start
     frame.y.high = body.high;
   }
-  if (frame.x.low == frame.x.high) frame.x.high += std::max(1.0, std::abs(frame.x.high) * 1e-6);
+  // What lies as near as doubles do has no round numbers between: it is drawn as one place is.
+  const double size = std::max(std::abs(frame.x.low), std::abs(frame.x.high));
+  if (frame.x.high - frame.x.low <= size * 1e-9) frame.x.high += std::max(1.0, std::abs(frame.x.high) * 1e-6);
   const double margin = std::max((frame.y.high - frame.y.low) * 0.04, 1e-9 + std::abs(frame.y.high) * 1e-6);
   frame.y.low -= margin;
   frame.y.high += margin;

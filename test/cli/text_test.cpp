@@ -201,6 +201,17 @@ BOOST_AUTO_TEST_CASE(marks_show_every_point_and_smoothing_can_be_turned_off) {
   BOOST_TEST(count(render_svg(chart), "stroke-opacity") == 0u);
 }
 
+// Ticks between them could not be told apart, and there was no end to them.
+BOOST_AUTO_TEST_CASE(neighbouring_doubles_are_drawn_as_one_place) {
+  for (const double x : {1.0, -3.0, 1e9}) {
+    Chart chart;
+    chart.series.push_back({.name = "a", .x = {x, std::nextafter(x, 1e30)}, .y = {1, 2}});
+    const std::string svg = render_svg(chart);
+    BOOST_TEST(svg.size() < 20'000u);
+    BOOST_TEST(svg.find("nan") == std::string::npos);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_chart_draws_every_series_within_its_frame) {
   Chart chart{"a < b & c", "steps", "loss", {}};
   for (size_t k = 0; k < 2; ++k) {
