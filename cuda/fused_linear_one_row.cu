@@ -12,7 +12,7 @@
 // nanosecond, of which it is given by 27 KB under way; the products issue in a sixth of that time. Measured
 // there in a decoding step, from the end of the kernel before to its own, in bf16: N x K of 10240 x 2048 14.1 us (a
 // copy's rate would allow 14.0), 8192 x 2048 13.1 and 2048 x 8192 12.9 (11.2), 2048 x 2048 2.3, as most of it had come.
-// With nothing before it: 19.5, 16.2, 16.8 and 8.
+// With nothing before it: 19.7, 16.2, 16.9 and 9.5.
 
 #include <bit>
 

@@ -12,9 +12,9 @@
 // registers), and for the first of them before it waits for the kernel before this one, which writes x and no weight.
 //
 // Bytes: 2 N K of the weight in bf16, beside which each block reads x, as many bytes again with 16 rows, from the
-// cache. Bound by memory: of the weight a multiprocessor has 64 KB under way. Measured on an H100 when a stretch was
-// asked for only after the one before, 16 rows: N x K of 10240 x 2048 23 us (a copy's rate would allow 14), 2048 x 2048
-// 9.4 (2.8), 8192 x 2048 19 (11), 2048 x 8192 19 (11); 4 rows: 22, 9.0, 18, 19.
+// cache. Bound by memory: of the weight a multiprocessor has 64 KB under way. Measured on an H100 with nothing before
+// it, 16 rows: N x K of 10240 x 2048 21.7 us (a copy's rate would allow 14), 2048 x 2048 8.8 (2.8), 8192 x 2048 18.0
+// (11), 2048 x 8192 18.4 (11); 4 rows: 20.8, 8.4, 17.4, 17.7.
 
 #include "cuda/fused_linear_parts.h"
 
