@@ -11,6 +11,7 @@
 #include "ops/softmax.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -121,10 +122,14 @@ BOOST_AUTO_TEST_CASE(ignored_labels_count_for_nothing) {
     const Tensor poisoned = clone(detach(logits));
     copy_into(slice(poisoned, 0, 1, 2), ratel::full({1, 17}, std::numeric_limits<double>::quiet_NaN(), dtype));
     const Tensor labels = ratel::from_vector<int64_t>({3, kIgnoreIndex, 16}, {3});
-    const auto clean = test::gradients(op(labels), {logits}, ratel::full({}, 1, accumulate_dtype(dtype)));
-    const auto with_nan = test::gradients(op(labels), {poisoned}, ratel::full({}, 1, accumulate_dtype(dtype)));
-    test::check_identical(with_nan.out, clean.out, "loss");
-    test::check_identical(with_nan.grads[0], clean.grads[0], "gradient");
+    const Tensor one = ratel::full({}, 1, accumulate_dtype(dtype));
+    for (const ratel::Device device : test::devices()) {
+      const auto clean = test::gradients(op(labels), {logits}, one, device);
+      const auto with_nan = test::gradients(op(labels), {poisoned}, one, device);
+      test::check_identical(with_nan.out, clean.out, ratel::concat_text("loss on ", device));
+      test::check_identical(with_nan.grads[0], clean.grads[0], ratel::concat_text("gradient on ", device));
+      test::check_close(slice(clean.grads[0], 0, 1, 2), ratel::zeros({1, 17}), 0, "no gradient of an ignored row");
+    }
   }
   const Tensor empty = requires_grad(ratel::zeros({0, 4}));
   const Tensor loss = cross_entropy(empty, ratel::zeros({0}, DType::i64));
@@ -139,24 +144,29 @@ BOOST_AUTO_TEST_CASE(huge_logits_keep_their_loss_and_gradient) {
     values[3] = 3e4;
     values[20] = values[21] = 3e4;
     const Tensor logits = ratel::from_vector(values, {2, 20}, dtype), labels = ratel::from_vector<int64_t>({7, 0}, {2});
-    const auto losses = ratel::to_vector<double>(token_losses(logits, labels));
-    BOOST_TEST(losses[0] == 2 * ratel::to_vector<double>(logits)[3]);
-    BOOST_TEST(losses[1] == std::log(2), boost::test_tools::tolerance(1e-6));
-    const auto g = ratel::to_vector<double>(test::gradients(op(labels), {logits}, ratel::full({}, 2, wide)).grads[0]);
-    for (size_t i = 0; i < 40; ++i) {
-      const double expected = i == 3 ? 1 : i == 7 ? -1 : i == 20 ? -0.5 : i == 21 ? 0.5 : 0;
-      BOOST_TEST(g[i] == expected, boost::test_tools::tolerance(1e-6));
+    for (const ratel::Device device : test::devices()) {
+      const auto losses = ratel::to_vector<double>(token_losses(moved_to(logits, device), moved_to(labels, device)));
+      BOOST_TEST(losses[0] == 2 * ratel::to_vector<double>(logits)[3]);
+      BOOST_TEST(losses[1] == std::log(2), boost::test_tools::tolerance(1e-6));
+      const auto g =
+          ratel::to_vector<double>(test::gradients(op(labels), {logits}, ratel::full({}, 2, wide), device).grads[0]);
+      for (size_t i = 0; i < 40; ++i) {
+        const double expected = i == 3 ? 1 : i == 7 ? -1 : i == 20 ? -0.5 : i == 21 ? 0.5 : 0;
+        BOOST_TEST(g[i] == expected, boost::test_tools::tolerance(1e-6));
+      }
     }
   }
   // An offset common to all logits changes nothing: maximum and logarithm are kept apart.
   const Tensor base = to(test::randn({6, 33}, 1, DType::bf16), DType::f32), labels = some_labels({6}, 33);
-  const auto near = test::gradients(op(labels), {base}, ratel::full({}, 1));
   const Tensor moved = base + 65536.0;  // bf16 values below 4 keep most digits at this distance
   const auto exact = test::gradients(op(labels), {to(moved, DType::f64)}, ratel::full({}, 1, DType::f64));
-  const auto far = test::gradients(op(labels), {moved}, ratel::full({}, 1));
-  test::check_close(far.out, exact.out, 1e-6, "loss at an offset");
-  test::check_close(far.grads[0], exact.grads[0], 1e-6, "gradient at an offset");
-  test::check_close(near.out, exact.out, 1e-2, "loss");
+  for (const ratel::Device device : test::devices()) {
+    const auto near = test::gradients(op(labels), {base}, ratel::full({}, 1), device);
+    const auto far = test::gradients(op(labels), {moved}, ratel::full({}, 1), device);
+    test::check_close(far.out, exact.out, 1e-6, ratel::concat_text("loss at an offset on ", device));
+    test::check_close(far.grads[0], exact.grads[0], 1e-6, ratel::concat_text("gradient at an offset on ", device));
+    test::check_close(near.out, exact.out, 1e-2, ratel::concat_text("loss on ", device));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(masked_and_broken_logits) {
@@ -164,13 +174,16 @@ BOOST_AUTO_TEST_CASE(masked_and_broken_logits) {
   const Tensor labels = ratel::from_vector<int64_t>({0}, {1});
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     const Tensor masked = ratel::from_vector<double>({1, -inf, 1, -inf}, {1, 4}, dtype);
-    const auto g = test::gradients(op(labels), {masked}, ratel::full({}, 1, accumulate_dtype(dtype)));
-    BOOST_TEST(g.out.item() == std::log(2), boost::test_tools::tolerance(1e-6));
-    test::check_close(g.grads[0], ratel::from_vector<double>({-0.5, 0, 0.5, 0}, {1, 4}), 1e-6, "masked");
     const Tensor impossible = ratel::from_vector<double>({-inf, 1, 1, 1}, {1, 4}, dtype);
-    BOOST_TEST(cross_entropy(impossible, labels).item() == inf);
     const Tensor broken = ratel::from_vector<double>({1, nan, 1, 1}, {1, 4}, dtype);
-    BOOST_TEST(std::isnan(cross_entropy(broken, labels).item()));
+    for (const ratel::Device device : test::devices()) {
+      const auto g = test::gradients(op(labels), {masked}, ratel::full({}, 1, accumulate_dtype(dtype)), device);
+      BOOST_TEST(g.out.item() == std::log(2), boost::test_tools::tolerance(1e-6));
+      test::check_close(g.grads[0], ratel::from_vector<double>({-0.5, 0, 0.5, 0}, {1, 4}), 1e-6,
+                        ratel::concat_text("masked on ", device));
+      BOOST_TEST(op(labels)({moved_to(impossible, device)}).item() == inf);
+      BOOST_TEST(std::isnan(op(labels)({moved_to(broken, device)}).item()));
+    }
   }
 }
 
