@@ -12,6 +12,7 @@
 #include "ops/unary.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
+#include "test/support/devices.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
@@ -105,16 +106,19 @@ BOOST_AUTO_TEST_CASE(masked_entries_get_nothing) {
     const Tensor rest = test::randn({6, 19}, 1, dtype), cotangent = test::randn({6, 38}, 2, dtype);
     const Tensor masked = ratel::full({6, 38}, -kInf, dtype);
     copy_into(slice(masked, 1, 0, 38, 2), rest);
-    const auto all = test::gradients(of(ratel::softmax), {masked}, cotangent);
-    const auto some = test::gradients(of(ratel::softmax), {rest}, contiguous(slice(cotangent, 1, 0, 38, 2)));
-    const double tolerance = dtype == DType::bf16 ? 0x1p-7 : dtype == DType::f32 ? 1e-6 : 1e-14;
-    test::check_close(slice(all.out, 1, 0, 38, 2), some.out, tolerance, "kept");
-    test::check_close(slice(all.grads[0], 1, 0, 38, 2), some.grads[0], 2 * tolerance, "kept, gradient");
-    test::check_close(slice(all.out, 1, 1, 38, 2), ratel::zeros({6, 19}, dtype), 0, "masked");
-    test::check_close(slice(all.grads[0], 1, 1, 38, 2), ratel::zeros({6, 19}), 0, "masked, gradient");
+    for (const ratel::Device device : test::devices()) {
+      const auto all = test::gradients(of(ratel::softmax), {masked}, cotangent, device);
+      const auto some = test::gradients(of(ratel::softmax), {rest}, contiguous(slice(cotangent, 1, 0, 38, 2)), device);
+      const double tolerance = dtype == DType::bf16 ? 0x1p-7 : dtype == DType::f32 ? 1e-6 : 1e-14;
+      const std::string where = ratel::concat_text(" on ", device);
+      test::check_close(slice(all.out, 1, 0, 38, 2), some.out, tolerance, "kept" + where);
+      test::check_close(slice(all.grads[0], 1, 0, 38, 2), some.grads[0], 2 * tolerance, "kept, gradient" + where);
+      test::check_close(slice(all.out, 1, 1, 38, 2), ratel::zeros({6, 19}, dtype), 0, "masked" + where);
+      test::check_close(slice(all.grads[0], 1, 1, 38, 2), ratel::zeros({6, 19}), 0, "masked, gradient" + where);
 
-    const auto nothing = ratel::to_vector<double>(softmax(ratel::full({2, 17}, -kInf, dtype)));
-    for (const double y : nothing) BOOST_TEST(std::isnan(y));
+      const auto nothing = ratel::to_vector<double>(softmax(ratel::full({2, 17}, -kInf, dtype, device)));
+      for (const double y : nothing) BOOST_TEST(std::isnan(y));
+    }
   }
 }
 
@@ -123,18 +127,20 @@ BOOST_AUTO_TEST_CASE(huge_logits_neither_overflow_nor_vanish) {
     std::vector<double> values(40, -1000);
     values[3] = 1000;
     values[25] = values[30] = 3e4;
-    const Tensor x = ratel::from_vector(values, {2, 20}, dtype);
-    const auto p = ratel::to_vector<double>(softmax(x)), logs = ratel::to_vector<double>(log_softmax(x));
-    BOOST_TEST(p[3] == 1);
-    BOOST_TEST(p[4] == 0);
-    BOOST_TEST(p[25] == 0.5);
-    BOOST_TEST(logs[3] == 0);
-    // The probability underflows, its logarithm does not.
-    BOOST_TEST(logs[4] == -2000, boost::test_tools::tolerance(0x1p-8));
-    BOOST_TEST(logs[20] == -31000, boost::test_tools::tolerance(0x1p-8));
-    for (const Function& f : kFunctions) {
-      const auto g = test::gradients(of(f.op), {x});
-      for (const double v : ratel::to_vector<double>(g.grads[0])) BOOST_TEST(std::isfinite(v));
+    for (const ratel::Device device : test::devices()) {
+      const Tensor x = ratel::from_vector(values, {2, 20}, dtype, device);
+      const auto p = ratel::to_vector<double>(softmax(x)), logs = ratel::to_vector<double>(log_softmax(x));
+      BOOST_TEST(p[3] == 1);
+      BOOST_TEST(p[4] == 0);
+      BOOST_TEST(p[25] == 0.5);
+      BOOST_TEST(logs[3] == 0);
+      // The probability underflows, its logarithm does not.
+      BOOST_TEST(logs[4] == -2000, boost::test_tools::tolerance(0x1p-8));
+      BOOST_TEST(logs[20] == -31000, boost::test_tools::tolerance(0x1p-8));
+      for (const Function& f : kFunctions) {
+        const auto g = test::gradients(of(f.op), {moved_to(x, ratel::kCpu)}, {}, device);
+        for (const double v : ratel::to_vector<double>(g.grads[0])) BOOST_TEST(std::isfinite(v));
+      }
     }
   }
   // Small differences on top of a large offset survive.
@@ -148,8 +154,10 @@ BOOST_AUTO_TEST_CASE(nan_fills_its_row_and_no_other) {
   values[25] = std::numeric_limits<double>::quiet_NaN();
   for (const Function& f : kFunctions)
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-      const auto y = ratel::to_vector<double>(f.op(ratel::from_vector(values, {3, 20}, dtype)));
-      for (size_t i = 0; i < 60; ++i) BOOST_TEST(std::isnan(y[i]) == (i / 20 == 1));
+      for (const ratel::Device device : test::devices()) {
+        const auto y = ratel::to_vector<double>(f.op(ratel::from_vector(values, {3, 20}, dtype, device)));
+        for (size_t i = 0; i < 60; ++i) BOOST_TEST(std::isnan(y[i]) == (i / 20 == 1));
+      }
     }
 }
 
