@@ -115,20 +115,23 @@ BOOST_AUTO_TEST_CASE(a_norm_and_its_residual_agree_with_the_reference) {
     test::check_thread_independent([&] { return test::gradients(ours(1e-6), many).grads[i]; }, "backward");
 }
 
-// On a GPU 390 rows are pieces of two, 195 of one each.
+// On a GPU 390 rows are pieces of two, 195 of one each; of more than 1024 f32 a row is read twice.
 BOOST_AUTO_TEST_CASE(a_rows_gradient_does_not_depend_on_its_piece) {
-  const Tensor all = test::randn({390, 8}, 1, DType::f32), g = test::randn({390, 8}, 2, DType::f32);
-  for (const ratel::Device device : test::devices()) {
-    const auto gradients = [&](int64_t begin, int64_t end) {
-      const Tensor x = requires_grad(detach(to(slice(all, 0, begin, end), device)));
-      const Tensor weight = requires_grad(ratel::full({8}, 0.7, DType::f32, device));
-      const auto [norm, residual] = rms_norm_residual(x, weight);
-      backward(norm + residual * 2, to(slice(g, 0, begin, end), device));
-      return std::vector<Tensor>{to(grad(x), ratel::kCpu), to(grad(weight), ratel::kCpu)};
-    };
-    const auto whole = gradients(0, 390), first = gradients(0, 195), second = gradients(195, 390);
-    test::check_identical(whole[0], ratel::concat({first[0], second[0]}, 0), ratel::concat_text("x on ", device));
-    test::check_close(whole[1], first[1] + second[1], 1e-5, ratel::concat_text("weight on ", device));
+  for (const int64_t C : {8, 1032}) {
+    const Tensor all = test::randn({390, C}, 1, DType::f32), g = test::randn({390, C}, 2, DType::f32);
+    for (const ratel::Device device : test::devices()) {
+      const auto gradients = [&](int64_t begin, int64_t end) {
+        const Tensor x = requires_grad(detach(to(slice(all, 0, begin, end), device)));
+        const Tensor weight = requires_grad(ratel::full({C}, 0.7, DType::f32, device));
+        const auto [norm, residual] = rms_norm_residual(x, weight);
+        backward(norm + residual * 2, to(slice(g, 0, begin, end), device));
+        return std::vector<Tensor>{to(grad(x), ratel::kCpu), to(grad(weight), ratel::kCpu)};
+      };
+      const auto whole = gradients(0, 390), first = gradients(0, 195), second = gradients(195, 390);
+      const std::string where = ratel::concat_text(" of ", C, " on ", device);
+      test::check_identical(whole[0], ratel::concat({first[0], second[0]}, 0), "x" + where);
+      test::check_close(whole[1], first[1] + second[1], 1e-5, "weight" + where);
+    }
   }
 }
 
@@ -168,16 +171,19 @@ BOOST_AUTO_TEST_CASE(the_gradient_of_a_bf16_weight_is_as_wide_as_its_leaf_wants)
 
 BOOST_AUTO_TEST_CASE(extremes) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-    const Tensor zero = ratel::zeros({2, 20}, dtype), one = ratel::ones({20}, dtype);
-    test::check_identical(rms_norm(zero, one), zero, "a row of zeros");
-    // eps is far below the squares, so that a scale drops out.
-    const Tensor large = full({2, 20}, 1e15, dtype);
-    test::check_close(rms_norm(large, one), ratel::ones({2, 20}, dtype), 0x1p-7, "large");
     auto values = std::vector<double>(40, 1.0);
     values[3] = std::numeric_limits<double>::quiet_NaN();
-    const auto y = ratel::to_vector<double>(rms_norm(ratel::from_vector(values, {2, 20}, dtype), one));
-    BOOST_TEST(std::isnan(y[0]));
-    BOOST_TEST(std::isfinite(y[20]));
+    for (const ratel::Device device : test::devices()) {
+      const Tensor zero = ratel::zeros({2, 20}, dtype), one = ratel::ones({20}, dtype, device);
+      const auto norm_of = [&](const Tensor& x) { return moved_to(rms_norm(moved_to(x, device), one), ratel::kCpu); };
+      test::check_identical(norm_of(zero), zero, ratel::concat_text("a row of zeros on ", device));
+      // eps is far below the squares, so that a scale drops out.
+      test::check_close(norm_of(full({2, 20}, 1e15, dtype)), ratel::ones({2, 20}, dtype), 0x1p-7,
+                        ratel::concat_text("large on ", device));
+      const auto y = ratel::to_vector<double>(norm_of(ratel::from_vector(values, {2, 20}, dtype)));
+      BOOST_TEST(std::isnan(y[0]));
+      BOOST_TEST(std::isfinite(y[20]));
+    }
   }
   test::check_identical(rms_norm(ratel::zeros({0, 3}), ratel::ones({3})), ratel::zeros({0, 3}), "no rows");
   const Tensor weight = requires_grad(ratel::ones({3}));
