@@ -5,6 +5,7 @@
 #include "ops/backward.h"
 #include "ops/concat.h"
 #include "ops/copy.h"
+#include "ops/create.h"
 #include "ops/unary.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
@@ -133,9 +134,18 @@ BOOST_AUTO_TEST_CASE(a_sequence_cut_in_two_gives_the_same_numbers) {
 }
 
 BOOST_AUTO_TEST_CASE(gates_of_zero_and_one_pass_and_hold) {
-  const Tensor x = test::randn({1, 40, 3}, 1), initial = test::randn({1, 3}, 2);
-  test::check_identical(gated_recurrence(x * 0, x, initial).h, x, "gate 0: h = x");
-  test::check_identical(gated_recurrence(x * 0 + 1, x, initial).last, initial, "gate 1: h = initial");
+  for (const int64_t T : {40, 300})  // on a GPU the longer one in segments of time
+    for (const DType dtype : {DType::f64, DType::bf16})
+      for (const ratel::Device device : test::devices()) {
+        const Tensor x = test::randn({1, T, 3}, 1, dtype), initial = test::randn({1, 3}, 2, accumulate_dtype(dtype));
+        const auto with_gate = [&](double gate) {
+          return gated_recurrence(ratel::full({1, T, 3}, gate, dtype, device), moved_to(x, device),
+                                  moved_to(initial, device));
+        };
+        const std::string what = ratel::concat_text(T, " tokens in ", dtype, " on ", device);
+        test::check_identical(moved_to(with_gate(0).h, ratel::kCpu), x, "gate 0: h = x, " + what);
+        test::check_identical(moved_to(with_gate(1).last, ratel::kCpu), initial, "gate 1: h = initial, " + what);
+      }
 }
 
 BOOST_AUTO_TEST_CASE(reads_slices_in_place) {
