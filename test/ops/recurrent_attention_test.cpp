@@ -1,10 +1,13 @@
 #include "ops/recurrent_attention.h"
 
+#include <cmath>
+
 #include "autograd/grad_mode.h"
 #include "core/memory.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
+#include "ops/create.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
@@ -127,6 +130,22 @@ BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_versi
                          {"more channels than the gate's block takes at once", {"", 1, 4, 33, 64}, Recurrence::none}})
     test::check_rounding_on_gpus(op(c.sizes.heads, {{}}, c.recurrence), reference(c.sizes.heads, {{}}, c.recurrence),
                                  {projection_of(c.sizes, c.recurrence)}, DType::bf16, c.path);
+}
+
+// The sigmoid of what is far below zero is 0 to the last bit: of such a channel nothing is left, and no quotient.
+BOOST_AUTO_TEST_CASE(output_gates_of_zero_leave_nothing) {
+  for (const int64_t d : {6, 64}) {
+    const Tensor x = projection_of({"", 1, 20, 2, d}, Recurrence::gated);
+    copy_into(slice(x, 2, 0, d), slice(x, 2, 0, d) - 1000.0);  // of the first head
+    for (const Pattern& p : {Pattern{4, 5, 3}, Pattern{4, 0, 0}})
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+        for (const ratel::Device device : test::devices()) {
+          const auto ours = test::gradients(op(2, {p}), {to(x, dtype)}, {}, device);
+          const std::string what = ratel::concat_text("d = ", d, ", ", p, ' ', dtype, " on ", device);
+          test::check_close(slice(ours.out, 2, 0, d), ratel::zeros({1, 20, d}, dtype), 0, what);
+          for (const double value : ratel::to_vector<double>(ours.grads[0])) BOOST_TEST(std::isfinite(value), what);
+        }
+  }
 }
 
 // Which blocks are seen depends on the numbers, so that this is f64, where scores differ by far more than they round.
