@@ -306,10 +306,18 @@ BOOST_AUTO_TEST_CASE(independent_of_threads) {
 }
 
 BOOST_AUTO_TEST_CASE(large_scores_do_not_overflow) {
-  const auto x = inputs_of({"", 1, 1, 100, 4});
-  const auto r =
-      dilated_attention(to(x[0] * 1000, DType::f32), to(x[1] * 1000, DType::f32), to(x[2], DType::f32), {{3, 2, 1}});
-  for (const double value : ratel::to_vector<double>(r.out)) BOOST_TEST(std::isfinite(value));
+  for (const int64_t d : {4, 64}) {
+    auto x = inputs_of({"", 1, 1, 100, d});
+    for (const size_t i : {0U, 1U}) x[i] = x[i] * 1000;
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const ratel::Device device : test::devices()) {
+        const std::vector<Tensor> in{to(x[0], dtype), to(x[1], dtype), to(x[2], dtype)};
+        const auto r = test::gradients(op({{3, 2, 1}}), in, {}, device);
+        const std::string what = ratel::concat_text("d = ", d, ' ', dtype, " on ", device);
+        for (const Tensor& each : {r.out, r.grads[0], r.grads[1], r.grads[2]})
+          for (const double value : ratel::to_vector<double>(each)) BOOST_TEST(std::isfinite(value), what);
+      }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
