@@ -49,7 +49,7 @@ Tensor fed_in(const std::vector<Piece>& pieces, const Tensor& projection, int64_
   std::vector<int64_t> lengths(static_cast<size_t>(B), 0);
   for (const Piece& counts : pieces) {
     const int64_t n = std::max<int64_t>(1, *std::max_element(counts.begin(), counts.end()));
-    Tensor rows = ratel::full({B, n, width}, 1e3, projection.dtype());  // what is no token must not matter
+    Tensor rows = ratel::full({B, n, width}, 3, projection.dtype());  // what is no token must not matter, gates ajar
     for (int64_t b = 0; b < B; ++b) {
       const int64_t length = lengths[static_cast<size_t>(b)], count = counts[static_cast<size_t>(b)];
       if (count == 0) continue;
@@ -147,6 +147,23 @@ BOOST_AUTO_TEST_CASE(sequences_of_a_batch_may_differ_in_length) {
     const Tensor out = fed_in(pieces, x, 3, hybrid, Recurrence::gated, device);
     const Tensor expected = recurrent_attention(x, 3, hybrid);
     const int64_t lengths[] = {41, 20, 46};
+    for (int64_t b = 0; b < 3; ++b) {
+      const auto of = [&](const Tensor& y) { return slice(slice(y, 0, b, b + 1), 1, 0, lengths[b]); };
+      test::check_close(of(out), of(expected), 1e-12, ratel::concat_text("sequence ", b, " on ", device));
+    }
+  }
+}
+
+// On a GPU the recurrence of a long piece is cut into segments of time, of which a shorter sequence beside it fills
+// some, one in part.
+BOOST_AUTO_TEST_CASE(long_pieces_may_differ_in_length) {
+  const HeadPatterns patterns{{16, 20, 2}};
+  const std::vector<Piece> pieces{{7, 0, 30}, {300, 150, 1}, {1, 1, 1}};
+  const Tensor x = projection_of(3, 308, 4, Recurrence::gated, 5);
+  const Tensor expected = recurrent_attention(x, 2, patterns);
+  const int64_t lengths[] = {308, 151, 32};
+  for (const ratel::Device device : test::devices()) {
+    const Tensor out = fed_in(pieces, x, 2, patterns, Recurrence::gated, device);
     for (int64_t b = 0; b < 3; ++b) {
       const auto of = [&](const Tensor& y) { return slice(slice(y, 0, b, b + 1), 1, 0, lengths[b]); };
       test::check_close(of(out), of(expected), 1e-12, ratel::concat_text("sequence ", b, " on ", device));
