@@ -263,6 +263,17 @@ BOOST_AUTO_TEST_CASE(many_heads_keep_their_own_patterns) {
     test::check_close(ours(x, patterns, device), exact, 1e-12, "67 heads");
 }
 
+// A GPU has at most 8192 warps at work on queries, which then take another each.
+BOOST_AUTO_TEST_CASE(more_queries_than_warps_equal_the_reference) {
+  const Inputs x = normals(75, 2, 55, 2);
+  for (const BlockScore score : {BlockScore::last, BlockScore::minmax}) {
+    const HeadPatterns p{top(4, 3, score), top(6, 4, score)};
+    const Tensor exact = reference(x, p);
+    for (const ratel::Device device : test::devices())
+      test::check_close(ours(x, p, device), exact, 1e-12, ratel::concat_text(p[0], " on ", device));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(reads_any_strides_with_a_contiguous_last_axis) {
   for (const DType dtype : {DType::f64, DType::bf16}) {
     const Tensor base = test::randn({2, 40, 2, 25}, 1, dtype);  // (B, T, H, 3d + 1)
