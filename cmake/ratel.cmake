@@ -55,7 +55,8 @@ function(ratel_test path)
   target_compile_definitions(${name}_test PRIVATE BOOST_TEST_DYN_LINK BOOST_TEST_MODULE=${name})
   target_compile_options(${name}_test PRIVATE -O1)  # tests wait for the compiler longer than for themselves
   if(RATEL_CUDA_TWIN)
-    # Once more with the threads of a block in the opposite order: a missing barrier may hide behind the first.
+    # Once more with blocks, and the threads of each, in the opposite order: a missing barrier may hide behind the first,
+    # and a second writer of an address.
     add_test(NAME twin/${path} COMMAND ${name}_test --color_output=no)
     add_test(NAME twin/${path}/reversed COMMAND ${name}_test --color_output=no)
     set_tests_properties(twin/${path}/reversed PROPERTIES ENVIRONMENT RATEL_TWIN_ORDER=reverse)

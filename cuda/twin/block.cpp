@@ -295,9 +295,11 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
     for (int z = 0; z < how.grid_z; ++z)
       for (int y = 0; y < how.grid_y; ++y)
         for (int x = 0; x < how.grid_x; ++x) {
-          twin::block.at.block[0] = x;
-          twin::block.at.block[1] = y;
-          twin::block.at.block[2] = z;
+          const bool forward = twin::order == twin::Order::forward;
+          const twin::Position& at = twin::block.at;
+          const int index[3] = {forward ? x : at.grid[0] - 1 - x, forward ? y : at.grid[1] - 1 - y,
+                                forward ? z : at.grid[2] - 1 - z};
+          std::copy_n(index, 3, twin::block.at.block);
           twin::run_block(how.block_x, how.shared_bytes);
         }
   } catch (...) {

@@ -7,8 +7,9 @@
 
 namespace ratel::cuda::twin {
 
-/// The order in which a block's threads are let run, from barrier to barrier: a missing barrier that one order hides
-/// another may show. RATEL_TWIN_ORDER=reverse in the environment starts with the reverse.
+/// The order in which blocks run, and a block's threads are let run from barrier to barrier: a missing barrier that one
+/// order hides another may show, and so may two blocks that write one address. RATEL_TWIN_ORDER=reverse in the
+/// environment starts with the reverse.
 enum class Order { forward, reverse };
 void set_order(Order order);
 

@@ -6,6 +6,7 @@
 #include <bit>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,8 @@ __global__ void reverse_without_barrier(const float* from, float* to) {
   all[i] = from[i];
   to[i] = all[i ^ 1];
 }
+
+__global__ void write_block(float* to) { to[0] = static_cast<float>(block_index().x); }
 
 __global__ void read_unwritten(float* to) {
   SharedArena arena;
@@ -238,6 +241,21 @@ BOOST_AUTO_TEST_CASE(missing_barriers_are_caught) {
         launch({"race", 1, kThreads, kShared}, reverse_without_barrier, at, at);
       },
       "race, block (0, 0, 0)");
+}
+
+// Of two blocks that write one address a GPU may let either be the last.
+BOOST_AUTO_TEST_CASE(blocks_run_in_both_orders) {
+  const Tensor x = on_gpu({-1});
+  const auto last_with = [&](twin::Order order) {
+    twin::set_order(order);
+    launch({"write_block", 3, kWarp}, write_block, static_cast<float*>(x.data()));
+    return to_vector<float>(x)[0];
+  };
+  const char* const wanted = std::getenv("RATEL_TWIN_ORDER");
+  const bool reversed = wanted != nullptr && std::string(wanted) == "reverse";
+  BOOST_TEST(last_with(twin::Order::forward) == 2);
+  BOOST_TEST(last_with(twin::Order::reverse) == 0);
+  twin::set_order(reversed ? twin::Order::reverse : twin::Order::forward);
 }
 
 BOOST_AUTO_TEST_CASE(shared_memory_is_watched) {
