@@ -225,7 +225,8 @@ BOOST_AUTO_TEST_CASE(widths_of_top_blocks) {
   HeadPatterns alternating;
   for (int h = 0; h < 70; ++h) alternating.push_back(h % 2 == 0 ? top(2, 3, kScores[h / 2 % 3])[0] : Pattern{3, 2, 1});
   std::vector<Case> cases{{"more heads than a launch", 12, 70, 2, alternating, {1, 7}},
-                          {"a warp a query", 100, 4, 16, top(8, 3, BlockScore::mean), {100}}};
+                          {"a warp a query", 100, 4, 16, top(8, 3, BlockScore::mean), {100}},
+                          {"a warp some queries", 260, 32, 2, top(8, 3, BlockScore::mean), {260}}};
   for (const BlockScore score : kScores) {
     cases.push_back({"rows of 16 bytes", 40, 2, 16, top(4, 4, score), {1, 30, 4}});
     cases.push_back({"the wide ones", 14, 1, 264, top(2, 3, score), {1, 6, 2}});
