@@ -17,9 +17,9 @@ __device__ inline A gelu(A x) {
 /// Its derivative Phi(x) + x phi(x), of the normal distribution's mass and density.
 template <class A>
 __device__ inline A gelu_gradient(A x) {
-  // The exponential makes a relative error of what x^2 was rounded by: it is put back.
+  // The exponential makes a relative error of what x^2 was rounded by: it is put back, unless x^2 overflowed.
   const A square = x * x, lost = std::fma(x, x, -square);
-  const A e = std::exp(square / -2), bell = std::fma(e, lost / -2, e);
+  const A e = std::exp(square / -2), bell = e == 0 ? e : std::fma(e, lost / -2, e);
   const A density = static_cast<A>(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * bell;
   // The small terms first, so that the sum is rounded once near 1/2 or 1.
   const A scaled = x * static_cast<A>(std::numbers::sqrt2 / 2);
