@@ -22,7 +22,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, co
   if (!grad_enabled()) return f(inputs);
   Tensor out;
   {
-    const NoGrad no_grad;
+    const GradLater recorded_later;
     out = detach(f(inputs));
   }
   // An input of our own that wants a gradient: f may capture parameters though none of its inputs needs one.
