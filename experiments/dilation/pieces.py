@@ -13,6 +13,8 @@ import threading
 import time
 
 SCHEME = 1  # of keys; another one does everything again
+# Before a command: it is told to stop when we are gone, kill -9 included, and keeps what it can go on from.
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 class Stopped(Exception):
@@ -139,7 +141,7 @@ class Store:
             if self.stopping:
                 raise Stopped()
             # In a session of its own: an interrupt of the keyboard goes to us, and we say who stops.
-            child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            child = subprocess.Popen([*ENDS_WITH_US, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                      start_new_session=True)
             self.children.add(child)
         try:

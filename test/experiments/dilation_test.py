@@ -38,6 +38,14 @@ def finish(process):
     return process.returncode, out, errors
 
 
+def runs(stat):
+    """Whether a process, by its file in /proc, has not ended; nobody may have asked yet how it did."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 class SmokeTest(unittest.TestCase):
     """One run for all of them: it takes seconds."""
 
@@ -119,6 +127,25 @@ class SmokeTest(unittest.TestCase):
             code, _, errors = finish(start(self.work))
         self.assertEqual(code, 1)
         self.assertIn("another run.py is at work", errors)
+
+    def test_a_command_does_not_outlive_a_run_that_is_killed(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            begun, ratel = pathlib.Path(scratch) / "begun", pathlib.Path(scratch) / "ratel"
+            # Stands for a command that takes long: it knows `doctor`, and waits in all else.
+            ratel.write_text(f'#!/bin/sh\n[ "$1" != doctor ] || exec {RATEL} "$@"\necho $$ >{begun}.tmp\n'
+                             f'mv {begun}.tmp {begun}\nexec sleep 60\n')
+            ratel.chmod(0o755)
+            run = subprocess.Popen([sys.executable, FOLDER / "run.py", "smoke", "--ratel", ratel, "--work",
+                                    pathlib.Path(scratch) / "run"])
+            while run.poll() is None and not begun.exists():
+                time.sleep(0.01)
+            run.kill()
+            run.wait()
+            command = pathlib.Path("/proc") / begun.read_text().strip() / "stat"
+            deadline = time.monotonic() + 10
+            while runs(command) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertFalse(runs(command))
 
     def test_what_fails_says_so_in_a_line(self):
         missing = subprocess.run([sys.executable, FOLDER / "run.py", "smoke", "--ratel", self.work / "none", "--work",
