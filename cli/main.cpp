@@ -45,7 +45,8 @@ void print_help() {
   text +=
       "\n  ratel COMMAND --help   options and examples of one command\n"
       "  ratel --version\n"
-      "\nExit codes: 0 done, 2 usage, 3 bad input file, 4 out of memory, 5 disk, 6 numerical stop, 130/143 signals\n";
+      "\nExit codes: 0 done, 2 usage, 3 bad input file, 4 out of memory, 5 disk, 6 numerical stop, 129/130/143 "
+      "signals\n";
   print(text);
 }
 

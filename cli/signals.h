@@ -2,7 +2,8 @@
 
 namespace ratel::cli {
 
-/// From here on SIGINT and SIGTERM set a flag that loops read; a second SIGINT ends the process at once with 130.
+/// From here on SIGINT, SIGTERM and, unless it is ignored, SIGHUP set a flag that loops read; a second SIGINT ends the
+/// process at once with 130.
 void catch_signals();
 
 /// Signals end the process again, as before catch_signals(): for work that cannot be asked to stop.
@@ -12,7 +13,7 @@ void release_signals();
 int caught_signal();
 inline bool stop_requested() { return caught_signal() != 0; }
 
-/// A command that a signal cut short returns this: 128 + the signal's number, 130 or 143.
+/// A command that a signal cut short returns this: 128 + the signal's number: 130, 143 or 129.
 inline int signal_exit_code() { return 128 + caught_signal(); }
 
 }  // namespace ratel::cli

@@ -80,7 +80,7 @@ const Unbroken& unbroken() {
 
 BOOST_AUTO_TEST_CASE(a_signal_leaves_a_checkpoint_that_resumes_exactly) {
   const Unbroken& fixture = unbroken();
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const std::string run = fixture.scratch / ("signal" + std::to_string(signal));
     Process process(long_training(fixture, run));
     BOOST_TEST_REQUIRE(reach(process, run, 10));
@@ -93,6 +93,16 @@ BOOST_AUTO_TEST_CASE(a_signal_leaves_a_checkpoint_that_resumes_exactly) {
     BOOST_TEST_REQUIRE(run_ratel(long_training(fixture, run, {"--resume"})).code == 0);
     check_same_runs(run, fixture.run);
   }
+}
+
+BOOST_AUTO_TEST_CASE(under_nohup_the_end_of_a_terminal_is_no_stop) {
+  const Unbroken& fixture = unbroken();
+  const std::string run = fixture.scratch / "nohup";
+  std::string command =
+      "trap '' HUP; (until [ -e " + run + "/log.txt ]; do sleep 0.01; done; kill -HUP $$) & " + "exec $RATEL";
+  for (const std::string& word : long_training(fixture, run)) command += " '" + word + "'";
+  BOOST_TEST(shell(command).code == 0);
+  check_same_runs(run, fixture.run);
 }
 
 BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_resumes_exactly) {
