@@ -32,7 +32,7 @@ struct CheckpointState {
   int64_t epoch = 0, position = 0;  ///< of the next sample; follow from progress.samples
   int64_t optimizer_steps = 0;
   DataIdentity data;
-  std::optional<DataIdentity> validation_data;
+  std::optional<DataIdentity> validation_data;  ///< that the run validated on last
   TrainConfig config;
   std::optional<Tokenizer> tokenizer;  ///< that config.data.tokenizer named; kept in the checkpoint itself
 };

@@ -97,6 +97,7 @@ class Session {
     if (checkpoint) {
       const CheckpointState state = read_checkpoint_state(checkpoint->path);
       check_unchanged(state, state_, options_);
+      if (!validator_) state_.validation_data = state.validation_data;  // what a later session's is compared with
       load_checkpoint(checkpoint->path, state, weights_.masters(), optimizer_);
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;

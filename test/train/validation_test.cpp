@@ -195,6 +195,9 @@ BOOST_FIXTURE_TEST_CASE(other_validation_data_is_a_change_and_taking_it_up_is_no
   fs::copy(held, folder / "moved.bin");  // the same data elsewhere
   config.data.validation = folder / "moved.bin";
   polled("run", 2, Start::resume);
+  config.data.validation.clear();  // a session without it does not forget it
+  polled("run", 1, Start::resume);
+  config.data.validation = folder / "moved.bin";
   test::write_tokens(folder / "moved.bin", test::tiny_tokens(100, 3));
   check_error([&] { train::train_run(options("run", Start::resume)); },
               "validation data was 100 tokens of fingerprint ");
