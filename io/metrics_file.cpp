@@ -55,17 +55,28 @@ std::vector<Json> read_metrics(const std::string& path) {
   return parse_metrics(file.text(), path);
 }
 
+void visit_metrics(const std::string& path, const std::function<void(const Json& row)>& visit) {
+  const MappedFile file = MappedFile::open(path);
+  for_each_row(file.text(), path, [&](std::string_view, const Json& row) { visit(row); });
+}
+
 void truncate_after(const std::string& path, int64_t step,
                     const std::function<void(const std::string& message)>& warn) {
   if (!path_exists(path)) return;
   const MappedFile file = MappedFile::open(path);
-  std::string kept;
+  AtomicFile kept(path);
+  std::string buffer;
+  constexpr size_t kBufferBytes = size_t{1} << 20;
   bool passed = step < 1;  // steps count from 1: nothing is kept then
   try {
     for_each_row(file.text(), path, [&](std::string_view line, const Json& row) {
       const Json* at = row.find("step");
       if (at == nullptr || !at->is_int()) return;
-      if (at->as_int() <= step) kept.append(line).append(1, '\n');
+      if (at->as_int() <= step) buffer.append(line).append(1, '\n');
+      if (buffer.size() >= kBufferBytes) {
+        kept.write(buffer);
+        buffer.clear();
+      }
       passed = passed || at->as_int() >= step;
     });
   } catch (const Error& error) {
@@ -73,7 +84,8 @@ void truncate_after(const std::string& path, int64_t step,
     if (!passed) throw;
     if (warn) warn(concat_text(error.what(), "; it is after step ", step, ", and dropped with all that follows"));
   }
-  write_file_atomically(path, kept);
+  kept.write(buffer);
+  kept.commit();
 }
 
 }  // namespace ratel::io

@@ -28,6 +28,8 @@ class MetricsFile {
 
 /// The rows of the file. Throws Error(input) "path:line: what" for one that is not a JSON object.
 std::vector<Json> read_metrics(const std::string& path);
+/// Hands them over one after the other: a run of months has more of them than memory should hold.
+void visit_metrics(const std::string& path, const std::function<void(const Json& row)>& visit);
 std::vector<Json> parse_metrics(std::string_view text, std::string_view path);
 
 /// Keeps only the rows whose integer "step" is at most `step`, for a run that resumes from there. The file is replaced

@@ -92,11 +92,11 @@ DataIdentity Validator::identity() const { return {file_.fingerprint(), file_.si
 std::vector<Validated> validations_of(const std::string& run) {
   std::vector<Validated> result;
   if (!io::path_exists(metrics_path(run))) return result;
-  for (const io::Json& row : io::read_metrics(metrics_path(run))) {
+  io::visit_metrics(metrics_path(run), [&](const io::Json& row) {
     const io::Json *step = row.find("step"), *loss = row.find("validation_loss");
     if (step != nullptr && loss != nullptr && step->is_int())
       result.push_back({step->as_int(), loss->is_number() ? loss->as_double() : kNotFinite});
-  }
+  });
   return result;
 }
 

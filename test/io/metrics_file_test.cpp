@@ -12,6 +12,7 @@ using ratel::io::MetricsFile;
 using ratel::io::parse_metrics;
 using ratel::io::read_metrics;
 using ratel::io::truncate_after;
+using ratel::io::visit_metrics;
 using ratel::test::check_error;
 using ratel::test::content_of;
 using ratel::test::TemporaryFolder;
@@ -75,10 +76,30 @@ BOOST_AUTO_TEST_CASE(what_a_crash_left_after_the_step_is_cut_off) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_long_file_is_read_and_cut_piece_by_piece) {
+  const TemporaryFolder folder;
+  constexpr int64_t kRows = 40000;  // more than one buffer of truncate_after()
+  std::string text, first_half;
+  for (int64_t step = 1; step <= kRows; ++step) {
+    text += Json::object({{"step", step}, {"text", "some thirty bytes beside the number"}}).dump() + '\n';
+    if (step == kRows / 2) first_half = text;
+  }
+  const std::string path = folder.file("m", text + "{\"step\":");
+  int64_t rows = 0;
+  visit_metrics(path, [&](const Json& row) { BOOST_REQUIRE(row.at("step").as_int() == ++rows); });
+  BOOST_TEST(rows == kRows);
+  truncate_after(path, kRows);
+  BOOST_TEST((content_of(path) == text));
+  truncate_after(path, kRows / 2);
+  BOOST_TEST((content_of(path) == first_half));
+  BOOST_TEST(folder.count() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
   const TemporaryFolder folder;
   const std::string text = "{\"step\":1}\n{\"step\":}\n";
   check_error(ErrorKind::input, "m:2:8: ", [&] { parse_metrics(text, "m"); });
+  check_error(ErrorKind::input, "bad:2:8: ", [&] { visit_metrics(folder.file("bad", text), [](const Json&) {}); });
   check_error(ErrorKind::input, "m:3: expected an object, found 7", [] { parse_metrics("{}\n{}\n7\n", "m"); });
   check_error(ErrorKind::input, "m:1:", [] { parse_metrics("\n", "m"); });
   const std::string path = folder.file("m", text);
