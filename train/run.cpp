@@ -58,6 +58,24 @@ void check_unchanged(const CheckpointState& was, const CheckpointState& is, cons
   if (options.observer.warn) options.observer.warn(concat_text("resuming with changes: ", list));
 }
 
+/// Throws where a run without a checkpoint must have made one: its rows tell of later steps. To start from the
+/// beginning would drop them.
+void check_never_saved(const std::string& run) {
+  if (!io::path_exists(config_path(run)) || !io::path_exists(metrics_path(run))) return;
+  const int64_t every = load_config(config_path(run), {}).train.checkpoint_every;
+  int64_t last = 0;
+  try {
+    io::visit_metrics(metrics_path(run), [&](const io::Json& row) {
+      if (const io::Json* at = row.find("step"); at != nullptr && at->is_int()) last = std::max(last, at->as_int());
+    });
+  } catch (const Error&) {
+    // What a crash left; the rows before it have told enough.
+  }
+  if (last > every)
+    fail_input(checkpoints_path(run), "expected the checkpoints of a run of ", last, " steps, one every ", every,
+               ", found none\nhint: is the disk they are on mounted? Without them, start anew in another folder");
+}
+
 /// The run's number of threads; the caller's own again at the end.
 class RunThreads {
  public:
@@ -102,6 +120,7 @@ class Session {
       trainer_.set_progress(state.progress);
       saved_ = checkpoint->path;
     } else {
+      if (options_.start == Start::resume) check_never_saved(options_.out);
       // In an empty folder there is nothing to miss: such a command starts a run and takes it up again.
       if (options_.start == Start::resume && options_.observer.warn && !is_empty_run(options_.out))
         options_.observer.warn(options_.out + ": no checkpoint to resume from; starting from the beginning");

@@ -60,10 +60,10 @@ struct RunResult {
 /// and moments do not fit; (disk); (numerical) after kMaxSkippedInARow, with a checkpoint of what was reached.
 ///
 /// Resuming takes the newest valid checkpoint, or starts from the beginning where the run never made one (then the
-/// folder holds a run of this config, or nothing). It is
-/// bit-identical to never having stopped: weights, moments, schedule, data, losses, validations. Rows of metrics.jsonl
-/// after that checkpoint are dropped. Results do not depend on the number of threads, which is the caller's again
-/// afterwards.
+/// folder holds a run of this config, or nothing); Error(input) where its rows tell that it did, and none is there. It
+/// is bit-identical to never having stopped: weights, moments, schedule, data, losses, validations. Rows of
+/// metrics.jsonl after that checkpoint are dropped. Results do not depend on the number of threads, which is the
+/// caller's again afterwards.
 ///
 /// Where data.validation names a file, it is validated on after every validate_every-th step and the last one, before
 /// that step's checkpoint. A validation that was stopped is made when the run resumes. With keep_best each one that is

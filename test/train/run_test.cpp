@@ -146,6 +146,23 @@ BOOST_FIXTURE_TEST_CASE(a_run_without_a_checkpoint_resumes_from_the_beginning, F
   test::check_same_run(folder / "never", folder / "whole", 12, "never");
 }
 
+BOOST_FIXTURE_TEST_CASE(a_run_whose_checkpoints_are_gone_keeps_its_rows, Fixture) {
+  train::train_run(options("whole"));
+  part(options("run"), 7);
+  const std::string checkpoints = train::checkpoints_path(folder / "run");
+  fs::rename(checkpoints, folder / "elsewhere");
+  const auto rows = test::exact_metrics(folder / "run");
+  check_error([&] { train::train_run(options("run", Start::resume)); },
+              "expected the checkpoints of a run of 7 steps, one every 4, found none");
+  fs::create_directory(checkpoints);  // where a disk is to be mounted
+  check_error([&] { train::train_run(options("run", Start::resume)); }, "hint: is the disk they are on mounted?");
+  BOOST_TEST(test::exact_metrics(folder / "run") == rows, boost::test_tools::per_element());
+  fs::remove(checkpoints);
+  fs::create_directory_symlink(folder / "elsewhere", checkpoints);
+  train::train_run(options("run", Start::resume));
+  test::check_same_run(folder / "run", folder / "whole", 12, "run");
+}
+
 BOOST_FIXTURE_TEST_CASE(a_finished_run_resumes_to_nothing, Fixture) {
   train::train_run(options("done"));
   const auto rows = test::exact_metrics(folder / "done");
