@@ -102,6 +102,12 @@ void require_free_space(const std::string& path, uint64_t bytes) {
               " free\nhint: make room, or keep fewer with --train.keep_checkpoints");
 }
 
+void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& parameters,
+                                  const Optimizer& optimizer) {
+  require_free_space(checkpoints_path(run),
+                     bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
+}
+
 std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
                             const Optimizer& optimizer) {
   std::string path = checkpoint_path(run, state.progress.step);
@@ -121,7 +127,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   io::fsync_directory(run);
 
   TemporaryFolder guard(temporary);
-  require_free_space(run, bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
+  require_space_for_checkpoint(run, parameters, optimizer);
   save_model(temporary, state.config.description(state.tokenizer), parameters, io::kOneFile);  // as kFiles lists
   std::vector<std::pair<std::string, Tensor>> moments;
   for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));

@@ -126,6 +126,8 @@ class Session {
         options_.observer.warn(options_.out + ": no checkpoint to resume from; starting from the beginning");
       if (initialize) initialize(weights_.masters());
     }
+    // Not only when the first steps are done.
+    if (!trainer_.finished()) require_space_for_checkpoint(options_.out, weights_.masters(), optimizer_);
     optimizer_.update_copies();
     io::write_file_atomically(config_path(options_.out), to_toml(config_));
     io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);

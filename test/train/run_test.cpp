@@ -316,6 +316,17 @@ BOOST_FIXTURE_TEST_CASE(a_disk_that_fills_up_stops_the_run_which_then_resumes, F
   test::check_same_run(folder / "run", folder / "whole", 12, "run");
 }
 
+BOOST_FIXTURE_TEST_CASE(without_space_for_a_checkpoint_no_step_is_made, Fixture) {
+  fs::create_directories(folder / "run");
+  TrainOptions o = options("run", Start::resume);
+  fs::copy(o.config, train::config_path(folder / "run"));
+  fs::create_directory_symlink("/proc", train::checkpoints_path(folder / "run"));  // a file system without space
+  bool started = false;
+  o.observer.start = [&](const train::TrainConfig&, int64_t, int64_t) { started = true; };
+  check_error([&] { train::train_run(o); }, "/checkpoints: a checkpoint needs ");
+  BOOST_TEST(!started);
+}
+
 BOOST_FIXTURE_TEST_CASE(adapting_takes_weights_and_settings_from_the_source, Fixture) {
   config.train.steps = 40;
   train::train_run(options("source"));
