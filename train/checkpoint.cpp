@@ -113,7 +113,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   std::string path = checkpoint_path(run, state.progress.step);
   const std::string temporary = path + ".tmp";
   std::error_code error;
-  if (fs::exists(path, error)) {
+  if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere is there, too
     try {
       verify_checkpoint(path);
       return path;

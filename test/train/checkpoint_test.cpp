@@ -155,6 +155,10 @@ BOOST_FIXTURE_TEST_CASE(a_valid_checkpoint_stays_and_a_damaged_one_is_replaced, 
   fs::resize_file(path + "/model.safetensors", 10);
   std::ignore = save(3);
   train::verify_checkpoint(path);
+  fs::remove_all(path);
+  fs::create_directory_symlink(folder / "gone", path);
+  BOOST_TEST(save(3) == path);
+  train::verify_checkpoint(path);
 }
 
 BOOST_FIXTURE_TEST_CASE(pruning_keeps_the_newest, Fixture) {
