@@ -233,13 +233,17 @@ void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step
   const auto count = static_cast<int64_t>(checkpoints.size());
   for (int64_t i = 0; i < count - std::max<int64_t>(keep, 1); ++i) {
     if (spared == checkpoints[static_cast<size_t>(i)].step) continue;
-    // Under another name first: a removal that is cut short must not leave half a checkpoint.
-    const std::string& path = checkpoints[static_cast<size_t>(i)].path;
-    std::error_code error;
-    fs::rename(path, path + ".tmp", error);
-    if (!error) fs::remove_all(path + ".tmp", error);
-    if (error) fail_disk(path, "an old checkpoint that cannot be removed: ", error.message());
+    remove_checkpoint(checkpoints[static_cast<size_t>(i)].path);
   }
+}
+
+void remove_checkpoint(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(path, error))) return;
+  // Under another name first: a removal that is cut short must not leave half a checkpoint.
+  fs::rename(path, path + ".tmp", error);
+  if (!error) fs::remove_all(path + ".tmp", error);
+  if (error) fail_disk(path, "an old checkpoint that cannot be removed: ", error.message());
 }
 
 }  // namespace ratel::train

@@ -65,6 +65,9 @@ void load_checkpoint(const std::string& checkpoint, const CheckpointState& state
 /// `spared`. The one of `newest_step` must be valid, and stays. Later ones are left alone. Throws Error(disk).
 void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared = {});
 
+/// There is no such checkpoint afterwards. Throws Error(disk).
+void remove_checkpoint(const std::string& path);
+
 /// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.
 void require_free_space(const std::string& path, uint64_t bytes);
 /// The same for one more checkpoint of the run.

@@ -208,9 +208,12 @@ class Session {
     prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best);
   }
 
-  /// Keeps what was reached, and all older checkpoints: one of them may be from before the trouble.
+  /// Keeps what was reached, and all older checkpoints: one of them may be from before the trouble. But that of the
+  /// step before goes where the run gave up there, too: whoever resumes it again and again must not fill a disk.
   [[noreturn]] void give_up() {
     save();
+    if (trainer_.progress().skipped_in_a_row > kMaxSkippedInARow)
+      remove_checkpoint(checkpoint_path(options_.out, step() - 1));
     throw Error(concat_text("training: ", kMaxSkippedInARow, " steps in a row were not finite; ", last_skipped_,
                             "; the weights before them are in ", saved_,
                             "\nhint: a lower --optimizer.peak_rate, or a longer --optimizer.warmup_fraction"),

@@ -296,6 +296,14 @@ BOOST_FIXTURE_TEST_CASE(five_steps_that_are_not_finite_stop_the_run_and_lose_not
   const auto weights = ratel::io::SafetensorsFile::open(newest->path + "/model.safetensors");
   for (const std::string& name : weights.names())
     for (const double x : ratel::to_vector<double>(weights.tensor(name))) BOOST_REQUIRE(std::isfinite(x));
+  const auto kept = train::list_checkpoints(folder / "run");
+  for (int again = 1; again <= 3; ++again) {  // as a script would that restarts what has ended
+    BOOST_TEST((kind_of([&] { train::train_run(options("run", Start::resume)); }) == ratel::ErrorKind::numerical));
+    const auto now = train::list_checkpoints(folder / "run");
+    BOOST_TEST(now.size() == kept.size());
+    BOOST_TEST(now.front().step == kept.front().step);
+    BOOST_TEST(now.back().step == kept.back().step + again);
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(a_disk_that_fills_up_stops_the_run_which_then_resumes, Fixture) {
