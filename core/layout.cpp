@@ -64,8 +64,9 @@ Layout Layout::sliced(int axis, int64_t begin, int64_t end, int64_t step) const 
   Layout result = *this;
   const auto a = static_cast<size_t>(shape.normalize_axis(axis));
   result.offset += begin * strides[a];
-  result.strides[a] = strides[a] * step;
-  result.shape.set(axis, (end - begin + step - 1) / step);
+  const int64_t count = begin == end ? 0 : (end - begin - 1) / step + 1;
+  if (count > 1) result.strides[a] = strides[a] * step;  // a longer step than the axis may not fit in 64 bits
+  result.shape.set(axis, count);
   return result;
 }
 

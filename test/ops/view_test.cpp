@@ -1,5 +1,7 @@
 #include "ops/view.h"
 
+#include <limits>
+
 #include "autograd/gradient.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
@@ -57,6 +59,10 @@ BOOST_AUTO_TEST_CASE(slice_takes_ranges_and_steps) {
   BOOST_TEST(values(slice(x, -1, 0, 4, 3)) == (std::vector<int>{0, 3, 4, 7, 8, 11}));
   BOOST_TEST(values(slice(slice(x, 0, 1, 3), 1, 0, 4, 2)) == (std::vector<int>{4, 6, 8, 10}));
   BOOST_TEST(slice(x, 0, 3, 3).shape() == (Shape{0, 4}));
+  constexpr int64_t kLongest = std::numeric_limits<int64_t>::max();
+  BOOST_TEST(values(slice(x, 1, 0, 4, kLongest)) == (std::vector<int>{0, 4, 8}));
+  BOOST_TEST(values(slice(x, 0, 1, 3, kLongest - 1)) == (std::vector<int>{4, 5, 6, 7}));
+  BOOST_TEST(slice(x, 0, 1, 1, kLongest).shape() == (Shape{0, 4}));
   BOOST_TEST(shares(slice(x, 0, 1, 2), x));
   test::check_error([&] { slice(x, 0, 0, 4); }, "slice: range [0, 4) does not fit axis 0 of size 3");
   test::check_error([&] { slice(x, 0, -1, 2); }, "slice: range [-1, 2)");
