@@ -60,11 +60,15 @@ class Engine {
     leaf.grad = ops_.contiguous(grad, accumulate_dtype(dtype));
   }
 
+  static void check_not_consumed(const Node& node) {
+    check(node.backward != nullptr, "backward: the tape of op ", node.name,
+          " was consumed by an earlier backward; run the forward again, or keep it with Tape::keep");
+  }
+
   void deliver(Node& node, size_t output, Tensor grad) {
     auto [entry, fresh] = pending_.try_emplace(&node);
     if (fresh) {
-      check(node.backward != nullptr, "backward: the tape of op ", node.name,
-            " was consumed by an earlier backward; run the forward again, or keep it with Tape::keep");
+      check_not_consumed(node);
       entry->second.resize(node.outputs.size());
       ready_.push(&node);
     }
@@ -75,6 +79,7 @@ class Engine {
     for (size_t i = 0; i < grads.size(); ++i)
       if (const auto meta = node.outputs[i].lock(); meta != nullptr && meta->retain_grad && grads[i].defined())
         accumulate(meta->grad, grads[i]);
+    check_not_consumed(node);  // by a backward of its own that an op ran meanwhile
     const auto backward = tape_ == Tape::consume ? std::exchange(node.backward, nullptr) : node.backward;
     const Needs needs(node);
     const std::vector<Version> gathered = versions_of_gathered(node, needs);

@@ -148,6 +148,14 @@ BOOST_AUTO_TEST_CASE(an_input_that_changed_in_between_is_noticed) {
   test::check_error([&] { backward(y); }, "backward of checkpoint: a tensor saved for backward was changed in place");
 }
 
+// What an op made is no leaf: the second run's backward consumes the part of the tape that it is on.
+BOOST_AUTO_TEST_CASE(a_captured_result_that_others_read_too_is_noticed) {
+  const Tensor x = requires_grad(test::randn({3}, 1)), weight = requires_grad(test::randn({3}, 2));
+  const Tensor made = weight * 2;
+  const Tensor y = checkpoint([made](const auto& in) { return in[0] * made; }, {x});
+  test::check_error([&] { backward(sum(y) + sum(made)); }, "the tape of op mul was consumed by an earlier backward");
+}
+
 BOOST_AUTO_TEST_CASE(it_holds_less_memory) {
   const auto peak = [](auto apply) {
     const Tensor x = requires_grad(ratel::full({10000}, 0.5));
