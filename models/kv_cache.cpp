@@ -183,6 +183,9 @@ Tensor extend(const RatPlus& model, KvCache& cache, const Tensor& tokens, std::s
   const NoGrad no_grad;
   check(tokens.rank() == 2 && tokens.dim(0) == cache.batch() && tokens.dim(1) >= 1, "kv_cache: expected tokens (",
         cache.batch(), ", n) with n >= 1, found ", tokens.shape());
+  check(!is_float(tokens.dtype()) && tokens.device() == model.device(),
+        "kv_cache: expected tokens of an integer dtype on ", model.device(), ", found ", tokens.dtype(), " on ",
+        tokens.device());
   check_ids(tokens, model.config.vocab_size);
   const std::vector<int64_t> counts = all_or(counts_or_all, tokens);
   cache.begin_step(model, counts, tokens.dim(1));

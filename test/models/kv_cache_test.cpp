@@ -301,6 +301,7 @@ BOOST_AUTO_TEST_CASE(errors) {
   BOOST_TEST(cache.lengths()[0] == 3);  // as it was
   test::check_error([&] { extend(model, cache, tokens_of({{1}, {23}})); }, "id 23");
   BOOST_TEST(cache.lengths()[0] == 3);
+  test::check_error([&] { extend(model, cache, ratel::ones({2, 1})); }, "expected tokens of an integer dtype");
   const std::vector<int64_t> counts{1, 3};
   test::check_error([&] { extend(model, cache, tokens_of({{1, 2}, {1, 2}}), counts); }, "expected 0 to 2 new tokens");
   const std::vector<int64_t> absent{2}, one{1};
