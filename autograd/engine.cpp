@@ -57,7 +57,9 @@ class Engine {
 
   void add_to_leaf(AutogradMeta& leaf, DType dtype, Tensor grad) const {
     if (leaf.grad.defined()) return accumulate(leaf.grad, std::move(grad));
-    leaf.grad = ops_.contiguous(grad, accumulate_dtype(dtype));
+    Tensor own = ops_.contiguous(grad, accumulate_dtype(dtype));
+    grad = {};
+    leaf.grad = own.solely_owned() ? std::move(own) : ops_.clone(own);  // not the caller's, nor another leaf's
   }
 
   static void check_not_consumed(const Node& node) {

@@ -14,6 +14,7 @@ struct GradientOps {
   Tensor (*add)(const Tensor& a, const Tensor& b);            // a + b, fresh
   void (*add_in_place)(const Tensor& into, const Tensor& b);  // into += b, converting b's dtype
   Tensor (*contiguous)(const Tensor& x, DType dtype);         // contiguous, of that dtype; x itself where it is both
+  Tensor (*clone)(const Tensor& x);                           // a copy that shares nothing with x
 };
 
 /// Propagates `grads` from `roots` to every leaf that wants a gradient, and adds them up there.

@@ -14,7 +14,8 @@ bool needs_grad(const Tensor& x);
 /// True where no recorded op made the tensor.
 bool is_leaf(const Tensor& x);
 
-/// The gradient accumulated by backward(): the shape of x, its dtype (f32 for a bf16 leaf); undefined before.
+/// The gradient accumulated by backward(): the shape of x, its dtype (f32 for a bf16 leaf); undefined before. A leaf's
+/// shares memory with no other and with nothing that backward() was given.
 Tensor grad(const Tensor& x);
 /// Puts `value` in its place; an undefined one forgets the gradient. Throws Error where its shape or device is not that
 /// of x, its dtype neither x's nor accumulate_dtype(x's), or it is on the tape itself.

@@ -8,7 +8,8 @@ namespace ratel {
 
 void backward(const Tensor& loss, const Tensor& grad, Tape tape) {
   static constexpr GradientOps kOps{[](const Tensor& a, const Tensor& b) { return add(a, b); }, add_into,
-                                    [](const Tensor& x, DType dtype) { return contiguous(to(x, dtype)); }};
+                                    [](const Tensor& x, DType dtype) { return contiguous(to(x, dtype)); },
+                                    [](const Tensor& x) { return clone(x); }};
   check(grad.defined() || loss.numel() == 1, "backward: a tensor of shape ", loss.shape(),
         " needs an explicit gradient; only one of one element starts from 1");
   const Tensor seed = grad.defined() ? grad : ones_like(loss);

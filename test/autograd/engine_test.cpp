@@ -90,6 +90,19 @@ BOOST_AUTO_TEST_CASE(a_tensor_handed_out_twice_is_not_written_to) {
   BOOST_TEST(seed.item() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(a_leafs_gradient_is_its_own) {
+  const Tensor x = leaf({1, 2}), y = leaf({3, 4}), seed = ratel::ones({2}, DType::f64);
+  backward(x + y, seed);
+  fill_into(seed, 2);  // to be used again
+  backward(x + y, seed);
+  check_grad(x, {3, 3});
+  zero_grad(x);
+  zero_grad(y);
+  backward(sum(x + y));
+  fill_into(grad(x), 0);
+  check_grad(y, {1, 1});
+}
+
 BOOST_AUTO_TEST_CASE(the_tape_is_consumed_unless_kept) {
   const Tensor x = leaf({3});
   const Tensor shared = x * x, one = sum(shared), two = sum(shared * 2);
@@ -195,7 +208,8 @@ BOOST_AUTO_TEST_CASE(several_roots_share_one_pass) {
   const Tensor y = probe(x, [&](const Tensor& grad, const Needs&) -> Grads { return ++calls, Grads{grad}; });
   const std::vector<Tensor> roots{y * 2, y * 3}, seeds{ratel::ones({1}, DType::f64), ratel::ones({1}, DType::f64)};
   static constexpr ratel::GradientOps kOps{[](const Tensor& a, const Tensor& b) { return a + b; }, ratel::add_into,
-                                           [](const Tensor& g, DType dtype) { return contiguous(to(g, dtype)); }};
+                                           [](const Tensor& g, DType dtype) { return contiguous(to(g, dtype)); },
+                                           [](const Tensor& x) { return clone(x); }};
   run_backward(roots, seeds, Tape::consume, kOps);
   check_grad(x, {5});
   BOOST_TEST(calls == 1);

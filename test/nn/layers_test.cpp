@@ -175,7 +175,8 @@ BOOST_AUTO_TEST_CASE(a_block_leaves_the_engine_next_to_no_additions) {
   static constexpr ratel::GradientOps kCounting{
       [](const Tensor& a, const Tensor& b) { return ++additions, a + b; },
       [](const Tensor& into, const Tensor& b) { ++additions, add_into(into, b); },
-      [](const Tensor& g, DType dtype) { return ratel::contiguous(to(g, dtype)); }};
+      [](const Tensor& g, DType dtype) { return ratel::contiguous(to(g, dtype)); },
+      [](const Tensor& g) { return ++additions, clone(g); }};  // a copy costs what an addition does
   ParamStore store = make_store();
   const nn::RatPlusBlock block(Scope(store), {kChannels, kHeads});
   for (const auto& parameter : store.parameters()) requires_grad(parameter.tensor);

@@ -327,7 +327,8 @@ BOOST_AUTO_TEST_CASE(an_addend_is_added_and_rounded_once) {
   }
   // The addend takes the result's gradient, not a copy of it.
   const Tensor x = test::randn({20, 3}, 1), w = test::randn({4, 3}, 2), g = test::randn({20, 4}, 3);
-  const Tensor addend = requires_grad(test::randn({20, 4}, 4));
+  const Tensor addend = requires_grad(test::randn({20, 4}, 4)) * 1;
+  retain_grad(addend);
   backward(ratel::matmul_nt(x, w, addend), g);
   BOOST_TEST(grad(addend).data() == g.data());
 }
