@@ -309,6 +309,11 @@ BOOST_AUTO_TEST_CASE(gradients_of_other_layouts_become_contiguous) {
   test::check_identical(grad(x), contiguous(transpose(test::randn({4, 3}, 2), 0, 1)), "a transposed gradient");
   backward(sum(x));  // a stretched gradient on top
   test::check_close(grad(x), transpose(test::randn({4, 3}, 2), 0, 1) + 1, 1e-15, "two gradients");
+  // Of what an op made it comes first here, and nobody else holds it: the second one is still not added in its place.
+  zero_grad(x);
+  const Tensor made = x * 1, straight = sum(made * test::randn({3, 4}, 3));
+  backward(straight + sum(transpose(made, 0, 1) * test::randn({4, 3}, 2)));
+  test::check_close(grad(x), test::randn({3, 4}, 3) + transpose(test::randn({4, 3}, 2), 0, 1), 1e-15, "of an op's");
 }
 
 BOOST_AUTO_TEST_CASE(wrong_gradients_are_named) {
