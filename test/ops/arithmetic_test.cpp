@@ -4,6 +4,7 @@
 #include "core/memory.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
+#include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
 #include "test/support/gradcheck.h"
@@ -112,6 +113,19 @@ BOOST_AUTO_TEST_CASE(add_into_accumulates_across_dtypes) {
     test::check_identical(total, expected, "f32 += bf16");
     BOOST_TEST(total.storage()->version() == version + 1);
   }
+}
+
+BOOST_AUTO_TEST_CASE(add_into_reads_what_overlaps_as_it_was) {
+  for (const ratel::Device device : test::devices())
+    for (const int64_t shift : {1, 40}) {
+      const Tensor all = to(test::randn({shift + 1000}, 1), device), before = clone(all);
+      const auto part = [&](const Tensor& of, int64_t begin) { return slice(of, 0, begin, begin + 1000); };
+      add_into(part(all, shift), part(all, 0));
+      test::check_identical(part(all, shift), part(before, shift) + part(before, 0), "later");
+      copy_into(all, before);
+      add_into(part(all, 0), part(all, shift));
+      test::check_identical(part(all, 0), part(before, 0) + part(before, shift), "earlier");
+    }
 }
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
