@@ -109,6 +109,18 @@ BOOST_AUTO_TEST_CASE(it_counts_as_a_change_and_is_deterministic) {
       "adamw");
 }
 
+BOOST_AUTO_TEST_CASE(a_clipped_step_counts_as_a_change_of_all_that_it_writes) {
+  const State s = state_of({5}, DType::f32);
+  const Tensor copy = ratel::zeros({5}, DType::bf16), steps = ratel::zeros({}, DType::i64),
+               outcome = ratel::zeros({2}, DType::f64), rate = ratel::full({}, 0.1, DType::f64);
+  std::vector<uint64_t> before;
+  const std::vector<Tensor> changed{s.parameter, s.m, s.v, copy, steps, outcome};
+  for (const Tensor& x : changed) before.push_back(x.storage()->version());
+  ratel::clipped_adamw({{s.parameter, test::randn({5}, 2, DType::f32), s.m, s.v, copy}}, {.1, .9, .95, 1e-8, .1, 1}, 1,
+                       {rate, {}, steps, outcome});
+  for (size_t i = 0; i < changed.size(); ++i) BOOST_TEST(changed[i].storage()->version() == before[i] + 1);
+}
+
 BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
   // On a GPU: more tensors than the 32 of a launch, one of two blocks of 2^15 elements and a rest, none at all.
   std::vector<int64_t> sizes(34, 5);
