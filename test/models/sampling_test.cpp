@@ -54,6 +54,8 @@ BOOST_AUTO_TEST_CASE(the_distribution_follows_the_options) {
   check_distribution({1, 0, 0.6}, {0, 2}, {0.4, 0.3});
   check_distribution({1, 0, 0.71}, {0, 2, 3}, {0.4, 0.3, 0.15});
   check_distribution({1, 0, 1e-9}, {0}, {1});
+  const std::vector<double> alike(4);  // a share that is met exactly is enough
+  BOOST_TEST(sampling_distribution(alike, {1, 0, 0.5}).size() == 2U);
   // top_p is of what top_k left: 0.4 / 0.7 = 0.57.
   check_distribution({1, 2, 0.57}, {0}, {1});
   check_distribution({1, 2, 0.58}, {0, 2}, {0.4, 0.3});
