@@ -83,6 +83,8 @@ BOOST_AUTO_TEST_CASE(a_start_depends_on_seed_path_and_shape_alone) {
   BOOST_TEST(test::relative_error(store.at("b.weight"), other.at("b.weight")) > 0.1);
   store.add("b.weight2", {2, 3}, normal(0.02));
   BOOST_TEST(test::relative_error(store.at("b.weight"), store.at("b.weight2")) > 0.1);
+  store.add("c.weight", {2, 3}, normal(0.02));
+  BOOST_TEST(test::relative_error(store.at("b.weight"), store.at("c.weight")) > 0.1);
 }
 
 BOOST_AUTO_TEST_CASE(normal_has_the_standard_deviation_it_is_given) {
