@@ -319,6 +319,10 @@ BOOST_AUTO_TEST_CASE(an_addend_is_added_and_rounded_once) {
                                    test::scattered(test::randn({2, 20, 6}, 3))};
   test::check_against_reference(op, reference, inputs, "a scattered addend");
   test::gradcheck(op, inputs, "all inputs");
+  test::check_against_reference(op, reference, {inputs[0], test::randn({2, 6, 6}, 4), inputs[2]}, "a batch of both");
+  // Rows of a that do not follow one another over the batch, next to a shared b.
+  const Tensor rows = slice(inputs[0], 1, 2, 15);
+  test::check_close(ratel::matmul_nt(rows, inputs[1]), ratel::matmul_nt(contiguous(rows), inputs[1]), 1e-14, "rows");
   test::gradcheck([](const auto& x) { return ratel::matmul_nt(x[0], x[1], x[0]); }, {inputs[0], inputs[1]},
                   "an operand is the addend");
   for (const ratel::Device device : test::devices()) {
