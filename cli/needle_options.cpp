@@ -2,6 +2,7 @@
 
 #include "cli/output.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "io/file.h"
 #include "io/report.h"
 
@@ -17,7 +18,7 @@ std::string read_haystack(const std::string& path) {
   }
   if (text.find_first_not_of(" \t\r\n\f\v") == std::string::npos)
     io::fail_at(path, 0, "expected text, found ", text.empty() ? "an empty file" : "white space alone");
-  return text;
+  return std::string(without_byte_order_mark(text));
 }
 
 void check_needles(const tasks::NeedleOptions& how, int64_t examples, bool has_haystack) {

@@ -15,6 +15,12 @@ namespace ratel {
 /// Characters to insert, delete or replace to turn one text into the other (Levenshtein).
 size_t edit_distance(std::string_view a, std::string_view b);
 
+/// What editors put before UTF-8; a text file means the same without it.
+inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+inline std::string_view without_byte_order_mark(std::string_view text) {
+  return text.substr(text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
+}
+
 /// The parts of a text between separators: one more than there are separators.
 std::vector<std::string_view> split(std::string_view text, char separator);
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/text.h"
 #include "io/json.h"
 #include "io/limits.h"
 #include "io/report.h"
@@ -136,7 +137,7 @@ Json parse(std::string_view text, std::string_view path, size_t start, const Mem
   // The parser takes a zero byte for the end of the text and skips a byte order mark; neither belongs to JSON.
   if (const auto zero = text.find('\0'); zero != std::string_view::npos)
     fail_at(path, start + zero, "expected JSON text, found a zero byte");
-  if (text.starts_with("\xef\xbb\xbf")) fail_at(path, start, "expected JSON text, found a byte order mark");
+  if (text.starts_with(kByteOrderMark)) fail_at(path, start, "expected JSON text, found a byte order mark");
   Builder builder(path, start, handle);
   const char* begin = text.data();
   nlohmann::json::sax_parse(CountingIterator(begin, builder.offset()),

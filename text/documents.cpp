@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace ratel {
 namespace {
 
 constexpr size_t kReadBytes = size_t{1} << 18;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 

@@ -68,6 +68,9 @@ BOOST_AUTO_TEST_CASE(a_haystack_and_a_tokenizer_of_files) {
   const Ended again = run_ratel(words);
   BOOST_TEST(again.out == rows + ": 3 examples of multiquery, up to 800 tokens each\n");
   BOOST_TEST((read(rows) == first));
+  write(text, "\xef\xbb\xbf" + read(text));  // as some editors begin a file
+  run_json(words);
+  BOOST_TEST((read(rows) == first));
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_made_leaves_what_was_there) {
