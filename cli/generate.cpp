@@ -1,5 +1,8 @@
 #include "models/generate.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "cli/commands.h"
 #include "cli/generation_view.h"
 #include "cli/model_options.h"
@@ -7,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/pattern_options.h"
 #include "cli/signals.h"
+#include "core/free_memory.h"
 #include "core/text.h"
 #include "io/file.h"
 #include "io/limits.h"
@@ -34,9 +38,7 @@ struct Prompts {
     for (const std::string& text : texts) check(!text.empty(), "--prompt: expected at least one character");
     if (file.empty()) return;
     const std::string lines = io::read_text_file(file, io::kPromptBytes);
-    std::string_view rest = lines;
-    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-    if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
+    std::string_view rest = without_byte_order_mark(lines);
     if (rest.ends_with('\n')) rest.remove_suffix(1);
     for (std::string_view line : split(rest, '\n')) {
       if (line.ends_with('\r')) line.remove_suffix(1);
@@ -71,6 +73,22 @@ struct Prompts {
     return text;
   }
 };
+
+/// Throws Error(memory) where a CPU has less than all caches will hold once they are full.
+void require_cache(const RatPlus& model, const ModelPattern& pattern, const std::vector<std::vector<int64_t>>& starts,
+                   const GenerationOptions& how) {
+  if (model.device().is_cuda()) return;  // whose pool says so itself
+  const auto longest = std::ranges::max_element(starts, {}, &std::vector<int64_t>::size);
+  const int64_t tokens = static_cast<int64_t>(longest->size()) + how.max_new_tokens,
+                texts = static_cast<int64_t>(starts.size()) * how.samples;
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(texts,
+                             kv_cache_bytes(model.config, pattern, std::min(tokens, kLongestSequence),
+                                            static_cast<int64_t>(size_of(model.embedding.weight.dtype()))),
+                             &bytes))
+    bytes = std::numeric_limits<int64_t>::max();
+  require_memory(bytes, concat_text("generate: keys and values of ", texts, " x ", tokens, " tokens"));
+}
 
 }  // namespace
 
@@ -134,6 +152,7 @@ int run_generate(Arguments args) {
   else if (eos == -1 && has_text)
     how.eos = description.tokenizer->eos();
 
+  if (!no_cache) require_cache(opened.loaded.model, pattern, starts, how);
   catch_signals();
   how.stop = stop_requested;
   GenerationView view(prompts.names(), how.samples, json ? GenerationView::Output::json : GenerationView::Output::text,
