@@ -6,6 +6,7 @@ namespace ratel {
 
 Layout Layout::contiguous(const Shape& shape) {
   Layout layout{shape, {}, 0};
+  if (shape.numel() == 0) return layout;  // there is no element to step to
   int64_t stride = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
     layout.strides[static_cast<size_t>(axis)] = stride;

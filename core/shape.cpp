@@ -16,6 +16,7 @@ void Shape::push_back(int64_t size) {
 }
 
 int64_t Shape::numel() const {
+  if (std::ranges::find(dims(), 0) != dims().end()) return 0;
   int64_t product = 1;
   for (int64_t size : dims())
     check(!__builtin_mul_overflow(product, size, &product), "a tensor of shape ", *this, " has too many elements");

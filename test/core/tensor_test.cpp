@@ -84,6 +84,11 @@ BOOST_AUTO_TEST_CASE(shapes) {
   test::check_error([] { Shape{1, -2}; }, "cannot have the size -2");
   test::check_error([] { Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}; }, "at most 8 axes, found 9");
   test::check_error([] { drop((Shape{int64_t{1} << 32, int64_t{1} << 32}).numel()); }, "too many elements");
+  for (const int64_t zero_at : {0, 1, 2}) {  // of none there are never too many
+    Shape huge;
+    for (const int64_t axis : {0, 1, 2}) huge.push_back(axis == zero_at ? 0 : int64_t{1} << 40);
+    BOOST_TEST(ratel::empty(huge).numel() == 0);
+  }
 
   BOOST_TEST(ratel::broadcast_shapes({2, 1, 4}, {3, 1}, "op") == (Shape{2, 3, 4}));
   BOOST_TEST(ratel::broadcast_shapes({}, {0, 1}, "op") == (Shape{0, 1}));
