@@ -72,7 +72,9 @@ KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batc
   check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
         capacity);
   const DType dtype = model.embedding.weight.dtype();
-  dense_bytes_ = batch * kv_cache_bytes(config, {}, capacity, static_cast<int64_t>(size_of(dtype)));
+  check(!__builtin_mul_overflow(batch, kv_cache_bytes(config, {}, capacity, static_cast<int64_t>(size_of(dtype))),
+                                &dense_bytes_),
+        "kv_cache: ", batch, " x ", capacity, " tokens have too many bytes to count");
   lengths_.assign(static_cast<size_t>(batch), 0);
   for (int64_t layer = 0; layer < config.layers; ++layer)
     layers_.emplace_back(batch, capacity, config.channels, config.heads, pattern.of_layer(layer, config.layers),

@@ -302,6 +302,11 @@ BOOST_AUTO_TEST_CASE(errors) {
   test::check_error([&] { extend(model, cache, tokens_of({{1}, {23}})); }, "id 23");
   BOOST_TEST(cache.lengths()[0] == 3);
   test::check_error([&] { extend(model, cache, ratel::ones({2, 1})); }, "expected tokens of an integer dtype");
+  test::check_error(
+      [&] {
+        KvCache(model, ModelPattern::uniform({-1, 0, 0}), int64_t{1} << 30, int64_t{1} << 40);
+      },
+      "have too many bytes to count");
   const std::vector<int64_t> counts{1, 3};
   test::check_error([&] { extend(model, cache, tokens_of({{1, 2}, {1, 2}}), counts); }, "expected 0 to 2 new tokens");
   const std::vector<int64_t> absent{2}, one{1};
