@@ -61,6 +61,13 @@ int64_t count_windows(int64_t tokens, int64_t seq_len) {
   return (tokens - 1) / seq_len;
 }
 
+/// Whether the first `count` tokens are `id`. As a rule the first one tells.
+bool is_all(const io::TokenFile& file, int64_t count, int64_t id) {
+  for (int64_t at = 0; at < count; ++at)
+    if (file.token(at) != id) return false;
+  return true;
+}
+
 }  // namespace
 
 TrainData::TrainData(io::TokenFile file, int64_t seq_len, uint64_t seed, int64_t eos)
@@ -72,6 +79,8 @@ TrainData::TrainData(io::TokenFile file, int64_t seq_len, uint64_t seed, int64_t
   if (windows_ < 1)
     fail_input(file_.path(), "expected at least ", seq_len + 1, " tokens, one window of seq_len ", seq_len,
                " and the token after it; found ", file_.size(), "\nhint: a smaller --data.seq_len, or more text");
+  if (eos_ >= 0 && is_all(file_, windows_ * seq_len, eos_))
+    fail_input(file_.path(), "expected text, found end-of-text tokens alone, after which nothing is predicted");
 }
 
 int64_t TrainData::window_of(int64_t sample) const {

@@ -30,7 +30,7 @@ Batch moved_to(const Batch& batch, Device device);
 /// every window once an epoch, each epoch in an order of its own.
 class TrainData {
  public:
-  /// Throws Error(input) where the file is shorter than one window.
+  /// Throws Error(input) where the file is shorter than one window, or has no label that counts.
   TrainData(io::TokenFile file, int64_t seq_len, uint64_t seed, int64_t eos);
 
   [[nodiscard]] int64_t windows() const { return windows_; }

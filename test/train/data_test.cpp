@@ -146,6 +146,10 @@ BOOST_AUTO_TEST_CASE(files_that_do_not_fit_are_named) {
   BOOST_TEST(TrainData(file, 3, 0, -1).windows() == 1);
   check_error([&] { TrainData(file, 4, 0, -1); }, "short.bin: expected at least 5 tokens");
   check_error([&] { TrainData(file, 4, 0, -1); }, "found 4\nhint: a smaller --data.seq_len");
+  write_tokens(folder / "ends.bin", {9, 9, 9, 1});
+  const auto ends = ratel::io::TokenFile::open(folder / "ends.bin", 17);
+  check_error([&] { TrainData(ends, 3, 0, 9); }, "ends.bin: expected text, found end-of-text tokens alone");
+  BOOST_TEST(TrainData(ends, 3, 0, 8).windows() == 1);
   const auto narrow = ratel::io::TokenFile::open(folder / "short.bin", 3);
   check_error([&] { std::ignore = TrainData(narrow, 3, 0, -1).batch(0, 1); }, "short.bin:4: ");
 }
