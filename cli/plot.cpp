@@ -23,7 +23,7 @@ using io::Json;
 
 /// One run's rows, and what the losses through its two patterns are called.
 struct Run {
-  std::string name;
+  std::string name, path;
   fs::path folder;  // that what `name` says is in
   std::vector<Json> rows;
   std::string own = "own", sparse = "sparse";
@@ -39,6 +39,7 @@ std::string name_of_pattern(const ModelPattern& pattern) {
 Run read_run(const std::string& path) {
   if (!io::path_exists(path)) fail_input(path, "no such run folder or metrics file");
   Run run;
+  run.path = path;
   if (!io::is_folder(path)) {
     run.name = as_utf8(fs::path(path).stem().string());
     run.folder = fs::absolute(path).lexically_normal().parent_path();
@@ -79,15 +80,23 @@ void tell_apart(std::vector<Run>& runs) {
   }
 }
 
+/// The number in a column of a row; nothing where it has none, or null. Throws Error(input) for anything else.
+std::optional<double> number_in(const Run& run, size_t row, std::string_view column) {
+  const Json* value = run.rows[row].find(column);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (!value->is_number())
+    fail_input(run.path, "row ", row + 1, ", ", column, ": expected a number, found ", value->dump());
+  return value->as_double();
+}
+
 /// The points of one column; nothing where no row has it.
 std::optional<Series> series_of(const Run& run, std::string_view x, std::string_view column) {
   Series series;
-  for (const Json& row : run.rows) {
-    const Json* at = row.find(x);
-    const Json* value = row.find(column);
-    if (at == nullptr || value == nullptr || !at->is_number() || !value->is_number()) continue;
-    series.x.push_back(at->as_double());
-    series.y.push_back(value->as_double());
+  for (size_t row = 0; row < run.rows.size(); ++row) {
+    const auto at = number_in(run, row, x), value = number_in(run, row, column);
+    if (!at || !value) continue;
+    series.x.push_back(*at);
+    series.y.push_back(*value);
   }
   if (series.x.empty()) return std::nullopt;
   return series;
