@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/signals.h"
 #include "core/build.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -80,6 +81,7 @@ int report(const std::string& message, int code) {
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of `ulimit -f` then reports it, as a full disk does
+  ratel::cli::explain_bus_errors();
   try {
     return ratel::cli::dispatch({argv + 1, argv + argc});
   } catch (const ratel::Error& error) {

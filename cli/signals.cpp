@@ -4,6 +4,9 @@
 
 #include <atomic>
 #include <csignal>
+#include <string_view>
+
+#include "core/error.h"
 
 namespace ratel::cli {
 namespace {
@@ -17,7 +20,17 @@ extern "C" void handle_signal(int number) {
   if (!first_signal.compare_exchange_strong(none, number) && number == SIGINT) _exit(128 + SIGINT);
 }
 
+extern "C" void handle_bus_error(int) {
+  constexpr std::string_view kText =
+      "ratel: a file became shorter while it was read, or its disk failed\n"
+      "hint: let nothing write to it meanwhile; a training run goes on from its last checkpoint with --resume\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
+  _exit(static_cast<int>(ErrorKind::input));
+}
+
 }  // namespace
+
+void explain_bus_errors() { std::signal(SIGBUS, handle_bus_error); }
 
 void release_signals() {
   std::signal(SIGINT, SIG_DFL);

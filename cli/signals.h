@@ -6,6 +6,10 @@ namespace ratel::cli {
 /// process at once with 130.
 void catch_signals();
 
+/// From here on a mapped file that another program makes shorter, or whose disk fails, ends the process with a line and
+/// the code 3 (bad input file) where it is read: SIGBUS.
+void explain_bus_errors();
+
 /// Signals end the process again, as before catch_signals(): for work that cannot be asked to stop.
 void release_signals();
 

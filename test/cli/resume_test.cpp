@@ -95,6 +95,19 @@ BOOST_AUTO_TEST_CASE(a_signal_leaves_a_checkpoint_that_resumes_exactly) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(data_that_is_cut_short_meanwhile_ends_it_with_a_line) {
+  const Unbroken& fixture = unbroken();
+  const std::string run = fixture.scratch / "cut", data = fixture.scratch / "cut.bin";
+  fs::copy(fixture.data, data);
+  fs::copy(fixture.data + ".json", data + ".json");
+  Process process(long_training(fixture, run, {"--data=" + data}));
+  BOOST_TEST_REQUIRE(reach(process, run, 10));
+  fs::resize_file(data, 0);
+  const auto result = process.wait();
+  BOOST_TEST(result.code == 3);
+  BOOST_TEST(result.err.find("ratel: a file became shorter while it was read") != std::string::npos, result.err);
+}
+
 BOOST_AUTO_TEST_CASE(under_nohup_the_end_of_a_terminal_is_no_stop) {
   const Unbroken& fixture = unbroken();
   const std::string run = fixture.scratch / "nohup";
