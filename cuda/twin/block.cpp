@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "cuda/launch.h"
+#include "cuda/runtime.h"
 #include "cuda/twin/graph.h"
 #include "cuda/twin/twin.h"
 
@@ -280,9 +281,9 @@ class KeptArguments {
 };
 
 void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*, void**), void** arguments) {
-  constexpr size_t kMostShared = 227 << 10;  // of a block on an H100
-  check(how.shared_bytes <= kMostShared, how.kernel, ": ", how.shared_bytes, " bytes of shared memory, a GPU has ",
-        kMostShared);
+  const size_t most_shared = shared_bytes_of(how.stream.device);
+  check(how.shared_bytes <= most_shared, how.kernel, ": ", how.shared_bytes, " bytes of shared memory, a GPU has ",
+        most_shared);
   twin::count_launch(how.kernel);
   twin::block.body = [=] { call(kernel, arguments); };
   twin::block.kernel = how.kernel;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda/twin/graph.h"
+#include "cuda/twin/twin.h"
 
 namespace ratel::cuda {
 namespace {
@@ -22,6 +23,8 @@ struct Copy {
 // By stream. Streams that end with the program ask for it.
 auto& started = *new std::map<const void*, std::vector<Copy>>;
 
+size_t shared_limit = twin::kShared;
+
 void finish_copies(const void* stream) {
   for (const Copy& copy : started[stream]) std::memcpy(copy.into, copy.from, copy.bytes);
   started.erase(stream);
@@ -32,7 +35,8 @@ void finish_copies(const void* stream) {
 int device_count() { return 1; }
 std::string no_code_for(int) { return {}; }
 int multiprocessors_of(int) { return 3; }
-size_t shared_bytes_of(int) { return size_t{227} << 10; }
+size_t shared_bytes_of(int) { return shared_limit; }
+void twin::set_shared_limit(size_t bytes) { shared_limit = bytes; }
 
 void copy_to_device(void* into, const void* from, size_t bytes, Stream) {
   twin::check_not_recording("a copy from the host");

@@ -21,6 +21,10 @@ void set_memory_left(size_t bytes);
 /// Bytes it has given out, to graphs too, and not got back.
 size_t memory_given();
 
+/// Bytes of shared memory that a block can have; kShared, those of an H100, at first.
+void set_shared_limit(size_t bytes);
+inline constexpr size_t kShared = size_t{227} << 10;
+
 /// How often kernels ran so far, by name, those of graphs in each run. Products are "gemm", and "gemm added" where
 /// something was added to them.
 const std::map<std::string, int64_t>& launches();

@@ -73,6 +73,8 @@ void add_products_by_rows(FragmentC (&c)[N / 8], const SharedMatrix& a, const Sh
   static_assert(N == 32 || N == 64);
   twin::add_product([&c, a, b, place] {
     const int row = twin::position().thread / kWarp % 4 * 16 + twin::lane() / 4, pair = 2 * (twin::lane() % 4);
+    for (int i = 0; i < 4; ++i)  // the rows of other warps too, of each 16 bytes an element: it is one product of all
+      twin::by_rows(a, i * 16 + twin::lane() / 2, twin::lane() % 2 * 8);
     FragmentA left{};
     for (int i = 0; i < 8; ++i)
       left.at[i / 2] |= twin::by_rows(a, row + i / 2 % 2 * 8, pair + i % 2 + i / 4 * 8) << i % 2 * 16;

@@ -117,6 +117,13 @@ BOOST_AUTO_TEST_CASE(blocks_of_the_recurrence_err_at_most_twice_as_much_as_the_c
   }
 }
 
+// 128 channels of the recurrence's backward are 118 KiB; a block has 99 KiB on compute capability 8.6, 8.9 and 12.0.
+BOOST_AUTO_TEST_CASE(blocks_have_64_channels_where_128_would_be_too_much_shared_memory) {
+  const test::TwinSharedMemory little(size_t{99} << 10);
+  test::check_rounding_on_gpus(op(2, {{16, 0, 0}}), reference(2, {{16, 0, 0}}),
+                               {projection_of({"", 64, 5, 2, 128}, Recurrence::gated)}, DType::bf16, "99 KiB a block");
+}
+
 // Dense heads in bf16 go to cuDNN on a GPU, and the output gate to a kernel of its own: 256 threads by 8 channels.
 BOOST_AUTO_TEST_CASE(dense_heads_err_at_most_twice_as_much_as_the_composed_version) {
   struct Sized {

@@ -61,6 +61,18 @@ TwinMemory::TwinMemory([[maybe_unused]] size_t bytes) {
 
 TwinMemory::~TwinMemory() { lift_memory_limit(); }
 
+TwinSharedMemory::TwinSharedMemory([[maybe_unused]] size_t bytes) {
+#if RATEL_TEST_TWIN
+  cuda::twin::set_shared_limit(bytes);
+#endif
+}
+
+TwinSharedMemory::~TwinSharedMemory() {
+#if RATEL_TEST_TWIN
+  cuda::twin::set_shared_limit(cuda::twin::kShared);
+#endif
+}
+
 size_t twin_memory_given() {
 #if RATEL_TEST_TWIN
   return cuda::twin::memory_given();

@@ -31,6 +31,15 @@ class TwinMemory {
   TwinMemory& operator=(const TwinMemory&) = delete;
 };
 
+/// For a scope, a block on the twin can have so many bytes of shared memory; nothing in other builds.
+class TwinSharedMemory {
+ public:
+  explicit TwinSharedMemory(size_t bytes);
+  ~TwinSharedMemory();
+  TwinSharedMemory(const TwinSharedMemory&) = delete;
+  TwinSharedMemory& operator=(const TwinSharedMemory&) = delete;
+};
+
 /// Bytes that the twin has given out, to graphs too (cuda/twin/twin.h); 0 in other builds.
 size_t twin_memory_given();
 
