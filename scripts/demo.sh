@@ -13,8 +13,8 @@ case "${1:-}" in -h | --help) usage 0 ;; esac
 (($# <= 1)) || usage 2 >&2
 text=
 if (($# == 1)); then
-  text=$(realpath -- "$1")
-  if [[ ! -s "$text" ]]; then
+  text=$(realpath -m -- "$1")
+  if [[ ! -f "$text" || ! -s "$text" ]]; then
     echo "demo: $1 is no text file" >&2
     exit 3
   fi
