@@ -154,6 +154,9 @@ void check_output(const ConvertOptions& options) {
     check(!is_of_input(parent.empty() ? "." : parent, options.input), "convert: ", options.output,
           " would be among the files of the input\nhint: write it to another folder");
   }
+  for (const std::string& part : {train::config_path(options.output), train::checkpoints_path(options.output)})
+    if (io::path_exists(part))  // model files beside a run would be read in its place
+      fail(options.output, ": is the folder of a run\nhint: write the model to another folder");
   if (options.force || !io::path_exists(options.output)) return;
   if (io::is_folder(options.output) && io::paths_in(options.output).empty()) return;
   fail(options.output, ": is there already\nhint: --force replaces it");
@@ -237,7 +240,7 @@ int run_convert(Arguments args) {
   else
     print(concat_text(options->output, ": ", with_commas(config.parameter_count()), " parameters in ", model.dtype,
                       ", ", config.layers, " layers, ", config.channels, " channels, ", config.heads, " heads (",
-                      model.heads_from, "), ", with_commas(config.vocab_size), " words",
+                      model.heads_from, "), ", with_commas(config.vocab_size), " tokens to choose from",
                       config.recurrence == Recurrence::none ? ", no recurrence" : "", "\n"));
   return 0;
 }

@@ -9,7 +9,10 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/tokenize_train.h"
+#include "core/error.h"
+#include "io/file.h"
 #include "io/json.h"
+#include "io/token_sidecar.h"
 #include "text/corpus.h"
 #include "text/inputs.h"
 #include "text/tokenizer.h"
@@ -113,6 +116,10 @@ int run_tokenize(Arguments args) {
 
   const auto tell = [](const std::string& what) { note("ratel: ", what); };
   const std::vector<InputFile> files = list_inputs(inputs, format, tell);
+  for (const InputFile& file : files)
+    if (const std::string sidecar = io::token_sidecar_path(file.path);
+        file.path.ends_with(".bin") && io::path_exists(sidecar))
+      fail_input(file.path, "expected text, found tokens, which ", sidecar, " describes");
   check_output_path(how.output);
   if (options.given("--validation")) check_output_path(how.validation);
   check_files(tokenizer, files, how);

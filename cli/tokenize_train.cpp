@@ -91,7 +91,7 @@ int run_tokenize_train(Arguments args) {
   }
   if (words.different_words() > 0)
     note("ratel: training ", with_commas(how.vocab_size), " pieces on ", with_commas(words.different_words()),
-         " different words, which tells nothing of how far it is");
+         " different words; how far it is cannot be told");
   release_signals();  // the library does not ask whether to stop, and there is nothing yet to be left half written
   const std::string model = train_sentencepiece(words, how);
   catch_signals();

@@ -34,7 +34,8 @@ struct Source {
 };
 
 Source read_source(const AdaptOptions& options) {
-  check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
+  check(!options.from.empty(),
+        "adapt: expected a model folder, a checkpoint or a run folder to start from\nhint: --from RUN");
   const std::string folder = resolve_model_dir(options.from);
   Source source;
   std::optional<Tokenizer> tokenizer;

@@ -165,6 +165,8 @@ BOOST_AUTO_TEST_CASE(nothing_is_replaced_or_left_behind) {
   check_fails({"convert", golden("torch2_untied.pth"), model, "--force"}, 3,
               "head.lm_head.weight: expected the values of embedding.wte.weight");
   BOOST_TEST((read(model + "/model.safetensors") == before));
+  fs::create_directories(scratch / "run/checkpoints");
+  check_fails({"convert", model, scratch / "run", "--force"}, 2, "is the folder of a run\nhint: write the model to");
   check_fails({"convert", scratch / "none.pth", scratch / "x"}, 3, "no such file or folder");
   check_fails({"convert", golden("torch2_legacy.pth"), scratch / "x"}, 3, "found the one before it\nhint: ");
   check_fails({"convert", golden("torch2_tar.pth"), scratch / "x"}, 3, "found a .tar of PyTorch before 0.2\nhint: ");

@@ -132,6 +132,14 @@ BOOST_AUTO_TEST_CASE(nothing_that_is_read_or_written_is_written_over) {
   BOOST_TEST(!fs::exists(other));
 }
 
+BOOST_AUTO_TEST_CASE(tokens_are_no_text) {
+  const TemporaryFolder scratch;
+  const std::string text = scratch / "a.txt", tokens = scratch / "a.bin";
+  write(text, "text");
+  run_json({"tokenize", text, "--output", tokens});
+  check_fails({"tokenize", tokens, "--output", scratch / "b.bin"}, 3, tokens + ": expected text, found tokens");
+}
+
 BOOST_AUTO_TEST_CASE(a_sentencepiece_model_and_a_split) {
   const TemporaryFolder scratch;
   std::string rows;
