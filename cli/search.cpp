@@ -12,6 +12,8 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/table.h"
+#include "io/distinct_files.h"
+#include "io/token_sidecar.h"
 #include "models/description.h"
 #include "models/pattern_file.h"
 
@@ -207,6 +209,8 @@ int run_search(Arguments args) {
   check(how.seq_len >= 0, "--seq-len: expected 1 or more, found ", how.seq_len);
   check(how.batch_size >= 1, "--batch-size: expected 1 or more, found ", how.batch_size);
   check_output_path(search.output);
+  io::check_distinct(std::vector<io::FileRole>{{"the output", search.output}},
+                     std::vector<io::FileRole>{{"the data", data}, {"its sidecar", io::token_sidecar_path(data)}});
   const std::optional<int64_t> asked_eos = eos.given();
 
   const OpenedModel opened = from.open();

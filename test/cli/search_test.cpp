@@ -113,6 +113,11 @@ BOOST_AUTO_TEST_CASE(what_cannot_work_is_one_clear_line) {
   check_fails(with("--head"), 2, "the nearest option is --heads");
   check_fails(t.search(output, {"--seq-len=5000", "--tokens=5000"}), 3, "expected two windows of 5000 tokens");
   check_fails(t.search(t.scratch / "no/x.toml"), 5, "is no folder");
+  for (const std::string& read_too : {t.data, t.data + ".json"}) {
+    const std::string before = read(read_too);
+    check_fails(t.search(read_too), 2, "are the same file");
+    BOOST_TEST((read(read_too) == before));
+  }
   check_fails({"search", "--model", t.run, "--output", output}, 2, "--data is missing");
   check_fails({"search", "--model", t.run, "--data", t.scratch / "none.bin", "--output", output}, 3, "none.bin");
   BOOST_TEST(!std::filesystem::exists(output));
