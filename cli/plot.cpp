@@ -9,6 +9,7 @@
 #include "cli/pattern_options.h"
 #include "cli/svg_chart.h"
 #include "core/text.h"
+#include "io/distinct_files.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
 #include "io/report.h"
@@ -169,6 +170,21 @@ Chart chart_of_runs(const std::vector<std::string>& paths, const std::string& x,
   return chart_of(runs, x, y);
 }
 
+/// Throws Error(usage) where the output is a file of the runs, or the described chart.
+void check_not_read(const std::string& output, const std::vector<std::string>& runs, const std::string& described) {
+  std::vector<io::FileRole> read;
+  for (const std::string& path : runs) {
+    if (!io::is_folder(path)) {
+      read.push_back({"the metrics file", path});
+      continue;
+    }
+    read.push_back({"the metrics file", train::metrics_path(path)});
+    read.push_back({"the configuration", train::config_path(path)});
+  }
+  if (!described.empty()) read.push_back({"the chart", described});
+  io::check_distinct(std::vector<io::FileRole>{{"the output", output}}, read);
+}
+
 std::string x_column(std::string x) {
   if (x == "step") x = "steps";
   if (x == "time") x = "seconds";
@@ -205,6 +221,7 @@ int run_plot(Arguments args) {
   check(paths.empty() != described.empty(), "plot: expected a RUN, or a --chart, found ",
         paths.empty() ? "neither" : "both");
   check_output_path(output);
+  check_not_read(output, paths, described);
 
   Chart chart = described.empty() ? chart_of_runs(paths, x, y) : read_chart(described);
   if (log_x) chart.x_scale = Scale::log;

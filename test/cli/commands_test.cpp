@@ -451,6 +451,21 @@ BOOST_AUTO_TEST_CASE(plot_draws_one_run_and_several) {
   BOOST_TEST(both.at("series").as_array().size() == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(plot_writes_over_nothing_that_it_reads) {
+  const std::string metrics = models().run + "/metrics.jsonl", config = models().run + "/config.toml";
+  const std::string chart = models().scratch / "kept.json";
+  write(chart, R"({"series": [{"x": [1, 2], "y": [2.0, 2.5]}]})");
+  const std::vector<std::pair<Words, std::string>> cases{
+      {{models().run}, metrics}, {{metrics}, metrics}, {{models().run}, config}, {{"--chart", chart}, chart}};
+  for (const auto& [source, output] : cases) {
+    const std::string before = read(output);
+    Words words = {"plot", "--output", output};
+    words.insert(words.end(), source.begin(), source.end());
+    check_fails(words, 2, "are the same file");
+    BOOST_TEST((read(output) == before));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(plot_draws_a_chart_that_is_described) {
   const std::string chart = models().scratch / "chart.json", output = models().scratch / "chart.svg";
   write(chart, R"({"title": "losses", "x_scale": "log", "x_ticks": [1, 4, 64], "series": [
