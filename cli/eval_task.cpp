@@ -269,6 +269,7 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
     std::vector<io::FileRole> read;
     if (!tasks::needle_task(task.task)) read.push_back({"the task", task.task});
     if (!task.haystack.empty()) read.push_back({"the haystack", task.haystack});
+    if (!run.pattern.file.empty()) read.push_back({"the pattern", run.pattern.file});
     io::check_distinct(std::vector<io::FileRole>{{"the output", task.output}}, read);
   }
   catch_signals();

@@ -100,6 +100,10 @@ BOOST_AUTO_TEST_CASE(people_see_a_table_and_a_file_holds_the_scores) {
   written.set("seconds", 0);
   BOOST_TEST((written == eval(tasks().choices)));
   check_fails(words_of(tasks().choices, {"--output", tasks().choices}), 2, "the output");
+  const std::string pattern = tasks().scratch / "pattern.toml";
+  write(pattern, "dilation = 4\n");
+  check_fails(words_of(tasks().choices, {"--pattern", pattern, "--output", pattern}), 2, "are the same file");
+  BOOST_TEST(read(pattern) == "dilation = 4\n");
   check_fails(words_of(tasks().choices, {"--output", tasks().scratch / "none/x.json"}), 5, "none/x.json");
 }
 
