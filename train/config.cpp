@@ -92,8 +92,19 @@ Json parse_override(const Field& field, std::string_view text) {
   if (std::holds_alternative<int64_t*>(member) || std::holds_alternative<double*>(member)) return parse_number(text);
   if (std::holds_alternative<bool*>(member) && (text == "true" || text == "false")) return text == "true";
   if (!std::holds_alternative<LayerValues*>(member)) return text;
+  if (text.starts_with('[')) {  // as in a file: by layer and head
+    try {
+      return io::parse_json(text, field.key);
+    } catch (const Error&) {
+      return text;
+    }
+  }
   Json list = Json::array();
-  for (const std::string_view part : split(text, ',')) list.push_back(parse_number(part));
+  for (const std::string_view part : split(text, ',')) {
+    const auto integer = to_number<int64_t>(part);
+    if (!integer) return text;
+    list.push_back(*integer);
+  }
   return list;
 }
 

@@ -88,6 +88,12 @@ BOOST_AUTO_TEST_CASE(overrides_of_every_type) {
   BOOST_TEST((c.model.recurrence == ratel::Recurrence::none));
 }
 
+BOOST_AUTO_TEST_CASE(an_override_takes_lists_as_a_file_does) {
+  BOOST_TEST((overridden({"--train.dilation=[1, 4, -1]"}).train.dilation == LayerValues{1, 4, -1}));
+  BOOST_TEST((overridden({"--train.dilation=[[1, 16],4,4,[8,8]]"}).train.dilation ==
+              from_toml("[train]\ndilation = [[1, 16], 4, 4, [8, 8]]\n").train.dilation));
+}
+
 BOOST_AUTO_TEST_CASE(a_pattern_by_layer_and_head) {
   TrainConfig config = from_toml("[train]\ndilation = [[1, 16], 4, 4, [8, 8]]\nwindow = [[0, 2]]\ninitial = 3\n");
   const ModelPattern pattern{
@@ -150,7 +156,11 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_an_override_is_named) {
               "--train.steps=many: train.steps: expected an integer, found the string \"many\"");
   check_error([] { overridden({"--train.steps="}); }, "expected an integer");
   check_error([] { overridden({"--train.steps=99999999999999999999"}); }, "expected an integer");
-  check_error([] { overridden({"--train.dilation=4,,8"}); }, "expected an integer or a list of integers");
+  for (const std::string value : {"4,,8", "4, 8", "[4,", "[4,\"8\"]", "[]"})
+    check_error([&] { overridden({"--train.dilation=" + value}); },
+                "--train.dilation=" + value + ": train.dilation: expected ");
+  check_error([] { overridden({"--train.dilation=4, 8"}); },
+              "expected an integer or a list of integers, or of lists of one a head, found the string \"4, 8\"");
   check_error([] { overridden({"--train.recompute=yes"}); }, "expected true or false");
   check_error([] { overridden({"--train.steps"}); }, "expected --section.key=value, found \"--train.steps\"");
 }
