@@ -75,7 +75,8 @@ int run_eval(Arguments args) {
   check(!options.given("--data") || !options.given("--task"), "expected one of --data and --task, found both");
   check(seq_len >= 0, "--seq-len: expected 1 or more, found ", seq_len);
   check(batch_size >= 1, "--batch-size: expected 1 or more, found ", batch_size);
-  check(context >= 1, "--context: expected 1 or more, found ", context);
+  constexpr int64_t kLongestContext = int64_t{1} << 32;
+  check(context >= 1 && context <= kLongestContext, "--context: expected 1 to ", kLongestContext, ", found ", context);
   if (options.given("--task")) return run_eval_task(task, options, {from, asked, batch_size, context, json});
   TaskOptions::check_absent(options);
   const std::optional<int64_t> asked_eos = eos.given();
