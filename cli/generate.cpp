@@ -133,6 +133,7 @@ int run_generate(Arguments args) {
   check(how.samples >= 1 && how.samples <= kMostSamples, "--samples: expected 1 to ", kMostSamples, ", found ",
         how.samples);
   check(seed >= 0, "--seed: expected 0 or more, found ", seed);
+  check(eos >= -2, "--eos: expected a token id, -1 or -2, found ", eos);
   check(json || !logprobs, "--logprobs: expected --json with it");
   for (const std::string& text : how.stop_strings) check(!text.empty(), "--stop: expected at least one character");
   how.sampling.seed = static_cast<uint64_t>(seed);
@@ -145,6 +146,8 @@ int run_generate(Arguments args) {
   const bool has_text = description.tokenizer.has_value();
   const auto starts = prompts.tokens(description);
   const ModelPattern pattern = choose_pattern(asked, description.adapted, description.config);
+  check(eos < description.config.vocab_size, "--eos: expected ids up to ", description.config.vocab_size - 1,
+        ", found ", eos);
   check(has_text || how.stop_strings.empty(), "--stop: the model has no tokenizer of its own");
   if (has_text) how.token_text = texts_of(*description.tokenizer);
   if (eos >= 0)

@@ -18,6 +18,7 @@ std::optional<int64_t> EndOfText::given() const {
   if (text.empty()) return {};
   const auto id = to_number<int64_t>(text);
   check(id.has_value(), "--eos: expected an integer, found '", text, "'");
+  check(*id >= -1, "--eos: expected a token id, or -1 to count everything, found ", *id);
   return id;
 }
 

@@ -57,6 +57,9 @@ BOOST_AUTO_TEST_CASE(command_lines_that_cannot_work) {
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--min-p=-1"}, 2, "min_p");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--repetition-penalty=0"}, 2, "repetition_penalty");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--samples=0"}, 2, "--samples");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--eos=257"}, 2,
+              "--eos: expected ids up to 256, found 257");
+  check_fails({"generate", "--model", t.run, "--prompt", "a", "--eos=-3"}, 2, "--eos: expected a token id, -1 or -2");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--stop", ""}, 2, "--stop");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--logprobs"}, 2, "--logprobs: expected --json");
   check_fails({"generate", "--model", t.run, "--prompt", "a", "--prompt", ""}, 2, "--prompt");

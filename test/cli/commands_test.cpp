@@ -196,6 +196,7 @@ BOOST_AUTO_TEST_CASE(what_follows_an_end_of_text_is_not_counted_unless_asked_for
   fs::remove(data + ".json");
   BOOST_TEST(tokens(bare, {}) == all);
   check_fails({"eval", "--model", bare, "--data", data, "--eos", "x"}, 2, "--eos: expected an integer, found 'x'");
+  check_fails({"eval", "--model", bare, "--data", data, "--eos", "-2"}, 2, "--eos: expected a token id, or -1");
   for (const std::string context : {"0", "9223372036854775807"})
     check_fails({"eval", "--model", bare, "--data", data, "--context", context}, 2, "--context: expected 1 to ");
 }
