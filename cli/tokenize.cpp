@@ -108,6 +108,11 @@ int run_tokenize(Arguments args) {
   if (options.parse(args) == Options::Parsed::help) return 0;
   check(threads >= 0 && threads <= 4096, "--threads: expected 0 to 4096, found ", threads);
   check(seed >= 0, "--seed: expected 0 or more, found ", seed);
+  check(how.max_bad >= 0, "--max-bad: expected 0 or more, found ", how.max_bad);
+  check(how.validation_fraction > 0 && how.validation_fraction < 1,
+        "--validation-fraction: expected a number between 0 and 1, found ", how.validation_fraction);
+  for (const char* name : {"--validation-fraction", "--seed"})
+    check(options.given("--validation") || !options.given(name), name, ": expected --validation FILE.bin with it");
   how.threads = static_cast<int>(threads);
   how.seed = static_cast<uint64_t>(seed);
   const Tokenizer tokenizer = Tokenizer::named(name);

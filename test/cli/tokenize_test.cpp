@@ -60,6 +60,23 @@ BOOST_AUTO_TEST_CASE(inputs_of_all_kinds_in_their_order) {
   BOOST_TEST((read(piped) == tokens_of({lines})));
 }
 
+BOOST_AUTO_TEST_CASE(options_that_cannot_work_are_called_by_their_names) {
+  const TemporaryFolder scratch;
+  write(scratch / "a.txt", "text");
+  const auto fails = [&](const Words& more, const std::string& part) {
+    Words words = {"tokenize", scratch / "a.txt", "--output", scratch / "a.bin"};
+    words.insert(words.end(), more.begin(), more.end());
+    check_fails(words, 2, part);
+    BOOST_TEST(!fs::exists(scratch / "a.bin"));
+  };
+  fails({"--max-bad=-1"}, "--max-bad: expected 0 or more, found -1");
+  for (const std::string part : {"0", "1", "nan"})
+    fails({"--validation", scratch / "b.bin", "--validation-fraction", part},
+          "--validation-fraction: expected a number between 0 and 1, found " + part);
+  fails({"--validation-fraction=0.5"}, "--validation-fraction: expected --validation FILE.bin with it");
+  fails({"--seed=1"}, "--seed: expected --validation FILE.bin with it");
+}
+
 BOOST_AUTO_TEST_CASE(bad_rows_and_damaged_files) {
   const TemporaryFolder scratch;
   const std::string rows = scratch / "r.jsonl", output = scratch / "t.bin";
