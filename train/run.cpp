@@ -237,13 +237,35 @@ class Session {
   std::string saved_, last_skipped_;
 };
 
-/// Throws Error(memory) where what training keeps of every parameter does not fit into what is free.
+/// Bytes that a batch, or the part of it that is computed at once, leaves for its backward at least: of every layer and
+/// token the norms, the projections, what is mixed, and the hidden layer before and after GELU; its input alone where
+/// blocks are computed again. Not more than can be counted.
+int64_t activation_bytes(const TrainConfig& config) {
+  constexpr double kOfALayer = 14, kMostBytes = 0x1p62;  // in widths of a token's state
+  const double layers = config.train.recompute ? static_cast<double>(config.model.layers) + kOfALayer
+                                               : static_cast<double>(config.model.layers) * kOfALayer;
+  const double tokens =
+      static_cast<double>(config.data.batch_size / config.data.accumulate) * static_cast<double>(config.data.seq_len);
+  const double bytes =
+      tokens * layers * static_cast<double>(config.model.channels) * static_cast<double>(size_of(config.train.dtype));
+  return static_cast<int64_t>(std::min(bytes, kMostBytes));
+}
+
+/// Throws Error(memory) where what training keeps of every parameter, and of a batch, does not fit into what is free.
 void require_memory_for(const TrainConfig& config) {
   if (config.device().is_cuda()) return;  // whose pool says so itself
   const int64_t parameters = config.model.parameter_count();
   const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
-  require_memory(parameters * static_cast<int64_t>(weight + 3 * wide),  // the gradient and both moments are wide
-                 concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
+  const int64_t state = parameters * static_cast<int64_t>(weight + 3 * wide);  // the gradient and both moments are wide
+  require_memory(state, concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
+  const int64_t activations = activation_bytes(config);
+  if (const auto free = free_memory(); free && *free - state < activations)
+    throw Error(
+        concat_text("training: the activations of ", config.data.batch_size / config.data.accumulate, " x ",
+                    config.data.seq_len, " tokens need ", activations >> 20, " MiB, found ", (*free - state) >> 20,
+                    " MiB free\nhint: a smaller --data.batch_size, a larger "
+                    "--data.accumulate, or --train.recompute=true"),
+        ErrorKind::memory);
 }
 
 /// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.

@@ -348,6 +348,8 @@ BOOST_AUTO_TEST_CASE(memory_and_numbers_that_run_out) {
   check_fails({"train", "--data", t.scratch / "wide.bin", "--out", t.scratch / "huge", "--model.vocab_size=2000000000",
                "--model.channels=1000000", "--model.heads=1000", "--model.layers=1", "--data.tokenizer=none"},
               4, "training: weights, gradients and moments of 2014000003000000 parameters need ");
+  check_fails(t.training(t.scratch / "huge", {"--data.batch_size=1000000000000"}), 4,
+              "training: the activations of 1000000000000 x ");
   BOOST_TEST(!fs::exists(t.scratch / "huge"));
   check_fails(t.training(t.scratch / "diverged", {"--train.steps=60", "--optimizer.peak_rate=1e6", "--optimizer.clip=0",
                                                   "--optimizer.warmup_fraction=0"}),
