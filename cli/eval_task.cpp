@@ -1,6 +1,7 @@
 #include "cli/eval_task.h"
 
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 #include "cli/cache_size.h"
@@ -216,7 +217,8 @@ Json as_json(const TaskOptions& task, const Questions& questions, const Evaluate
 std::string as_text(const TaskOptions& task, const Evaluated& evaluated) {
   std::vector<std::vector<std::string>> rows = {{"metric", "value", "standard error"}};
   for (const Metric& metric : evaluated.result.metrics)
-    rows.push_back({metric.name, fixed(metric.value, 4), fixed(metric.standard_error, 4)});
+    rows.push_back({metric.name, fixed(metric.value, 4),
+                    std::isfinite(metric.standard_error) ? fixed(metric.standard_error, 4) : "-"});
   return concat_text("task      ", task.task, ", ",
                      counted(static_cast<int64_t>(evaluated.result.scores.size()), "example"), " in ",
                      human_seconds(evaluated.seconds), "\npattern   ", evaluated.pattern, "\nKV cache  ",

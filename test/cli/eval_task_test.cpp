@@ -115,6 +115,10 @@ BOOST_AUTO_TEST_CASE(last_words_and_prompts) {
   const double loss = -(scores[0].at("log_likelihood").as_double() + scores[1].at("log_likelihood").as_double()) / 2;
   BOOST_TEST(std::abs(words.at("metrics").at("perplexity").as_double() / std::exp(loss) - 1) < 1e-12);
 
+  const std::string alone = run_ratel(words_of(tasks().words, {"--limit=1"})).out;  // of one there is no deviation
+  BOOST_TEST(alone.find("acc") != std::string::npos, alone);
+  BOOST_TEST(alone.find("nan") == std::string::npos, alone);
+
   const Json prompts = eval(tasks().prompts, {"--metric=classification", "--max-new-tokens=7", "--stop=q"});
   BOOST_TEST(prompts.at("kind").as_string() == "generation");
   BOOST_TEST(keys_of(prompts.at("metrics")) == (Words{"classification", "string_match", "score"}));
