@@ -285,6 +285,8 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
                  static_cast<uint64_t>(config.data.seed), config.data.eos);
   check_folder(options);
   require_memory_for(config);
+  if (config.train.keep_best && config.data.validation.empty() && options.observer.warn)
+    options.observer.warn("train.keep_best: without --validation FILE.bin no checkpoint is the best");
   std::optional<Validator> validator;
   if (!config.data.validation.empty()) {
     check_origin(config.data.validation, tokenizer, config.data.eos);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <utility>
 
 #include "models/model_folder.h"
 #include "test/train/tiny_run.h"
@@ -151,6 +152,16 @@ BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
   fs::copy(path + "/config.json", folder / "run/best/config.json");
   BOOST_TEST(train::resolve_model_dir(folder / "run/best") == folder / "run/best");
   fs::remove_all(folder / "run/best");
+
+  BOOST_TEST(warnings.empty(), boost::test_tools::per_element());
+
+  // Without validation there is none, which is said.
+  const std::string held = std::exchange(config.data.validation, "");
+  train::train_run(options("blind"));
+  BOOST_TEST_REQUIRE(warnings.size() == 1u);
+  BOOST_TEST(warnings[0].starts_with("train.keep_best: without --validation FILE.bin"), warnings[0]);
+  BOOST_TEST(!train::best_checkpoint(folder / "blind").has_value());
+  config.data.validation = held;
 
   // Without keep_best it goes as all others do.
   config.train.keep_best = false;
