@@ -32,9 +32,10 @@ Problem assign_number(const Field& field, const Json& json, T* value) {
   if (kInteger ? !json.is_int() : !json.is_number()) return expected(json, kInteger ? "an integer" : "a number");
   const double number = json.as_double();
   if (!(number >= field.least && number <= field.most))
-    return expected(json, field.most < kMost ? concat_text(kInteger ? "an integer" : "a number", " from ", field.least,
-                                                           " to ", field.most)
-                                             : concat_text(field.least, " or more"));
+    return expected(json,
+                    field.most < kMost || number > field.most
+                        ? concat_text(kInteger ? "an integer" : "a number", " from ", field.least, " to ", field.most)
+                        : concat_text(field.least, " or more"));
   if constexpr (kInteger)
     *value = json.as_int();
   else

@@ -156,6 +156,8 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_an_override_is_named) {
               "--train.steps=many: train.steps: expected an integer, found the string \"many\"");
   check_error([] { overridden({"--train.steps="}); }, "expected an integer");
   check_error([] { overridden({"--train.steps=99999999999999999999"}); }, "expected an integer");
+  check_error([] { overridden({"--train.steps=9000000000000000000"}); },
+              "expected an integer from 1 to 1e+15, found 9");
   for (const std::string value : {"4,,8", "4, 8", "[4,", "[4,\"8\"]", "[]"})
     check_error([&] { overridden({"--train.dilation=" + value}); },
                 "--train.dilation=" + value + ": train.dilation: expected ");
