@@ -88,6 +88,8 @@ void check_output_path(const std::string& path) {
   const fs::path parent = fs::path(path).parent_path();
   if (!parent.empty() && !fs::is_directory(parent, error))
     fail_disk(path, "cannot be written, ", parent.string(), " is no folder");
+  if (access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
+    fail_disk(path, "cannot be written: ", std::strerror(errno));
 }
 
 }  // namespace ratel::cli

@@ -35,7 +35,7 @@ std::string fixed(double value, int digits);
 std::string brief(double value, int digits);
 
 /// Throws Error(usage) for an empty path, and Error(disk) where `path` cannot become a file: a folder, a device, a
-/// folder above it that is not there.
+/// folder above it that is not there or takes no files.
 void check_output_path(const std::string& path);
 
 }  // namespace ratel::cli

@@ -1,4 +1,6 @@
 // Everything a user can get wrong ends in one clear line, the right exit code and nothing lost.
+#include <unistd.h>
+
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 
@@ -340,6 +342,18 @@ BOOST_AUTO_TEST_CASE(a_disk_that_fills_up_in_training_loses_no_checkpoint) {
   BOOST_TEST(fs::exists(run + "/checkpoints/step-4/MANIFEST.json"));
   BOOST_TEST(!fs::exists(run + "/checkpoints/step-8.tmp"));
   BOOST_TEST(run_ratel(words).code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_takes_no_files_is_seen_first) {
+  if (geteuid() == 0) return;  // who may write anywhere
+  const Trained& t = trained();
+  const std::string folder = t.scratch / "closed";
+  fs::create_directory(folder);
+  fs::permissions(folder, fs::perms::owner_read | fs::perms::owner_exec);
+  const std::string said = "cannot be written: Permission denied";
+  check_fails({"search", "--model", t.run, "--data", t.data, "--output", folder + "/p.toml"}, 5, said);
+  check_fails({"eval", "--model", t.run, "--task", "single_1", "--output", folder + "/r.json"}, 5, said);
+  fs::permissions(folder, fs::perms::owner_all);
 }
 
 BOOST_AUTO_TEST_CASE(memory_and_numbers_that_run_out) {
