@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <optional>
 
 #include "cli/cache_size.h"
@@ -307,11 +308,17 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
     note("ratel: stopped early, after ", counted(static_cast<int64_t>(result.scores.size()), "example"),
          task.output.empty() ? "" : concat_text("; ", task.output, " was not written"));
   const Json json = as_json(task, questions, evaluated);
-  if (result.complete && !task.output.empty()) io::write_file_atomically(task.output, json.dump(2) + "\n");
+  std::exception_ptr unwritten;  // is not to keep from the screen what was computed
+  if (result.complete && !task.output.empty()) try {
+      io::write_file_atomically(task.output, json.dump(2) + "\n");
+    } catch (const Error&) {
+      unwritten = std::current_exception();
+    }
   if (run.json)
     print_json(json);
   else
     print(as_text(task, evaluated));
+  if (unwritten) std::rethrow_exception(unwritten);
   if (result.error) throw Error(*result.error);
   return result.complete ? 0 : signal_exit_code();
 }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <exception>
 
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -145,8 +146,12 @@ std::string as_text(const Search& search) {
   return concat_text(text, "On ", with_commas(result.tokens), " tokens that were not searched on; KV cache of ",
                      with_commas(search.options.context), " tokens, W=", search.options.window,
                      " S=", search.options.initial, ":\n", table_text(rows, 2), "\nfound: ", verdict_text(result),
-                     "\nwritten: ", search.output, ", the ", writes_found(result) ? "pattern found" : "uniform pattern",
                      "\n");
+}
+
+std::string written_text(const Search& search) {
+  return concat_text("written: ", search.output, ", the ",
+                     writes_found(search.result) ? "pattern found" : "uniform pattern", "\n");
 }
 
 void write_pattern(const Search& search) {
@@ -240,11 +245,17 @@ int run_search(Arguments args) {
     note("ratel: stopped; ", search.output, " was not written");
     return signal_exit_code();
   }
-  write_pattern(search);
+  std::exception_ptr unwritten;  // is not to keep from the screen what was found
+  try {
+    write_pattern(search);
+  } catch (const Error&) {
+    unwritten = std::current_exception();
+  }
   if (json)
     print_json(as_json(search));
   else
-    print(as_text(search));
+    print(as_text(search) + (unwritten ? "" : written_text(search)));
+  if (unwritten) std::rethrow_exception(unwritten);
   return 0;
 }
 

@@ -107,6 +107,15 @@ BOOST_AUTO_TEST_CASE(people_see_a_table_and_a_file_holds_the_scores) {
   check_fails(words_of(tasks().choices, {"--output", tasks().scratch / "none/x.json"}), 5, "none/x.json");
 }
 
+BOOST_AUTO_TEST_CASE(what_was_scored_is_shown_where_it_cannot_be_written) {
+  std::string command = "(ulimit -f 0; $RATEL";
+  for (const std::string& word : words_of(tasks().choices, {"--json", "--output", tasks().scratch / "lost.json"}))
+    command += " " + word;
+  const Ended ended = shell(command + "; echo it ended with $?) 2>&1 | cat");
+  for (const char* part : {"\"acc_norm\":", "lost.json", "it ended with 5"})
+    BOOST_TEST(ended.out.find(part) != std::string::npos, part << " is not in " << ended.out);
+}
+
 BOOST_AUTO_TEST_CASE(last_words_and_prompts) {
   const Json words = eval(tasks().words);
   BOOST_TEST(words.at("kind").as_string() == "last_word");

@@ -81,6 +81,16 @@ BOOST_AUTO_TEST_CASE(the_text_has_every_table_and_the_verdict) {
   BOOST_TEST(run_ratel(words).out == ended.out);  // the same every time
 }
 
+BOOST_AUTO_TEST_CASE(what_was_found_is_shown_where_it_cannot_be_written) {
+  const Trained& t = trained();
+  std::string command = "(ulimit -f 0; $RATEL";
+  for (const std::string& word : t.search(t.scratch / "lost.toml", {"--kv-budget=1/2"})) command += " " + word;
+  const Ended ended = shell(command + "; echo it ended with $?) 2>&1 | cat");
+  for (const char* part : {"lost.toml", "uniform", "found: ", "it ended with 5"})
+    BOOST_TEST(ended.out.find(part) != std::string::npos, part << " is not in " << ended.out);
+  BOOST_TEST(ended.out.find("\nwritten: ") == std::string::npos, ended.out);
+}
+
 BOOST_AUTO_TEST_CASE(ctrl_c_writes_nothing) {
   const Trained& t = trained();
   const std::string output = t.scratch / "kept.toml";
