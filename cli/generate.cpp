@@ -1,7 +1,6 @@
 #include "models/generate.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "cli/commands.h"
 #include "cli/generation_view.h"
@@ -74,20 +73,23 @@ struct Prompts {
   }
 };
 
-/// Throws Error(memory) where a CPU has less than all caches will hold once they are full.
+/// Throws Error(memory) where a CPU has less than the caches take at least: those of the prompts, which are filled with
+/// zeros, and of their samples the prompts' tokens; room for more takes memory as it is filled.
 void require_cache(const RatPlus& model, const ModelPattern& pattern, const std::vector<std::vector<int64_t>>& starts,
                    const GenerationOptions& how) {
-  if (model.device().is_cuda()) return;  // whose pool says so itself
-  const auto longest = std::ranges::max_element(starts, {}, &std::vector<int64_t>::size);
-  const int64_t tokens = static_cast<int64_t>(longest->size()) + how.max_new_tokens,
-                texts = static_cast<int64_t>(starts.size()) * how.samples;
-  int64_t bytes = 0;
-  if (__builtin_mul_overflow(texts,
-                             kv_cache_bytes(model.config, pattern, std::min(tokens, kLongestSequence),
-                                            static_cast<int64_t>(size_of(model.embedding.weight.dtype()))),
-                             &bytes))
-    bytes = std::numeric_limits<int64_t>::max();
-  require_memory(bytes, concat_text("generate: keys and values of ", texts, " x ", tokens, " tokens"));
+  if (model.device().is_cuda() || how.max_new_tokens == 0) return;  // a GPU's pool says so itself
+  const auto longest = static_cast<int64_t>(std::ranges::max_element(starts, {}, &std::vector<int64_t>::size)->size());
+  const auto texts = static_cast<int64_t>(starts.size());
+  const auto bytes_of = [&](int64_t count, int64_t tokens) {
+    const int64_t bytes =
+        kv_cache_bytes(model.config, pattern, tokens, static_cast<int64_t>(size_of(model.embedding.weight.dtype())));
+    return static_cast<double>(count) * static_cast<double>(bytes);
+  };
+  const int64_t tokens = longest + how.max_new_tokens - 1;  // the last one is not read
+  const double bytes = bytes_of(texts, tokens) + (how.samples > 1 ? bytes_of(texts * how.samples, longest) : 0);
+  require_memory(static_cast<int64_t>(std::min(bytes, 0x1p62)),
+                 concat_text("generate: keys and values of ", texts, " x ", tokens, " tokens"),
+                 "a sparser pattern, a lower --max-new-tokens or fewer texts need less");
 }
 
 }  // namespace
@@ -128,7 +130,8 @@ int run_generate(Arguments args) {
       "ratel generate --model runs/tiny --prompt-tokens 73,116,32 --max-new-tokens 16 --dilation 16 --json");
   if (options.parse(args) == Options::Parsed::help) return 0;
   prompts.read(options);
-  check(how.max_new_tokens >= 0, "--max-new-tokens: expected 0 or more, found ", how.max_new_tokens);
+  check(how.max_new_tokens >= 0 && how.max_new_tokens <= kMostNewTokens, "--max-new-tokens: expected 0 to ",
+        kMostNewTokens, ", found ", how.max_new_tokens);
   constexpr int64_t kMostSamples = int64_t{1} << 16;
   check(how.samples >= 1 && how.samples <= kMostSamples, "--samples: expected 1 to ", kMostSamples, ", found ",
         how.samples);

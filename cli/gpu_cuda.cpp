@@ -6,12 +6,24 @@
 
 namespace ratel::cli {
 
+namespace {
+
+bool has_code_for(int device) {
+  try {
+    return cuda::no_code_for(device).empty();
+  } catch (const Error&) {  // it does not even answer
+    return false;
+  }
+}
+
+}  // namespace
+
 GpuStatus gpu_status(const Machine&) {
   const cuda::GpuReport report = cuda::gpu_report();
   GpuStatus status;
   for (size_t i = 0; i < report.gpus.size(); ++i) {
     const cuda::GpuInfo& gpu = report.gpus[i];
-    const bool has_code = cuda::no_code_for(static_cast<int>(i)).empty();
+    const bool has_code = has_code_for(static_cast<int>(i));
     status.usable = status.usable || has_code;
     status.devices.push_back(gpu.name);
     status.note += concat_text(status.note.empty() ? "" : ", ", gpu.name, " (", gpu.major, ".", gpu.minor, ", ",

@@ -24,8 +24,8 @@ using io::Json;
 
 /// One run's rows, and what the losses through its two patterns are called.
 struct Run {
-  std::string name, path;
-  fs::path folder;  // that what `name` says is in
+  std::string name, path;  // the path is that of its rows
+  fs::path folder;         // that what `name` says is in
   std::vector<Json> rows;
   std::string own = "own", sparse = "sparse";
 };
@@ -50,7 +50,8 @@ Run read_run(const std::string& path) {
     if (!clean.has_filename()) clean = clean.parent_path();
     run.name = as_utf8(clean.filename().string());
     run.folder = clean.parent_path();
-    run.rows = io::read_metrics(train::metrics_path(path));
+    run.path = train::metrics_path(path);
+    run.rows = io::read_metrics(run.path);
     if (io::path_exists(train::config_path(path))) {
       const auto config = train::load_config(train::config_path(path), {});
       run.own = name_of_pattern(config.pattern());
@@ -85,8 +86,7 @@ void tell_apart(std::vector<Run>& runs) {
 std::optional<double> number_in(const Run& run, size_t row, std::string_view column) {
   const Json* value = run.rows[row].find(column);
   if (value == nullptr || value->is_null()) return std::nullopt;
-  if (!value->is_number())
-    fail_input(run.path, "row ", row + 1, ", ", column, ": expected a number, found ", value->dump());
+  if (!value->is_number()) io::fail_at(run.path, row + 1, column, ": expected a number, found ", value->dump());
   return value->as_double();
 }
 

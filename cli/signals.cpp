@@ -20,7 +20,12 @@ extern "C" void handle_signal(int number) {
   if (!first_signal.compare_exchange_strong(none, number) && number == SIGINT) _exit(128 + SIGINT);
 }
 
-extern "C" void handle_bus_error(int) {
+extern "C" void handle_bus_error(int, siginfo_t* info, void*) {
+  if (info->si_code != BUS_ADRERR) {  // not of a mapped file
+    std::signal(SIGBUS, SIG_DFL);
+    std::raise(SIGBUS);
+    return;
+  }
   constexpr std::string_view kText =
       "ratel: a file became shorter while it was read, or its disk failed\n"
       "hint: let nothing write to it meanwhile; a training run goes on from its last checkpoint with --resume\n";
@@ -30,7 +35,12 @@ extern "C" void handle_bus_error(int) {
 
 }  // namespace
 
-void explain_bus_errors() { std::signal(SIGBUS, handle_bus_error); }
+void explain_bus_errors() {
+  struct sigaction action {};
+  action.sa_sigaction = handle_bus_error;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &action, nullptr);
+}
 
 void release_signals() {
   std::signal(SIGINT, SIG_DFL);

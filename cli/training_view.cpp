@@ -113,6 +113,20 @@ void TrainingView::failed(std::string_view message) {
   log_.line(concat_text("ratel: ", message));
 }
 
+namespace {
+
+/// A run that a signal stopped ends as such, where its terminal is gone, too.
+template <class F>
+void show(F&& print_it) {
+  try {
+    print_it();
+  } catch (const Error&) {
+    if (caught_signal() == 0) throw;
+  }
+}
+
+}  // namespace
+
 int TrainingView::conclude(const train::RunResult& result, bool json) {
   line_.finish();
   const bool stopped = result.status == train::RunResult::Status::stopped;
@@ -130,9 +144,9 @@ int TrainingView::conclude(const train::RunResult& result, bool json) {
       row.set("validation_loss", validated_->loss);
       if (validated_->sparse_loss) row.set("validation_sparse_loss", *validated_->sparse_loss);
     }
-    print_json(row);
+    show([&] { print_json(row); });
   } else {
-    print(text + "\n");
+    show([&] { print(text + "\n"); });
   }
   if (stopped && caught_signal() != 0) {
     note("ratel: the same command with --resume goes on from here");

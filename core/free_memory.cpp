@@ -80,13 +80,11 @@ std::optional<int64_t> free_memory(const std::string& root) {
   return free;
 }
 
-void require_memory(int64_t bytes, std::string_view what) {
+void require_memory(int64_t bytes, std::string_view what, std::string_view hint) {
   const std::optional<int64_t> free = free_memory();
   if (free && *free < bytes)
-    throw Error(
-        concat_text(what, " need ", bytes >> 20, " MiB, found ", *free >> 20,
-                    " MiB free\nhint: activations come on top of that; a smaller model, or a machine with more memory"),
-        ErrorKind::memory);
+    throw Error(concat_text(what, " need ", bytes >> 20, " MiB, found ", *free >> 20, " MiB free\nhint: ", hint),
+                ErrorKind::memory);
 }
 
 }  // namespace ratel

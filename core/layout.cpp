@@ -1,16 +1,17 @@
 #include "core/layout.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace ratel {
 
 Layout Layout::contiguous(const Shape& shape) {
   Layout layout{shape, {}, 0};
-  if (shape.numel() == 0) return layout;  // there is no element to step to
   int64_t stride = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
     layout.strides[static_cast<size_t>(axis)] = stride;
-    stride *= shape[axis];
+    // Of an empty shape, what does not fit need not: nobody steps there.
+    if (__builtin_mul_overflow(stride, std::max<int64_t>(1, shape[axis]), &stride)) stride = 0;
   }
   return layout;
 }

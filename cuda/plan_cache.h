@@ -21,20 +21,24 @@ class PlanCache {
   [[nodiscard]] bool knows(const Key& key) const { return plans_.contains(key); }
 
   /// Whether compute(plan) did, of the plan that find() found at the key's first call. What find() throws, or a plan
-  /// that never computed, decides that there is none for this key; but where compute() throws Error(memory) the next
-  /// call, which may find more of it, asks again. Of a plan that has computed, all other errors are thrown.
+  /// that never computed, decides that there is none for this key; but where either throws Error(memory) the next call,
+  /// which may find more of it, asks again. Of a plan that has computed, all other errors are thrown.
   template <class Find, class Compute>
   bool run(const Key& key, Call call, Find&& find, Compute&& compute) {
-    const auto known = plans_.find(key);
+    auto known = plans_.find(key);
     if (call == Call::recorded && (known == plans_.end() || !known->second.has_computed)) return false;
-    Entry& entry = known == plans_.end() ? plans_[key] : known->second;
-    try {
-      if (known == plans_.end()) entry.plan.emplace(find());
-      if (!entry.plan) return false;
-    } catch (const Error& error) {
-      refusal_ = error.what();
-      return false;
+    if (known == plans_.end()) {
+      Entry found;
+      try {
+        found.plan.emplace(find());
+      } catch (const Error& error) {
+        refusal_ = error.what();
+        if (error.kind() == ErrorKind::memory) return false;
+      }
+      known = plans_.emplace(key, std::move(found)).first;
     }
+    Entry& entry = known->second;
+    if (!entry.plan) return false;
     try {
       compute(*entry.plan);
       entry.has_computed = true;

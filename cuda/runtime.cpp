@@ -69,7 +69,10 @@ std::string no_code_for(int device) {
             minor = attribute_of(device, cudaDevAttrComputeCapabilityMinor);
   if (architectures_run_on(RATEL_CUDA_ARCHITECTURES, major, minor)) return {};
   return concat_text("this build has code for ", RATEL_CUDA_ARCHITECTURES, " alone, the GPU has compute capability ",
-                     major, '.', minor, "\nhint: build with -DCMAKE_CUDA_ARCHITECTURES=", major, minor, "-real");
+                     major, '.', minor,
+                     major < 8 ? "; ratel needs 8.0"
+                               : concat_text("\nhint: build with -DCMAKE_CUDA_ARCHITECTURES=", major, minor,
+                                             major == 9 ? "a-real" : "-real"));
 }
 
 int multiprocessors_of(int device) { return attribute_of(device, cudaDevAttrMultiProcessorCount); }

@@ -81,7 +81,7 @@ void truncate_after(const std::string& path, int64_t step,
     });
   } catch (const Error& error) {
     // A row that the run would keep must be readable; what a crash left after them goes anyway.
-    if (!passed) throw;
+    if (!passed || error.kind() != ErrorKind::input) throw;
     if (warn) warn(concat_text(error.what(), "; it is after step ", step, ", and dropped with all that follows"));
   }
   kept.write(buffer);

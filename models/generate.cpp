@@ -18,7 +18,6 @@ constexpr std::pair<FinishReason, std::string_view> kReasons[] = {{FinishReason:
                                                                   {FinishReason::eos, "eos"},
                                                                   {FinishReason::stop_string, "stop_string"},
                                                                   {FinishReason::stopped, "stopped"}};
-constexpr int64_t kMostTokens = int64_t{1} << 30;  // the bytes of any model's cache fit in 64 bits
 
 using Prompts = std::vector<std::vector<int64_t>>;
 
@@ -196,9 +195,9 @@ void check_arguments(const RatPlus& model, const Prompts& prompts, const ModelPa
       check(token >= 0 && token < model.config.vocab_size, "generate: ", which, " has the token ", token,
             ", expected tokens from 0 to ", model.config.vocab_size - 1);
   }
-  check(options.max_new_tokens >= 0 && options.max_new_tokens <= kMostTokens,
-        "generate: expected max_new_tokens from 0 to ", kMostTokens, ", found ", options.max_new_tokens);
-  check(options.samples >= 1 && options.samples <= kMostTokens, "generate: expected at least 1 sample, found ",
+  check(options.max_new_tokens >= 0 && options.max_new_tokens <= kMostNewTokens,
+        "generate: expected max_new_tokens from 0 to ", kMostNewTokens, ", found ", options.max_new_tokens);
+  check(options.samples >= 1 && options.samples <= kMostNewTokens, "generate: expected at least 1 sample, found ",
         options.samples);
   check(options.first_sample >= 0, "generate: expected first_sample 0 or more, found ", options.first_sample);
   check(options.prefill_chunk >= 1, "generate: expected prefill_chunk 1 or more, found ", options.prefill_chunk);

@@ -36,6 +36,8 @@ EnumNames<FinishReason> names_of(FinishReason);  ///< "length", "eos", "stop_str
 /// with nothing, for what was held back.
 using TokenText = std::function<std::string(std::optional<int64_t> token)>;
 
+inline constexpr int64_t kMostNewTokens = int64_t{1} << 30;  ///< the bytes of any model's cache fit in 64 bits
+
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
   std::optional<int64_t> eos;  ///< a token that ends a text

@@ -62,19 +62,29 @@ RowRuns filled_summaries(const AttentionCache& layer, int64_t length) {
   return runs;
 }
 
+/// Throws where there can be no such cache, before anything is allocated for it.
+int64_t checked_dense_bytes(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity) {
+  pattern.check_fits(model.config);
+  check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
+        capacity);
+  const auto element_bytes = static_cast<int64_t>(size_of(model.embedding.weight.dtype()));
+  int64_t bytes = 0;
+  check(!__builtin_mul_overflow(batch, kv_cache_bytes(model.config, {}, capacity, element_bytes), &bytes),
+        "kv_cache: ", batch, " x ", capacity, " tokens have too many bytes to count");
+  return bytes;
+}
+
 }  // namespace
 
 KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batch, int64_t capacity)
-    : config_(model.config), pattern_(pattern), capacity_(capacity), inputs_(batch, model.device()) {
+    : config_(model.config),
+      pattern_(pattern),
+      capacity_(capacity),
+      dense_bytes_(checked_dense_bytes(model, pattern, batch, capacity)),
+      inputs_(batch, model.device()) {
   const OpScope scope("kv_cache");
   const RatPlusConfig& config = config_;
-  pattern.check_fits(config);
-  check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
-        capacity);
   const DType dtype = model.embedding.weight.dtype();
-  check(!__builtin_mul_overflow(batch, kv_cache_bytes(config, {}, capacity, static_cast<int64_t>(size_of(dtype))),
-                                &dense_bytes_),
-        "kv_cache: ", batch, " x ", capacity, " tokens have too many bytes to count");
   lengths_.assign(static_cast<size_t>(batch), 0);
   for (int64_t layer = 0; layer < config.layers; ++layer)
     layers_.emplace_back(batch, capacity, config.channels, config.heads, pattern.of_layer(layer, config.layers),

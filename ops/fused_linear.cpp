@@ -40,8 +40,9 @@ void run(const FusedLinearArgs& args, Device device) {
 
 /// Whether one kernel computes it all: few rows, and nobody wants a gradient.
 bool is_one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
-  const bool is_recorded = grad_expected() && (wants_gradient(x) || wants_gradient(weight) ||
-                                               wants_gradient(fusion.norm_weight) || wants_gradient(fusion.residual));
+  const bool is_recorded = !grad_enabled() ? grad_expected()
+                                           : wants_gradient(x) || wants_gradient(weight) ||
+                                                 wants_gradient(fusion.norm_weight) || wants_gradient(fusion.residual);
   return !is_recorded && x.numel() / x.dim(-1) <= kFewFusedRows;
 }
 

@@ -62,8 +62,12 @@ void check_unchanged(const CheckpointState& was, const CheckpointState& is, cons
 /// beginning would drop them.
 void check_never_saved(const std::string& run) {
   if (!io::path_exists(config_path(run)) || !io::path_exists(metrics_path(run))) return;
-  const int64_t every = load_config(config_path(run), {}).train.checkpoint_every;
-  int64_t last = 0;
+  int64_t every = 0, last = 0;
+  try {
+    every = load_config(config_path(run), {}).train.checkpoint_every;
+  } catch (const Error&) {
+    return;  // it does not say
+  }
   try {
     io::visit_metrics(metrics_path(run), [&](const io::Json& row) {
       if (const io::Json* at = row.find("step"); at != nullptr && at->is_int()) last = std::max(last, at->as_int());
@@ -73,7 +77,8 @@ void check_never_saved(const std::string& run) {
   }
   if (last > every)
     fail_input(checkpoints_path(run), "expected the checkpoints of a run of ", last, " steps, one every ", every,
-               ", found none\nhint: is the disk they are on mounted? Without them, start anew in another folder");
+               ", found none that is valid\nhint: is the disk they are on mounted? Without them, start anew in another "
+               "folder");
 }
 
 /// The run's number of threads; the caller's own again at the end.
@@ -129,8 +134,8 @@ class Session {
     // Not only when the first steps are done.
     if (!trainer_.finished()) require_space_for_checkpoint(options_.out, weights_.masters(), optimizer_);
     optimizer_.update_copies();
-    io::write_file_atomically(config_path(options_.out), to_toml(config_));
     io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
+    io::write_file_atomically(config_path(options_.out), to_toml(config_));
     validations_ = validations_of(options_.out);
     validated_step_ = validations_.empty() ? -1 : validations_.back().step;
     records_.emplace(options_.out, config_, step(), options_.command);
@@ -199,20 +204,22 @@ class Session {
     if (options_.observer.checkpoint) options_.observer.checkpoint(saved_);
   }
 
+  /// The step of the best checkpoint, which is kept; nothing where none is.
+  [[nodiscard]] std::optional<int64_t> best() const {
+    if (!config_.train.keep_best) return {};
+    return best_step(validations_, [this](int64_t step) { return io::is_folder(checkpoint_path(options_.out, step)); });
+  }
+
   void save_and_prune() {
     save();
-    std::optional<int64_t> best;
-    if (config_.train.keep_best)
-      best =
-          best_step(validations_, [this](int64_t step) { return io::is_folder(checkpoint_path(options_.out, step)); });
-    prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best);
+    prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best());
   }
 
   /// Keeps what was reached, and all older checkpoints: one of them may be from before the trouble. But that of the
   /// step before goes where the run gave up there, too: whoever resumes it again and again must not fill a disk.
   [[noreturn]] void give_up() {
     save();
-    if (trainer_.progress().skipped_in_a_row > kMaxSkippedInARow)
+    if (trainer_.progress().skipped_in_a_row > kMaxSkippedInARow && best() != step() - 1)
       remove_checkpoint(checkpoint_path(options_.out, step() - 1));
     throw Error(concat_text("training: ", kMaxSkippedInARow, " steps in a row were not finite; ", last_skipped_,
                             "; the weights before them are in ", saved_,
@@ -315,7 +322,8 @@ RunResult adapt_run(const AdaptOptions& options) {
   const TrainConfig config = resolve_adapt_config(options);
   const std::optional<Tokenizer> tokenizer = tokenizer_of_run(config, options);
   return run(config, options, tokenizer, [&](const nn::ParamStore& parameters) {
-    check(!options.from.empty(), "adapt: expected a model folder, a checkpoint or a run folder to start from");
+    check(!options.from.empty(),
+          "adapt: expected a model folder, a checkpoint or a run folder to start from\nhint: --from RUN");
     const std::string source = resolve_model_dir(options.from, options.observer.warn);
     const LoadedModel loaded = load_model(source, master_dtype(config.train.dtype));
     const std::optional<Tokenizer>& known = loaded.description.tokenizer;

@@ -14,7 +14,11 @@ import time
 
 SCHEME = 1  # of keys; another one does everything again
 # Before a command: it is told to stop when we are gone, kill -9 included, and keeps what it can go on from.
-ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
+try:
+    subprocess.run([*ENDS_WITH_US, "true"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+except (OSError, subprocess.CalledProcessError):  # it is not there, or a lesser one
+    ENDS_WITH_US = []
 
 
 class Stopped(Exception):

@@ -167,12 +167,12 @@ BOOST_AUTO_TEST_CASE(a_row_of_metrics_without_a_number_is_named) {
               "\n"
               R"({"step":"x","loss":1})"
               "\n");
-  check_fails({"plot", rows, "--output", output}, 3, rows + ": row 2, step: expected a number, found \"x\"");
+  check_fails({"plot", rows, "--output", output}, 3, rows + ":2: step: expected a number, found \"x\"");
   write(rows, R"({"step":1,"loss":[2]})"
               "\n"
               R"({"step":2,"loss":1})"
               "\n");
-  check_fails({"plot", rows, "--output", output}, 3, rows + ": row 1, loss: expected a number, found [2]");
+  check_fails({"plot", rows, "--output", output}, 3, rows + ":1: loss: expected a number, found [2]");
   write(rows, R"({"step":1,"loss":null})"
               "\n"
               R"({"step":2,"loss":1})"
@@ -181,9 +181,11 @@ BOOST_AUTO_TEST_CASE(a_row_of_metrics_without_a_number_is_named) {
 }
 
 BOOST_AUTO_TEST_CASE(a_cache_beyond_the_memory_there_is_ends_before_it_is_filled) {
-  check_fails(
-      {"generate", "--model", trained().run, "--prompt", "a", "--max-new-tokens", "1000000000", "--samples", "60000"},
-      4, "generate: keys and values of 60000 x 1000000001 tokens need ");
+  Words words = {"generate", "--model", trained().run, "--max-new-tokens", "1073741824"};
+  for (int prompt = 0; prompt < 256; ++prompt) words.insert(words.end(), {"--prompt", "a"});
+  check_fails(words, 4, "generate: keys and values of 256 x 1073741824 tokens need ");
+  words[4] = "9223372036854775807";
+  check_fails(words, 2, "--max-new-tokens: expected 0 to 1073741824, found 9223372036854775807");
 }
 
 BOOST_AUTO_TEST_CASE(paths_the_system_does_not_look_up) {

@@ -111,8 +111,8 @@ BOOST_AUTO_TEST_CASE(data_that_is_cut_short_meanwhile_ends_it_with_a_line) {
 BOOST_AUTO_TEST_CASE(under_nohup_the_end_of_a_terminal_is_no_stop) {
   const Unbroken& fixture = unbroken();
   const std::string run = fixture.scratch / "nohup";
-  std::string command =
-      "trap '' HUP; (until [ -e " + run + "/log.txt ]; do sleep 0.01; done; kill -HUP $$) & " + "exec $RATEL";
+  std::string command = "trap '' HUP; (for i in $(seq 3000); do [ ! -e " + run +
+                        "/log.txt ] || break; sleep 0.01; done; kill -HUP $$) & " + "exec $RATEL";
   for (const std::string& word : long_training(fixture, run)) command += " '" + word + "'";
   BOOST_TEST(shell(command).code == 0);
   check_same_runs(run, fixture.run);

@@ -55,6 +55,15 @@ BOOST_AUTO_TEST_CASE(a_key_without_a_plan_is_not_asked_again) {
   BOOST_TEST(plans.run(2));
 }
 
+BOOST_AUTO_TEST_CASE(where_no_memory_was_found_for_a_plan_it_is_looked_for_again) {
+  Plans plans{.find_fails = ErrorKind::memory};
+  BOOST_TEST(!plans.run(1));
+  BOOST_TEST(plans.cache.refusal() == "found none");
+  plans.find_fails = {};
+  BOOST_TEST(plans.run(1));
+  BOOST_TEST(plans.found == 2);
+}
+
 BOOST_AUTO_TEST_CASE(a_plan_that_found_no_memory_is_asked_again) {
   Plans plans{.compute_fails = ErrorKind::memory};
   for (int call = 0; call < 2; ++call) BOOST_TEST(!plans.run(1));

@@ -128,6 +128,7 @@ class SmokeTest(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("another run.py is at work", errors)
 
+    @unittest.skipUnless(shutil.which("setpriv"), "there is no setpriv")
     def test_a_command_does_not_outlive_a_run_that_is_killed(self):
         with tempfile.TemporaryDirectory() as scratch:
             begun, ratel = pathlib.Path(scratch) / "begun", pathlib.Path(scratch) / "ratel"

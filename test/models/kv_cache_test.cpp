@@ -304,7 +304,7 @@ BOOST_AUTO_TEST_CASE(errors) {
   test::check_error([&] { extend(model, cache, ratel::ones({2, 1})); }, "expected tokens of an integer dtype");
   test::check_error(
       [&] {
-        KvCache(model, ModelPattern::uniform({-1, 0, 0}), int64_t{1} << 30, int64_t{1} << 40);
+        KvCache(model, ModelPattern::uniform({-1, 0, 0}), int64_t{1} << 20, int64_t{1} << 40);
       },
       "have too many bytes to count");
   const std::vector<int64_t> counts{1, 3};

@@ -320,6 +320,13 @@ BOOST_AUTO_TEST_CASE(large_scores_do_not_overflow) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(of_no_sequences_there_is_nothing) {
+  for (const ratel::Device device : test::devices()) {
+    const Tensor none = ratel::empty({0, 2, 4, 6}, DType::f32, device);
+    BOOST_TEST(dilated_attention(none, none, none, {{3, 2, 1}}).out.shape() == (ratel::Shape{0, 2, 4, 6}));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const auto x = inputs_of({"", 1, 2, 5, 4});
   test::check_error(

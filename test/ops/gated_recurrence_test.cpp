@@ -163,6 +163,13 @@ BOOST_AUTO_TEST_CASE(independent_of_threads) {
     test::check_thread_independent([&] { return test::gradients(kOp, x).grads[i]; }, "backward");
 }
 
+BOOST_AUTO_TEST_CASE(of_no_sequences_there_is_nothing) {
+  for (const ratel::Device device : test::devices()) {
+    const Tensor none = ratel::empty({0, 4, 3}, DType::f32, device);
+    BOOST_TEST(gated_recurrence(none, none).h.shape() == (ratel::Shape{0, 4, 3}));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const auto x = inputs_of({"", 2, 5, 4});
   test::check_error([&] { gated_recurrence(slice(x[0], 1, 0, 4), x[1]); },
