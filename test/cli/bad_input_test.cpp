@@ -160,26 +160,6 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_there) {
   check_fails({"plot", none, "--output", t.scratch / "x.svg"}, 3, none);
 }
 
-BOOST_AUTO_TEST_CASE(a_row_of_metrics_without_a_number_is_named) {
-  const Trained& t = trained();
-  const std::string rows = t.scratch / "rows.jsonl", output = t.scratch / "x.svg";
-  write(rows, R"({"step":1,"loss":2})"
-              "\n"
-              R"({"step":"x","loss":1})"
-              "\n");
-  check_fails({"plot", rows, "--output", output}, 3, rows + ":2: step: expected a number, found \"x\"");
-  write(rows, R"({"step":1,"loss":[2]})"
-              "\n"
-              R"({"step":2,"loss":1})"
-              "\n");
-  check_fails({"plot", rows, "--output", output}, 3, rows + ":1: loss: expected a number, found [2]");
-  write(rows, R"({"step":1,"loss":null})"
-              "\n"
-              R"({"step":2,"loss":1})"
-              "\n");  // null: it was not finite
-  BOOST_TEST(run_ratel({"plot", rows, "--output", output}).code == 0);
-}
-
 BOOST_AUTO_TEST_CASE(a_cache_beyond_the_memory_there_is_ends_before_it_is_filled) {
   Words words = {"generate", "--model", trained().run, "--max-new-tokens", "1073741824"};
   for (int prompt = 0; prompt < 256; ++prompt) words.insert(words.end(), {"--prompt", "a"});

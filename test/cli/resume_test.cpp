@@ -100,7 +100,9 @@ BOOST_AUTO_TEST_CASE(data_that_is_cut_short_meanwhile_ends_it_with_a_line) {
   const std::string run = fixture.scratch / "cut", data = fixture.scratch / "cut.bin";
   fs::copy(fixture.data, data);
   fs::copy(fixture.data + ".json", data + ".json");
-  Process process(long_training(fixture, run, {"--data=" + data}));
+  Words words = long_training(fixture, run);
+  std::ranges::replace(words, "--data=" + fixture.data, "--data=" + data);
+  Process process(words);
   BOOST_TEST_REQUIRE(reach(process, run, 10));
   fs::resize_file(data, 0);
   const auto result = process.wait();
