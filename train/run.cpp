@@ -251,8 +251,8 @@ int64_t activation_bytes(const TrainConfig& config) {
   constexpr double kOfALayer = 14, kMostBytes = 0x1p62;  // in widths of a token's state
   const double layers = config.train.recompute ? static_cast<double>(config.model.layers) + kOfALayer
                                                : static_cast<double>(config.model.layers) * kOfALayer;
-  const double tokens =
-      static_cast<double>(config.data.batch_size / config.data.accumulate) * static_cast<double>(config.data.seq_len);
+  const int64_t rows = config.data.batch_size / config.data.accumulate;
+  const double tokens = static_cast<double>(rows) * static_cast<double>(config.data.seq_len);
   const double bytes =
       tokens * layers * static_cast<double>(config.model.channels) * static_cast<double>(size_of(config.train.dtype));
   return static_cast<int64_t>(std::min(bytes, kMostBytes));
