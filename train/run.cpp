@@ -265,14 +265,10 @@ void require_memory_for(const TrainConfig& config) {
   const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
   const int64_t state = parameters * static_cast<int64_t>(weight + 3 * wide);  // the gradient and both moments are wide
   require_memory(state, concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
-  const int64_t activations = activation_bytes(config);
-  if (const auto free = free_memory(); free && *free - state < activations)
-    throw Error(
-        concat_text("training: the activations of ", config.data.batch_size / config.data.accumulate, " x ",
-                    config.data.seq_len, " tokens need ", activations >> 20, " MiB, found ", (*free - state) >> 20,
-                    " MiB free\nhint: a smaller --data.batch_size, a larger "
-                    "--data.accumulate, or --train.recompute=true"),
-        ErrorKind::memory);
+  require_memory(state + activation_bytes(config),
+                 concat_text("training: the activations of ", config.data.batch_size / config.data.accumulate, " x ",
+                             config.data.seq_len, " tokens and all that is kept of the parameters"),
+                 "a smaller --data.batch_size, a larger --data.accumulate, or --train.recompute=true");
 }
 
 /// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.
