@@ -50,7 +50,6 @@ struct Block {
   std::string kernel;
   Start start = Start::in_order;
   bool has_waited = true;  // for earlier kernels, where it has to
-  Position at;
   uint32_t epoch = 0;
   std::vector<Warp> warps;
 };
@@ -67,7 +66,8 @@ Order order = [] {
 Worker& worker(int thread) { return *workers[static_cast<size_t>(thread)]; }
 
 bool same(const Place& a, const Place& b) {
-  return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+  return a.line() == b.line() && a.column() == b.column() &&
+         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 std::string text(const Place& place) { return concat_text(place.file_name(), ':', place.line()); }
@@ -105,7 +105,7 @@ void make_workers(int threads) {
 void pause(Worker& me) { me.scheduler = std::move(me.scheduler).resume(); }
 
 void resume(int thread) {
-  block.at.thread = thread;
+  running.thread = thread;
   Worker& w = worker(thread);
   in_thread = true;
   w.self = std::move(w.self).resume();
@@ -121,7 +121,7 @@ void open_barrier(int threads) {
     if (waits_for_block(worker(thread)) && waiting < 0) waiting = thread;
   for (int thread = 0; thread < threads; ++thread) {
     const Worker& w = worker(thread);
-    block.at.thread = thread;
+    running.thread = thread;
     if (w.state == State::at_exchange)
       fail_here(concat_text("waits in ", block.warps[static_cast<size_t>(thread / kWarp)].what, " at ", text(w.place),
                             " for lanes that never come"));
@@ -148,7 +148,7 @@ void run_block(int threads, size_t shared_bytes) {
   block.epoch = 0;
   for (int thread = 0; thread < threads; ++thread) worker(thread).state = State::ready;
   block.has_waited = block.start == Start::in_order;
-  if (!block.has_waited && std::ranges::all_of(block.at.block, [](int i) { return i == 0; }))
+  if (!block.has_waited && std::ranges::all_of(running.block, [](int i) { return i == 0; }))
     set_recorded_access(Access::none);
   for (int left = threads; left > 0;) {
     bool moved = false;
@@ -200,16 +200,14 @@ void set_order(Order wanted) { order = wanted; }
 const std::map<std::string, int64_t>& launches() { return counts; }
 void count_launch(const std::string& name) { ++counts[name]; }
 
-const Position& position() { return block.at; }
-
 void fail_here(const std::string& what) {
-  const Position& at = block.at;
+  const Position& at = running;
   fail(block.kernel, ", block (", at.block[0], ", ", at.block[1], ", ", at.block[2], "), thread ", at.thread, ": ",
        what);
 }
 
 void wait_for_block(const Place& place) {
-  Worker& me = worker(block.at.thread);
+  Worker& me = worker(running.thread);
   me.state = State::at_barrier;
   me.place = place;
   pause(me);
@@ -217,14 +215,14 @@ void wait_for_block(const Place& place) {
 
 void wait_for_previous(const Place& place) {
   if (block.has_waited) return;
-  Worker& me = worker(block.at.thread);
+  Worker& me = worker(running.thread);
   me.state = State::at_start;
   me.place = place;
   pause(me);
 }
 
 const Word4* exchange(const char* what, const Word4& mine, const Place& place, Memory memory) {
-  const int thread = block.at.thread, first = thread / kWarp * kWarp;
+  const int thread = running.thread, first = thread / kWarp * kWarp;
   Warp& warp = block.warps[static_cast<size_t>(thread / kWarp)];
   Worker& me = worker(thread);
   if (warp.arrived == 0) {
@@ -250,7 +248,7 @@ const Word4* exchange(const char* what, const Word4& mine, const Place& place, M
 }
 
 Moment now() {
-  const int thread = block.at.thread, warp = thread / kWarp;
+  const int thread = running.thread, warp = thread / kWarp;
   return {thread, warp, block.epoch, block.warps[static_cast<size_t>(warp)].epoch};
 }
 
@@ -288,7 +286,7 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
   twin::block.body = [=] { call(kernel, arguments); };
   twin::block.kernel = how.kernel;
   twin::block.start = how.start;
-  twin::block.at = {
+  twin::running = {
       0, how.block_x, {}, {static_cast<int>(how.grid_x), static_cast<int>(how.grid_y), static_cast<int>(how.grid_z)}};
   twin::make_workers(how.block_x);
   const twin::FaultsBecomeErrors faults;
@@ -297,10 +295,10 @@ void run_kernel(const Launch& how, const void* kernel, void (*call)(const void*,
       for (int y = 0; y < how.grid_y; ++y)
         for (int x = 0; x < how.grid_x; ++x) {
           const bool forward = twin::order == twin::Order::forward;
-          const twin::Position& at = twin::block.at;
+          const twin::Position& at = twin::running;
           const int index[3] = {forward ? x : at.grid[0] - 1 - x, forward ? y : at.grid[1] - 1 - y,
                                 forward ? z : at.grid[2] - 1 - z};
-          std::copy_n(index, 3, twin::block.at.block);
+          std::copy_n(index, 3, twin::running.block);
           twin::run_block(how.block_x, how.shared_bytes);
         }
   } catch (...) {

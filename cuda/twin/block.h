@@ -13,12 +13,13 @@ namespace ratel::cuda::twin {
 
 using Place = std::source_location;
 
-/// Where the running thread is in its launch.
+/// Where a thread is in its launch.
 struct Position {
   int thread = 0, block_size = 0;
   int block[3] = {}, grid[3] = {};
 };
-const Position& position();
+inline Position running;  // set by block.cpp alone
+inline const Position& position() { return running; }
 
 /// Throws Error: "kernel, block (0, 0, 0), thread 5: what".
 [[noreturn]] void fail_here(const std::string& what);

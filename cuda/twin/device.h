@@ -251,15 +251,22 @@ inline void multiply_16x8x16(FragmentC& c, const FragmentA& a, const FragmentB& 
   };
   const twin::Word4* all = twin::exchange("multiply_16x8x16", twin::as_word(Operands{a, b}), place);
   const int group = twin::lane() / 4, pair = 2 * (twin::lane() % 4);
-  for (int i = 0; i < 4; ++i) {
-    const int below = i / 2, column = pair + i % 2;  // of c: row group + 8 below
-    double sum = c.at[i];
-    for (int k = 0; k < 16; ++k) {
-      const auto left = twin::from_word<Operands>(all[4 * group + k % 8 / 2]).a;
-      const auto right = twin::from_word<Operands>(all[4 * column + k % 8 / 2]).b;
-      sum += static_cast<double>(twin::half_of(left.at[k / 8 * 2 + below], k % 2)) *
-             static_cast<double>(twin::half_of(right.at[k / 8], k % 2));
+  double rows[2][16], columns[2][16];  // group and group + 8 of a, pair and pair + 1 of b
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const FragmentA left = twin::from_word<Operands>(all[4 * group + quarter]).a;
+    for (int i = 0; i < 2; ++i) {
+      const FragmentB right = twin::from_word<Operands>(all[4 * (pair + i) + quarter]).b;
+      for (int half = 0; half < 2; ++half)
+        for (int j = 0; j < 2; ++j) {
+          const int k = half * 8 + quarter * 2 + j;
+          rows[i][k] = twin::half_of(left.at[half * 2 + i], j);
+          columns[i][k] = twin::half_of(right.at[half], j);
+        }
     }
+  }
+  for (int i = 0; i < 4; ++i) {
+    double sum = c.at[i];
+    for (int k = 0; k < 16; ++k) sum += rows[i / 2][k] * columns[i % 2][k];
     c.at[i] = static_cast<float>(sum);
   }
 }

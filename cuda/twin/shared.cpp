@@ -1,7 +1,6 @@
 // Shared memory of the running block: for every two bytes, whether they were written, and who wrote and read them last.
 
 #include <cstring>
-#include <deque>
 #include <vector>
 
 #include "core/error.h"
@@ -35,7 +34,7 @@ using Group = std::vector<Copy>;
 /// What one thread has begun and not waited for.
 struct Copies {
   Group open;
-  std::deque<Group> closed;
+  std::vector<Group> closed;
 };
 
 std::vector<unsigned char> memory;
@@ -49,7 +48,7 @@ struct Products {
   using Group = std::vector<std::function<void()>>;
   bool begun = false;
   Group open;
-  std::deque<Group> closed;
+  std::vector<Group> closed;
 };
 std::vector<Products> products;  // by thread
 
@@ -176,7 +175,7 @@ void wait_products(int pending) {
   Products& own = own_products();
   while (own.closed.size() > static_cast<size_t>(pending)) {
     for (const auto& product : own.closed.front()) product();
-    own.closed.pop_front();
+    own.closed.erase(own.closed.begin());
   }
 }
 
@@ -199,7 +198,7 @@ void commit_copies() {
 }
 
 void wait_copies(int pending) {
-  for (auto& closed = own_copies().closed; closed.size() > static_cast<size_t>(pending); closed.pop_front())
+  for (auto& closed = own_copies().closed; closed.size() > static_cast<size_t>(pending); closed.erase(closed.begin()))
     finish(closed.front());
 }
 
