@@ -233,9 +233,9 @@ int run_bench(Arguments args) {
   setting.device = place.device;
   setting.config = opened ? opened->loaded.model.config : rat_plus_preset(asked.preset);
   const std::vector<BenchPoint> points = points_of(asked, setting.config);
-  const auto element_bytes = static_cast<int64_t>(size_of(setting.dtype));
   const bool uses_model = what == Bench::prefill || what == Bench::decode;  // the others count what they make
-  const int64_t held = opened && uses_model ? opened->loaded.store.numel() * element_bytes : 0;
+  const int64_t held =
+      opened && uses_model ? opened->loaded.store.numel() * static_cast<int64_t>(size_of(setting.dtype)) : 0;
   require_memory_for(points, what, setting, held);
 
   catch_signals();
@@ -249,7 +249,7 @@ int run_bench(Arguments args) {
     const auto result = run(point);
     if (!result) break;
     const auto bytes = [&](const ModelPattern& pattern) {
-      return point.batch * kv_cache_bytes(setting.config, pattern, point.length, element_bytes);
+      return point.batch * kv_cache_bytes(setting.config, pattern, point.length, setting.dtype);
     };
     rows.push_back({point, *result, bytes(point.pattern), bytes(ModelPattern{})});
   }

@@ -81,7 +81,7 @@ int64_t least_bytes(Bench what, const BenchSetting& setting, const BenchPoint& p
   const RatPlusConfig& c = setting.config;
   const auto element = static_cast<int64_t>(size_of(setting.dtype));
   const auto wide = static_cast<int64_t>(size_of(accumulate_dtype(setting.dtype)));
-  const int64_t cache = point.batch * kv_cache_bytes(c, point.pattern, point.length, element);
+  const int64_t cache = point.batch * kv_cache_bytes(c, point.pattern, point.length, setting.dtype);
   const int64_t tokens = point.batch * point.length, weights = c.parameter_count() * element;
   switch (what) {
     case Bench::prefill:  // input, norm, and the feed-forward's hidden layer before and after GELU

@@ -5,10 +5,9 @@
 namespace ratel::cli {
 
 CacheSize cache_size(const OpenedModel& model, const ModelPattern& pattern, int64_t context) {
-  const RatPlusConfig& config = model.loaded.model.config;
-  const auto element_bytes = static_cast<int64_t>(size_of(model.loaded.store.dtype()));
-  return {context, kv_cache_bytes(config, pattern, context, element_bytes),
-          kv_cache_bytes(config, ModelPattern{}, context, element_bytes)};
+  const RatPlus& rat_plus = model.loaded.model;
+  return {context, kv_cache_bytes(rat_plus.config, pattern, context, rat_plus.dtype()),
+          kv_cache_bytes(rat_plus.config, ModelPattern{}, context, rat_plus.dtype())};
 }
 
 io::Json to_json(const CacheSize& size) {

@@ -67,12 +67,12 @@ Json describe_safetensors(const std::string& path) {
 }
 
 /// Bytes of a KV cache at some dilations, so that D can be seen.
-Json cache_table(const RatPlusConfig& config, int64_t element_bytes) {
+Json cache_table(const RatPlusConfig& config, DType dtype) {
   Json table = Json::array();
   for (const int64_t dilation : {1, 4, 16, 64})
-    table.push_back(Json::object(
-        {{"pattern", concat_text("D=", dilation)},
-         {"bytes", kv_cache_bytes(config, ModelPattern::uniform({dilation, 0, 0}), kContext, element_bytes)}}));
+    table.push_back(
+        Json::object({{"pattern", concat_text("D=", dilation)},
+                      {"bytes", kv_cache_bytes(config, ModelPattern::uniform({dilation, 0, 0}), kContext, dtype)}}));
   return table;
 }
 
@@ -97,7 +97,7 @@ Json describe_model(const std::string& folder) {
   result.set("bytes", bytes);
   result.set("files", weights.files().size());
   result.set("kv_cache_context", kContext);
-  result.set("kv_cache", cache_table(config, static_cast<int64_t>(size_of(dtype))));
+  result.set("kv_cache", cache_table(config, dtype));
   result.set("tensors", tensors_of(entries));
   return result;
 }

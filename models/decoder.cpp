@@ -11,7 +11,7 @@ namespace ratel {
 Decoder::Decoder(const RatPlus& model, KvCache& cache)
     : model_(model),
       cache_(cache),
-      logits_(empty({cache.batch(), model.config.vocab_size}, model.embedding.weight.dtype(), model.device())) {}
+      logits_(empty({cache.batch(), model.config.vocab_size}, model.dtype(), model.device())) {}
 
 void Decoder::step() { copy_into(logits_, cache_.logits_of_one(model_, cache_.inputs_.tokens())); }
 

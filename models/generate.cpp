@@ -132,9 +132,8 @@ class Reader {
       return make();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::memory) throw;
-      const auto element_bytes = static_cast<int64_t>(size_of(model_.embedding.weight.dtype()));
       throw Error(concat_text("generate: no memory for a cache of ", texts, " x ", capacity, " tokens, ",
-                              texts * kv_cache_bytes(model_.config, pattern_, capacity, element_bytes),
+                              texts * kv_cache_bytes(model_.config, pattern_, capacity, model_.dtype()),
                               " bytes\nhint: a sparser pattern, a lower max_new_tokens or fewer texts need less"),
                   ErrorKind::memory);
     }

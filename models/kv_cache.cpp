@@ -67,9 +67,8 @@ int64_t checked_dense_bytes(const RatPlus& model, const ModelPattern& pattern, i
   pattern.check_fits(model.config);
   check(batch >= 1 && capacity >= 1, "kv_cache: expected a batch and a capacity of at least 1, found ", batch, " and ",
         capacity);
-  const auto element_bytes = static_cast<int64_t>(size_of(model.embedding.weight.dtype()));
   int64_t bytes = 0;
-  check(!__builtin_mul_overflow(batch, kv_cache_bytes(model.config, {}, capacity, element_bytes), &bytes),
+  check(!__builtin_mul_overflow(batch, kv_cache_bytes(model.config, {}, capacity, model.dtype()), &bytes),
         "kv_cache: ", batch, " x ", capacity, " tokens have too many bytes to count");
   return bytes;
 }
@@ -84,7 +83,7 @@ KvCache::KvCache(const RatPlus& model, const ModelPattern& pattern, int64_t batc
       inputs_(batch, model.device()) {
   const OpScope scope("kv_cache");
   const RatPlusConfig& config = config_;
-  const DType dtype = model.embedding.weight.dtype();
+  const DType dtype = model.dtype();
   lengths_.assign(static_cast<size_t>(batch), 0);
   for (int64_t layer = 0; layer < config.layers; ++layer)
     layers_.emplace_back(batch, capacity, config.channels, config.heads, pattern.of_layer(layer, config.layers),
@@ -228,7 +227,7 @@ Tensor prefill(const RatPlus& model, KvCache& cache, const std::vector<std::vect
       check(token >= 0 && token < V, "kv_cache: prompt ", b, " has the token ", token, ", expected 0 to ", V - 1);
     longest = std::max(longest, length);
   }
-  const Tensor last = empty({B, model.config.channels}, model.embedding.weight.dtype(), model.device());
+  const Tensor last = empty({B, model.config.channels}, model.dtype(), model.device());
   for (int64_t begin = 0; begin < longest; begin += chunk) {
     if (stop && stop()) return {};
     const int64_t n = std::min(chunk, longest - begin);

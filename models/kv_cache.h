@@ -32,7 +32,7 @@ class KvCache {
   [[nodiscard]] std::span<const int64_t> lengths() const { return lengths_; }  ///< tokens of every sequence
   [[nodiscard]] const ModelPattern& pattern() const { return pattern_; }
 
-  /// Bytes of all its tensors: batch times kv_cache_bytes(config, pattern, capacity, size of the dtype).
+  /// Bytes of all its tensors: batch times kv_cache_bytes(config, pattern, capacity, dtype).
   [[nodiscard]] int64_t bytes() const;
   /// The same for a dense pattern.
   [[nodiscard]] int64_t dense_bytes() const { return dense_bytes_; }

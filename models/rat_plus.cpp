@@ -121,13 +121,13 @@ std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern) {
   return out;
 }
 
-int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes) {
+int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, DType dtype) {
   config.validate();
   pattern.check_fits(config);
-  check(T >= 0 && T <= kLongestSequence && element_bytes >= 1 && element_bytes <= 8,
-        "kv_cache_bytes: expected T from 0 to ", kLongestSequence, " and 1 to 8 bytes an element, found ", T, " and ",
-        element_bytes);
-  const int64_t d = config.channels / config.heads, exact_bytes = element_bytes == 8 ? 8 : 4;
+  check(T >= 0 && T <= kLongestSequence, "kv_cache_bytes: expected T from 0 to ", kLongestSequence, ", found ", T);
+  const int64_t d = config.channels / config.heads;
+  const auto element_bytes = static_cast<int64_t>(size_of(dtype));
+  const auto exact_bytes = static_cast<int64_t>(size_of(accumulate_dtype(dtype)));
   int64_t total = 0;
   const auto add = [&](int64_t rows, int64_t row_bytes) {
     int64_t bytes = 0;

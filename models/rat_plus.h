@@ -58,10 +58,10 @@ ModelPattern parse_model_pattern(std::span<const int64_t> dilation, std::span<co
 /// "D=16 W=0 S=0"; layers are parted by " | ", heads by ", ".
 std::ostream& operator<<(std::ostream& out, const ModelPattern& pattern);
 
-/// Bytes of the KV cache of one sequence of up to T tokens at `element_bytes` an element: in every layer and head a key
-/// and a value in each of cache_slots(pattern, T) slots, the recurrent state in f32 (f64 for elements of 8 bytes), and
-/// in the same what top-k blocks keep of a block. Throws Error where the pattern does not fit the model.
-int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, int64_t element_bytes);
+/// Bytes of the KV cache of one sequence of up to T tokens of a model in `dtype`: in every layer and head a key and a
+/// value in each of cache_slots(pattern, T) slots, the recurrent state in f32 (f64 of an f64 model), and in the same
+/// what top-k blocks keep of a block. Throws Error where the pattern does not fit the model.
+int64_t kv_cache_bytes(const RatPlusConfig& config, const ModelPattern& pattern, int64_t T, DType dtype);
 
 /// What backward computes again instead of keeping: with `blocks`, a block's inside costs memory only while its
 /// backward runs, for one more forward in all. The gradients are the same bits.
@@ -79,6 +79,8 @@ struct RatPlus {
   RatPlus(const nn::Scope& s, const RatPlusConfig& config);
   /// Where the parameters are, and tokens and labels are expected.
   [[nodiscard]] Device device() const { return embedding.weight.device(); }
+  /// That of the parameters, of activations and logits, and of the keys and values of a cache.
+  [[nodiscard]] DType dtype() const { return embedding.weight.dtype(); }
   /// tokens (B, T) of an integer dtype -> the final normed hidden state (B, T, C).
   [[nodiscard]] Tensor hidden(const Tensor& tokens, const ModelPattern& pattern,
                               Recompute recompute = Recompute::nothing, IdCheck ids_are_checked = IdCheck::by_op) const;

@@ -50,10 +50,10 @@ TokenPair completion_of(Encoder& encoder, const GenerationRow& row, const Genera
 
 /// Throws Error(memory) where there is no room for the longest cache that one row alone takes.
 void check_cache(const TaskSetting& setting, const GenerationRow& row, int64_t tokens) {
-  const auto element_bytes = static_cast<int64_t>(size_of(setting.model.embedding.weight.dtype()));
   try {
     if (!setting.model.device().is_cuda())
-      require_memory(kv_cache_bytes(setting.model.config, setting.pattern, tokens, element_bytes), "keys and values");
+      require_memory(kv_cache_bytes(setting.model.config, setting.pattern, tokens, setting.model.dtype()),
+                     "keys and values");
     const KvCache longest(setting.model, setting.pattern, 1, tokens);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::memory) throw;

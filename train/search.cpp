@@ -121,8 +121,7 @@ class Searcher {
   }
 
   [[nodiscard]] Measured measured(const ModelPattern& pattern, double loss) const {
-    const auto element_bytes = static_cast<int64_t>(size_of(model_.embedding.weight.dtype()));
-    return {pattern, loss, kv_cache_bytes(model_.config, pattern, o_.context, element_bytes)};
+    return {pattern, loss, kv_cache_bytes(model_.config, pattern, o_.context, model_.dtype())};
   }
   [[nodiscard]] Measured measured(const Assignment& assignment, double loss) const {
     return measured(pattern_of(assignment), loss);

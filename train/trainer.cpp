@@ -52,7 +52,7 @@ Trainer::Trainer(const TrainConfig& config, const RatPlus& model, Optimizer& opt
       model_(&model),
       optimizer_(&optimizer),
       batches_(std::move(batches), config.data.accumulate, config.data.batch_size / config.data.accumulate,
-               model.config.vocab_size, model.device(), accumulate_dtype(model.embedding.weight.dtype())) {
+               model.config.vocab_size, model.device(), accumulate_dtype(model.dtype())) {
   const int64_t parts = config.data.accumulate;
   check(config.data.batch_size % parts == 0, "trainer: ", parts, " parts do not divide a batch of ",
         config.data.batch_size);

@@ -352,8 +352,8 @@ BOOST_AUTO_TEST_CASE(the_cache_is_as_large_as_the_formula_says) {
   how.samples = 3;
   const Generation found = generate(random_model(), {kPrompt, words(9, 1)}, kPattern, how);
   const int64_t capacity = 9 + 12 - 1;
-  BOOST_TEST(found.cache_bytes == 6 * kv_cache_bytes(random_model().config, kPattern, capacity, 4));
-  BOOST_TEST(found.dense_bytes == 6 * kv_cache_bytes(random_model().config, {}, capacity, 4));
+  BOOST_TEST(found.cache_bytes == 6 * kv_cache_bytes(random_model().config, kPattern, capacity, ratel::DType::f32));
+  BOOST_TEST(found.dense_bytes == 6 * kv_cache_bytes(random_model().config, {}, capacity, ratel::DType::f32));
 }
 
 BOOST_AUTO_TEST_CASE(the_pattern_is_of_the_call) {

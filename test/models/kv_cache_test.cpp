@@ -174,9 +174,8 @@ BOOST_AUTO_TEST_CASE(bytes_are_those_of_the_formula) {
     for (const ModelPattern& pattern :
          {ModelPattern{}, ModelPattern::uniform({16, 20, 3}), ModelPattern{{{{-1, 9, 2}}, {{4, 0, 0}, {1, 0, 0}}}}}) {
       const KvCache cache(model, pattern, 3, 100);
-      const auto size = static_cast<int64_t>(size_of(dtype));
-      BOOST_TEST(cache.bytes() == 3 * kv_cache_bytes(model.config, pattern, 100, size));
-      BOOST_TEST(cache.dense_bytes() == 3 * kv_cache_bytes(model.config, {}, 100, size));
+      BOOST_TEST(cache.bytes() == 3 * kv_cache_bytes(model.config, pattern, 100, dtype));
+      BOOST_TEST(cache.dense_bytes() == 3 * kv_cache_bytes(model.config, {}, 100, dtype));
     }
   }
 }

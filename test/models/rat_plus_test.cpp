@@ -153,17 +153,18 @@ BOOST_AUTO_TEST_CASE(patterns_must_fit_the_model) {
 BOOST_AUTO_TEST_CASE(cache_sizes) {
   // A layer keeps 2 heads of 8 channels a token, of keys and of values, and 2 x 16 floats of recurrent state.
   const int64_t layers = kSmall.layers, state = layers * 2 * 16 * 4;
-  BOOST_TEST(kv_cache_bytes(kSmall, {}, 100, 4) == layers * 2 * 100 * 16 * 4 + state);
-  BOOST_TEST(kv_cache_bytes(kSmall, ModelPattern::uniform({10, 0, 0}), 100, 2) == layers * 2 * 10 * 16 * 2 + state);
+  BOOST_TEST(kv_cache_bytes(kSmall, {}, 100, DType::f32) == layers * 2 * 100 * 16 * 4 + state);
+  BOOST_TEST(kv_cache_bytes(kSmall, ModelPattern::uniform({10, 0, 0}), 100, DType::bf16) ==
+             layers * 2 * 10 * 16 * 2 + state);
   // Head 0 keeps the 4 keys that a next query sees in its window, head 1 all 100.
-  BOOST_TEST(kv_cache_bytes(kSmall, {{{{kNoDilatedKeys, 4, 0}, {}}}}, 100, 4) ==
+  BOOST_TEST(kv_cache_bytes(kSmall, {{{{kNoDilatedKeys, 4, 0}, {}}}}, 100, DType::f32) ==
              layers * 2 * (4 + 100) * 8 * 4 + state);
   RatPlusConfig baseline = kSmall;
   baseline.recurrence = Recurrence::none;
-  BOOST_TEST(kv_cache_bytes(baseline, {}, 100, 4) == layers * 2 * 100 * 16 * 4);
+  BOOST_TEST(kv_cache_bytes(baseline, {}, 100, DType::f32) == layers * 2 * 100 * 16 * 4);
   test::check_error(
       [] {
-        kv_cache_bytes(kSmall, {{{{}}, {{}}, {{}}}}, 100, 4);
+        kv_cache_bytes(kSmall, {{{{}}, {{}}, {{}}}}, 100, DType::f32);
       },
       "expected patterns for 1 or 2 layers");
 }

@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(every_number_is_an_evaluation_and_the_choice_is_the_best_of
         BOOST_TEST((result.uniform[i].pattern == ModelPattern::uniform({i == 0 ? 4 : 8, 0, 0})));
         BOOST_TEST(near(result.uniform[i].loss, loss(m.model, second, result.uniform[i].pattern)));
         BOOST_TEST(result.uniform[i].kv_bytes ==
-                   ratel::kv_cache_bytes(m.model.config, result.uniform[i].pattern, 64, 8));
+                   ratel::kv_cache_bytes(m.model.config, result.uniform[i].pattern, 64, DType::f64));
         BOOST_TEST(result.uniform[result.best_uniform].loss <= result.uniform[i].loss);
       }
       BOOST_TEST(near(result.difference, result.found.loss - result.uniform[result.best_uniform].loss));
