@@ -1,5 +1,7 @@
 #include "train/evaluate.h"
 
+#include <algorithm>
+
 #include "cli/cache_size.h"
 #include "cli/commands.h"
 #include "cli/eval_task.h"
@@ -89,6 +91,8 @@ int run_eval(Arguments args) {
   how.batch_size = batch_size;
   how.eos = end_of_text(asked_eos, opened, data);
   const io::TokenFile file = open_tokens(opened, data, how.eos);
+  const int64_t windows = std::max<int64_t>(1, (file.size() - 1) / how.seq_len);
+  train::require_memory_for(opened.loaded.model, std::min(batch_size, windows), std::min(how.seq_len, file.size()));
   catch_signals();
   file.validate(stop_requested);
 

@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/table.h"
+#include "core/free_memory.h"
 #include "core/text.h"
 #include "io/distinct_files.h"
 #include "io/file.h"
@@ -174,6 +175,9 @@ std::vector<GenerationRow> needle_rows(NeedleOptions how, const Tokenizer& token
   for (int64_t i = 0; i < examples; ++i) {
     NeedleExample example = needle_example(how, i);
     if (stop_requested()) break;
+    if (i == 0)  // all are about as long
+      require_memory(bounded_product({examples, static_cast<int64_t>(sizeof(GenerationRow) + example.prompt.size())}),
+                     concat_text("the prompts of ", counted(examples, "example")), "fewer --examples");
     GenerationRow row{concat_text(name_in(names_of(how.task), how.task), ":", i), {}, {}, {}, {}, {}, {}, {}};
     row.prompt = std::move(example.prompt);
     row.answers = std::move(example.answers);

@@ -81,13 +81,10 @@ void require_cache(const RatPlus& model, const ModelPattern& pattern, const std:
   const auto longest = static_cast<int64_t>(std::ranges::max_element(starts, {}, &std::vector<int64_t>::size)->size());
   const auto texts = static_cast<int64_t>(starts.size());
   const auto bytes_of = [&](int64_t count, int64_t tokens) {
-    const int64_t bytes =
-        kv_cache_bytes(model.config, pattern, tokens, static_cast<int64_t>(size_of(model.embedding.weight.dtype())));
-    return static_cast<double>(count) * static_cast<double>(bytes);
+    return bounded_product({count, kv_cache_bytes(model.config, pattern, tokens, model.dtype())});
   };
   const int64_t tokens = longest + how.max_new_tokens - 1;  // the last one is not read
-  const double bytes = bytes_of(texts, tokens) + (how.samples > 1 ? bytes_of(texts * how.samples, longest) : 0);
-  require_memory(static_cast<int64_t>(std::min(bytes, 0x1p62)),
+  require_memory(bytes_of(texts, tokens) + (how.samples > 1 ? bytes_of(texts * how.samples, longest) : 0),
                  concat_text("generate: keys and values of ", texts, " x ", tokens, " tokens"),
                  "a sparser pattern, a lower --max-new-tokens or fewer texts need less");
 }

@@ -222,6 +222,8 @@ int run_plot(Arguments args) {
         paths.empty() ? "neither" : "both");
   check_output_path(output);
   check_not_read(output, paths, described);
+  check(output.ends_with(".svg"), "--output: expected a name that ends in .svg, found ", output,
+        "\nhint: a browser, or rsvg-convert, makes other pictures of an SVG");
 
   Chart chart = described.empty() ? chart_of_runs(paths, x, y) : read_chart(described);
   if (log_x) chart.x_scale = Scale::log;

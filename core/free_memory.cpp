@@ -80,6 +80,14 @@ std::optional<int64_t> free_memory(const std::string& root) {
   return free;
 }
 
+int64_t bounded_product(std::initializer_list<int64_t> factors) {
+  if (std::ranges::find(factors, 0) != factors.end()) return 0;
+  int64_t product = 1;
+  for (const int64_t factor : factors)
+    if (__builtin_mul_overflow(product, factor, &product) || product > kMostBytes) return kMostBytes;
+  return product;
+}
+
 void require_memory(int64_t bytes, std::string_view what, std::string_view hint) {
   const std::optional<int64_t> free = free_memory();
   if (free && *free < bytes)

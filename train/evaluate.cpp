@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "autograd/grad_mode.h"
+#include "core/free_memory.h"
 #include "ops/cross_entropy.h"
 #include "train/data.h"
 
@@ -36,6 +37,15 @@ void add_batch(const RatPlus& model, const io::TokenFile& file, std::span<const 
 }
 
 }  // namespace
+
+void require_memory_for(const RatPlus& model, int64_t windows, int64_t T) {
+  if (model.device().is_cuda()) return;  // whose pool says so itself
+  // The hidden layer before and after GELU, or the logits.
+  const int64_t widest = std::max(8 * model.config.channels, model.config.vocab_size);
+  require_memory(bounded_product({windows, T, widest, static_cast<int64_t>(size_of(model.dtype()))}),
+                 concat_text("the activations of ", windows, " x ", T, " tokens"),
+                 "a smaller --batch-size, or a smaller --seq-len");
+}
 
 void check_counts(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos) {
   constexpr int64_t kPiece = 4096;

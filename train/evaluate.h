@@ -26,6 +26,10 @@ struct EvalOptions {
   std::function<void(int64_t done, int64_t total)> progress = {};  ///< in tokens
 };
 
+/// Throws Error(memory) where a CPU has less free than a batch of that many windows of T tokens takes: its widest
+/// activations alone. For before anything is computed: later what the allocator keeps for reuse does not count as free.
+void require_memory_for(const RatPlus& model, int64_t windows, int64_t T);
+
 /// Throws Error(input) where of those windows of `length` tokens none has a token that counts: all inputs are `eos`.
 void check_counts(const io::TokenFile& file, std::span<const int64_t> begins, int64_t length, int64_t eos);
 

@@ -246,16 +246,13 @@ class Session {
 
 /// Bytes that a batch, or the part of it that is computed at once, leaves for its backward at least: of every layer and
 /// token the norms, the projections, what is mixed, and the hidden layer before and after GELU; its input alone where
-/// blocks are computed again. Not more than can be counted.
+/// blocks are computed again. At most kMostBytes.
 int64_t activation_bytes(const TrainConfig& config) {
-  constexpr double kOfALayer = 14, kMostBytes = 0x1p62;  // in widths of a token's state
-  const double layers = config.train.recompute ? static_cast<double>(config.model.layers) + kOfALayer
-                                               : static_cast<double>(config.model.layers) * kOfALayer;
-  const int64_t rows = config.data.batch_size / config.data.accumulate;
-  const double tokens = static_cast<double>(rows) * static_cast<double>(config.data.seq_len);
-  const double bytes =
-      tokens * layers * static_cast<double>(config.model.channels) * static_cast<double>(size_of(config.train.dtype));
-  return static_cast<int64_t>(std::min(bytes, kMostBytes));
+  constexpr int64_t kOfALayer = 14;  // in widths of a token's state
+  const int64_t layers = config.model.layers, rows = config.data.batch_size / config.data.accumulate;
+  const int64_t widths = config.train.recompute ? layers + kOfALayer : layers * kOfALayer;
+  return bounded_product(
+      {rows, config.data.seq_len, widths, config.model.channels, static_cast<int64_t>(size_of(config.train.dtype))});
 }
 
 /// Throws Error(memory) where what training keeps of every parameter, and of a batch, does not fit into what is free.

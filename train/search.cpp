@@ -46,6 +46,8 @@ class Searcher {
     search_half_ = spread_windows(0, windows / 2, o_.seq_len, o_.tokens);
     verification_half_ = spread_windows(windows / 2, windows, o_.seq_len, o_.verify_tokens);
     for (const auto& half : {search_half_, verification_half_}) check_counts(file, half, o_.seq_len, o_.eos);
+    const auto most = static_cast<int64_t>(std::max(search_half_.size(), verification_half_.size()));
+    require_memory_for(model, std::min(o_.batch_size, most), o_.seq_len);
     for (const int64_t dilation : o_.dilations)
       costs_.push_back(cache_slots({dilation, o_.window, o_.initial}, o_.context) * model.config.heads /
                        groups_a_layer());

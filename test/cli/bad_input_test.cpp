@@ -143,6 +143,8 @@ BOOST_AUTO_TEST_CASE(charts_that_are_wrong) {
   write(path, R"({"series": [{"x": [1], "y": [1]}]})");
   check_fails({"plot", "--output", output}, 2, "found neither");
   check_fails({"plot", t.run, "--chart", path, "--output", output}, 2, "found both");
+  check_fails({"plot", t.run, "--output", t.scratch / "curve.png"}, 2,
+              "--output: expected a name that ends in .svg, found ");
 }
 
 BOOST_AUTO_TEST_CASE(files_that_are_not_there) {

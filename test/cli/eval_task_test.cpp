@@ -278,6 +278,7 @@ BOOST_AUTO_TEST_CASE(options_that_do_not_go_together) {
   check_fails(words_of("single_1", {"--limit=3"}), 2, "--limit: expected a file");
   check_fails(words_of("single_1", {"--metric=f1"}), 2, "--metric: expected a file");
   check_fails(words_of("single_1", {"--length=3"}), 2, "single_1: needs at least");
+  check_fails(words_of("single_1", {"--examples=1000000000000"}), 4, "the prompts of 1000000000000 examples need ");
   check_fails(words_of("single_1", {"--length=1073741825"}), 2, "--length: expected 1 to 1073741824");
   check_fails(words_of(tasks().prompts, {"--template={contex}"}), 2, "--template: expected {context} and {input}");
   check_fails(words_of(tasks().prompts, {"--template=Who?"}), 2, "--template: expected {context} or {input} in it");

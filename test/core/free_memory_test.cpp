@@ -78,10 +78,21 @@ BOOST_AUTO_TEST_CASE(a_group_of_version_1) {
   BOOST_TEST(root.free() == 100000);
 }
 
+BOOST_AUTO_TEST_CASE(products_end_at_the_most_bytes) {
+  const int64_t large = int64_t{1} << 40, most = ratel::kMostBytes;
+  BOOST_TEST(ratel::bounded_product({}) == 1);
+  BOOST_TEST(ratel::bounded_product({3, 5, 7}) == 105);
+  BOOST_TEST(ratel::bounded_product({large, 1 << 20}) == most);
+  BOOST_TEST(ratel::bounded_product({large, (1 << 20) - 1}) == most - large);
+  BOOST_TEST(ratel::bounded_product({large, 1 << 21}) == most);
+  BOOST_TEST(ratel::bounded_product({large, large, 3}) == most);
+  BOOST_TEST(ratel::bounded_product({large, large, 0}) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(too_much_is_refused_with_both_numbers) {
   ratel::require_memory(1, "weights");
   try {
-    ratel::require_memory(int64_t{1} << 60, "weights");
+    ratel::require_memory(ratel::kMostBytes, "weights");
     BOOST_ERROR("no error");
   } catch (const ratel::Error& error) {
     BOOST_TEST((error.kind() == ratel::ErrorKind::memory));

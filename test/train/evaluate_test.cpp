@@ -118,6 +118,19 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { train::evaluate(m.model, one, {.pattern = {}}); }, "one.bin: expected at least 2 tokens");
 }
 
+BOOST_AUTO_TEST_CASE(a_batch_beyond_memory_is_refused) {
+  const Model m(DType::f32);
+  train::require_memory_for(m.model, 8, 64);
+  try {
+    train::require_memory_for(m.model, int64_t{1} << 44, 64);
+    BOOST_ERROR("no error");
+  } catch (const ratel::Error& error) {
+    BOOST_TEST((error.kind() == ratel::ErrorKind::memory));
+    BOOST_TEST(std::string(error.what()).starts_with("the activations of 17592186044416 x 64 tokens need "),
+               error.what());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_file_of_which_no_token_counts_has_no_loss) {
   const test::TemporaryFolder folder;
   std::vector<int64_t> tokens(9000, test::kTinyEos);  // more than one piece that is looked at
