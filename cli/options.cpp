@@ -29,6 +29,20 @@ std::string real_text(double value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
+/// What CLI11 says, as the commands say it. Its words: "--a: 1 required N missing", "--a: At Most 1 required but
+/// received 2", and of a flag "Could not convert: --a = x".
+std::string described(const CLI::ParseError& error) {
+  std::string text = error.what();
+  const std::string name = text.substr(0, text.find(':'));
+  if (text.ends_with(" missing")) return name + ": expected a value, found none";
+  if (text.starts_with(name + ": At Most 1 ")) return name + ": expected once, found again";
+  constexpr std::string_view kOfFlags = "Could not convert: ";
+  if (const size_t equals = text.find(" = "); text.starts_with(kOfFlags) && equals != std::string::npos)
+    return concat_text(text.substr(kOfFlags.size(), equals - kOfFlags.size()),
+                       ": expected no value, or true or false, found '", text.substr(equals + 3), "'");
+  return text;
+}
+
 }  // namespace
 
 struct Options::Impl {
@@ -59,7 +73,7 @@ Options::Options(std::string_view command, std::string_view summary) : impl_(std
   impl_->app.description(std::string(summary) + "\n");
   impl_->app.name("ratel " + impl_->command);
   impl_->app.allow_extras();
-  impl_->app.set_help_flag("--help", "Print this and exit");
+  impl_->app.set_help_flag("-h,--help", "Print this and exit");
   impl_->names = {"--help"};
 }
 Options::~Options() = default;
@@ -135,7 +149,7 @@ Options::Parsed Options::parse(std::span<const std::string> args) {
     print(impl_->app.help());
     return Parsed::help;
   } catch (const CLI::ParseError& error) {
-    fail(error.what(), "\nhint: ratel ", impl_->command, " --help");
+    fail(described(error), "\nhint: ratel ", impl_->command, " --help");
   }
   for (const std::string& extra : impl_->app.remaining()) {
     const std::string name = extra.substr(0, extra.find('='));

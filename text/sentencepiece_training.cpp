@@ -54,7 +54,7 @@ void SentencePieceTraining::validate() const {
 
 std::string train_sentencepiece(const WordCounts& words, const SentencePieceTraining& how) {
   how.validate();
-  check(words.different_words() > 0, "expected text to train a tokenizer on, found none");
+  if (words.different_words() == 0) throw Error("expected text to train a tokenizer on, found none", ErrorKind::input);
   Words rows(words.sorted());
   std::string model, problem;
   try {

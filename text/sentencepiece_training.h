@@ -18,8 +18,9 @@ struct SentencePieceTraining {
 
 /// Trains a SentencePiece model with LLaMA's settings: byte pairs, byte_fallback, digits by themselves, nothing
 /// normalised and no space removed; `<unk>` 0, `<s>` 1, `</s>` 2. Returns the .model file. Lossless
-/// (Tokenizer::lossless), and the same bytes for the same words and settings. Throws Error where there are no words,
-/// fewer pieces to be had than vocab_size (it says how many there are), or where the characters alone need more.
+/// (Tokenizer::lossless), and the same bytes for the same words and settings. Throws Error(input) where there are no
+/// words, Error where fewer pieces are to be had than vocab_size (it says how many there are), or where the characters
+/// alone need more.
 std::string train_sentencepiece(const WordCounts& words, const SentencePieceTraining& how);
 
 }  // namespace ratel

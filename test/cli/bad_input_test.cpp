@@ -43,6 +43,11 @@ BOOST_AUTO_TEST_CASE(command_lines_that_cannot_work) {
   check_fails({"trian"}, 2, "unknown command 'trian'\nhint: the nearest command is train");
   check_fails({"eval", "--modell", t.run}, 2, "unknown option --modell\nhint: the nearest option is --model");
   check_fails({"eval", "--model", t.run}, 2, "--data is missing");
+  check_fails({"eval", "--model"}, 2, "--model: expected a value, found none\nhint: ratel eval --help");
+  check_fails({"eval", "--model", t.run, "--model", t.run}, 2, "--model: expected once, found again");
+  check_fails({"eval", "--seq-len=5", "--seq-len=6"}, 2, "--seq-len: expected once, found again");
+  check_fails({"eval", "--json=maybe"}, 2, "--json: expected no value, or true or false, found 'maybe'");
+  check_fails({"generate", "--prompt"}, 2, "--prompt: expected a value, found none");
   check_fails({"tokenize", "--output", "x"}, 2, "INPUT is missing");
   check_fails({"tokenize", "--tokenizer", "words", t.text, "--output", t.scratch / "x"}, 2, "found 'words'");
   check_fails({"tokenize", t.text, "--output", t.text}, 2, "are the same file");

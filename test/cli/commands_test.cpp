@@ -50,7 +50,7 @@ BOOST_AUTO_TEST_CASE(every_command_has_help_with_examples) {
   for (const char* command :
        {"tokenize", "train", "adapt", "eval", "generate", "search", "bench", "needles", "inspect", "doctor", "plot"})
     BOOST_TEST_CONTEXT(command) {
-      const Ended help = run_ratel({command, "--help"});
+      const Ended help = run_ratel({command, "-h"});
       BOOST_TEST(help.code == 0);
       BOOST_TEST(help.err.empty());
       BOOST_TEST(help.out.find("Examples:\n  ratel " + std::string(command)) != std::string::npos);

@@ -102,7 +102,8 @@ BOOST_AUTO_TEST_CASE(a_wrong_command_line_is_one_clear_error) {
   check_error({"a", "--name=x", "--zzzzzzzzzzz"}, "unknown option --zzzzzzzzzzz\nhint: ratel test --help");
   check_error({"a"}, "--name is missing");
   check_error({"--name=x"}, "FILE is missing");
-  check_error({"a", "--name"}, "--name");
+  check_error({"a", "--name"}, "--name: expected a value, found none\nhint: ratel test --help");
+  check_error({"a", "--name=x", "--name=y"}, "--name: expected once, found again");
   check_error({"a", "--name=x", "--count=3x"}, "--count: expected an integer, found '3x'");
   check_error({"a", "--name=x", "--count=99999999999999999999"}, "--count: expected an integer");
   check_error({"a", "--name=x", "--ratio=big"}, "--ratio: expected a number, found 'big'");

@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(training_that_cannot_be_says_why_and_writes_nothing) {
   BOOST_TEST(!fs::exists(output));
   const std::string empty = t.fixture.scratch / "empty.txt";
   write(empty, "");
-  check_fails(train({empty}), 2, "expected text to train a tokenizer on, found none");
+  check_fails(train({empty}), 3, "expected text to train a tokenizer on, found none");
   BOOST_TEST(run_ratel(train({"--help"})).out.find("--character-coverage") != std::string::npos);
 }
 

@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(a_trained_model_has_llamas_settings_and_loses_nothing) {
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_trained_says_why) {
   const WordCounts small = counts_of("the cat and the dog");
-  check_error(ErrorKind::usage, "expected text to train a tokenizer on, found none",
+  check_error(ErrorKind::input, "expected text to train a tokenizer on, found none",
               [] { train_sentencepiece(WordCounts(), {}); });
   check_error(ErrorKind::usage, "vocab_size: expected 260 to ",
               [&] { train_sentencepiece(small, {.vocab_size = 259}); });
