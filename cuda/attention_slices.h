@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cuda/attention_keys.h"
+#include "cuda/rotation.h"
 #include "cuda/scratch.h"
 
 namespace ratel::cuda {
@@ -97,9 +98,10 @@ __global__ __launch_bounds__(256) void add_slices(HeadGroup group, AttentionShap
       dv[i] += static_cast<const A*>(slices.grad_v)[slice * per_slice + at + i * half];
     }
   if (turns != nullptr) {
-    const A cosine = turns[2 * (j * half + c)], sine = turns[2 * (j * half + c) + 1], left = dk[0];
-    dk[0] = left * cosine + dk[1] * sine;
-    dk[1] = dk[1] * cosine - left * sine;
+    const A* const turn = turns + 2 * (j * half + c);
+    const auto both = turned_back(dk[0], dk[1], {{turn[0], turn[1]}});
+    dk[0] = both.at[0];
+    dk[1] = both.at[1];
   }
   for (int i = 0; i < 2 && c + i * half < shape.d; ++i) {
     to_k[j][c + i * half] = round_to<T>(dk[i]);

@@ -10,6 +10,7 @@
 #include "cuda/attention_keys.h"
 #include "cuda/attention_tile.h"
 #include "cuda/attention_tile_warpgroup.h"
+#include "cuda/rotation.h"
 #include "cuda/sigmoid.h"
 
 namespace ratel::cuda {
@@ -246,9 +247,10 @@ __device__ inline void turn_rows(const Tile& tile, int rows, const float* turns,
          right = tile.data().template load<8>(tile.at(r, channel + d / 2));
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-      const float l = static_cast<float>(left.at[c]), other = static_cast<float>(right.at[c]);
-      left.at[c] = round_to_bf16(l * now.cosine[c] - other * now.sine[c]);
-      right.at[c] = round_to_bf16(other * now.cosine[c] + l * now.sine[c]);
+      const auto pair =
+          turned(static_cast<float>(left.at[c]), static_cast<float>(right.at[c]), {{now.cosine[c], now.sine[c]}});
+      left.at[c] = round_to_bf16(pair.at[0]);
+      right.at[c] = round_to_bf16(pair.at[1]);
     }
     tile.data().store(tile.at(r, channel), left);
     tile.data().store(tile.at(r, channel + d / 2), right);
@@ -272,9 +274,9 @@ __device__ inline void turn_back(FragmentC (&sums)[d / 8], Turns&& turns) {
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float &left = sums[n].at[2 * half + c], &right = sums[n + d / 16].at[2 * half + c];
-        const float l = left, r = right, cosine = turn.at[2 * c], sine = turn.at[2 * c + 1];
-        left = l * cosine + r * sine;
-        right = r * cosine - l * sine;
+        const auto pair = turned_back(left, right, {{turn.at[2 * c], turn.at[2 * c + 1]}});
+        left = pair.at[0];
+        right = pair.at[1];
       }
     }
   }

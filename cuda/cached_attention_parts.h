@@ -86,12 +86,6 @@ class RopeFrequencies {
   double fine_[kFine], coarse_[kCoarse];
 };
 
-/// A pair of channels turned by cosine and sine.
-template <class A>
-__device__ inline Vec<A, 2> turned(A left, A right, const Vec<A, 2>& turn) {
-  return {{std::fma(left, turn.at[0], -(right * turn.at[1])), std::fma(right, turn.at[0], left * turn.at[1])}};
-}
-
 /// Elements of a token's projection.
 inline int64_t projection_width(const CachedAttentionArgs& args) {
   return args.C * (args.recurrence == Recurrence::gated ? 5 : 4);

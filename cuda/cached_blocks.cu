@@ -24,6 +24,7 @@
 #include "cuda/block_query.h"
 #include "cuda/block_tiles.h"
 #include "cuda/cached_attention_parts.h"
+#include "cuda/rotation.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
 

@@ -28,6 +28,7 @@
 #include "cuda/cached_attention_parts.h"
 #include "cuda/cached_list.h"
 #include "cuda/packed.h"
+#include "cuda/rotation.h"
 #include "cuda/scratch.h"
 #include "cuda/sigmoid.h"
 #include "ops/recurrent_attention.h"

@@ -97,14 +97,12 @@ void turn_queries_back(const AttentionBackwardArgs& args, Stream stream) {
                stream);
 }
 
-/// Where nobody wants the attention itself, the kernels for any sizes write it where they then write the gated one.
-AttentionForwardArgs with_out(AttentionForwardArgs args) {
+/// For the kernels of any sizes, which rotate no queries. Where nobody wants the attention itself, they write it where
+/// they then write the gated one.
+AttentionForwardArgs for_plain(AttentionForwardArgs args) {
+  check(args.turns.data == nullptr, "attention: queries to be rotated in a kernel that does not");
   if (args.out.data == nullptr) args.out = args.gated;
   return args;
-}
-
-void check_has_no_turns(const AttentionForwardArgs& args) {
-  check(args.turns.data == nullptr, "attention: queries to be rotated in a kernel that does not");
 }
 
 /// Why products of warpgroups cannot be; empty where they can.
@@ -147,14 +145,12 @@ void attention_forward(const AttentionForwardArgs& args, Stream stream) {
     return launch({"attention_output_gate", B * T, kGateThreads, 0, stream}, output_gate_kernel, by_cudnn);
   }
   if (tensor_core::takes(args)) return tensor_core::forward(args, stream);
-  check_has_no_turns(args);
-  plain::forward(with_out(args), stream);
+  plain::forward(for_plain(args), stream);
 }
 
 void cached_attention_forward(const AttentionForwardArgs& args, const CachedAttentionArgs& cache, Stream stream) {
   if (tensor_core::takes(args, cache)) return tensor_core::cached_forward(args, cache, stream);
-  check_has_no_turns(args);
-  plain::cached_forward(with_out(args), cache, stream);
+  plain::cached_forward(for_plain(args), cache, stream);
 }
 
 bool takes_turns(const AttentionForwardArgs& args) { return !dense::takes(args) && tensor_core::takes(args); }

@@ -56,7 +56,7 @@ __device__ inline accumulate_t<T> gate_or_hold(accumulate_t<T> g, bool is_token)
 /// The thread's channel of a pair, turned: the left one x cos - partner sin, the right one x cos + partner sin, and the
 /// other way around to turn back.
 template <class A>
-__device__ inline A turned(A x, const Vec<A, 2>& turn, Rotation rotation) {
+__device__ inline A turned_channel(A x, const Vec<A, 2>& turn, Rotation rotation) {
   const A partner = shuffle_xor(x, 16);
   const bool is_left = lane_index() < 16;
   const A sine = is_left == (rotation == Rotation::forward) ? -turn.at[1] : turn.at[1];
@@ -166,7 +166,7 @@ __global__ __launch_bounds__(scan_threads(kChannels, kStreams),
       for (int i = 0; i < kTile; ++i) {
         state = gate[i] * state + added[i];
         A h = state;
-        if constexpr (kRotates<kStreams, kStream>) h = turned(h, turns.at(i), Rotation::forward);
+        if constexpr (kRotates<kStreams, kStream>) h = turned_channel(h, turns.at(i), Rotation::forward);
         const T rounded = round_to<T>(h);
         if (writes && i < tokens) *row = rounded;
         row += shape.C;
@@ -213,7 +213,7 @@ __device__ inline void read_gradients(A (&grad)[kTile], const Ring& ring, int st
     if constexpr (Near::kExists)
       grad[i] *= row;
     else if constexpr (rotates)
-      grad[i] = turned(row, turns.at(i), Rotation::backward);
+      grad[i] = turned_channel(row, turns.at(i), Rotation::backward);
     else
       grad[i] = row;
   }

@@ -12,6 +12,7 @@
 
 #include "cuda/device.h"
 #include "cuda/recurrent_attention_stages.h"
+#include "cuda/rotation.h"
 
 namespace ratel::cuda {
 namespace {
@@ -65,9 +66,9 @@ __global__ __launch_bounds__(kThreads) void rotate(RotateHeadsArgs args) {
       const auto turn = load_vec<kTurn>(turns + 2 * k);
       for (int j = 0; j < kTurn / 2; ++j) {
         const A l = convert_element<A>(left.at[k + j]), r = convert_element<A>(right.at[k + j]);
-        const A cosine = turn.at[2 * j], sine = sign * turn.at[2 * j + 1];
-        new_left.at[k + j] = round_to<T>(std::fma(l, cosine, -(r * sine)));
-        new_right.at[k + j] = round_to<T>(std::fma(r, cosine, l * sine));
+        const auto pair = turned(l, r, {{turn.at[2 * j], sign * turn.at[2 * j + 1]}});
+        new_left.at[k + j] = round_to<T>(pair.at[0]);
+        new_right.at[k + j] = round_to<T>(pair.at[1]);
       }
     }
     store_vec(y, new_left);
