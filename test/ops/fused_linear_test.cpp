@@ -29,7 +29,10 @@ struct Layer {
   Layer(const Shape& shape, int64_t N, unsigned parts, uint64_t seed) : x(test::randn(shape, seed)) {
     const int64_t K = shape[-1];
     weight = test::randn({N, K}, seed + 1) * (1 / std::sqrt(static_cast<double>(K)));
-    if (parts & kNorm) fusion.norm_weight = test::randn({K}, seed + 2) * 0.3 + 1;
+    if (parts & kNorm) {
+      fusion.norm_weight = test::randn({K}, seed + 2) * 0.3 + 1;
+      fusion.norm_eps = 0.25;  // so much that another would show
+    }
     if (parts & kGelu) fusion.activation = Activation::gelu;
     Shape out = shape;
     out.set(-1, N);
