@@ -203,26 +203,24 @@ __device__ inline const float* turns_of(const AttentionTurns& turns, const Block
 
 /// Pairs of cosine and sine, of eight channels.
 struct Turns {
-  float cosine[8], sine[8];
+  Vec<float, 2> at[8];
 
   __device__ explicit Turns(const float* pairs) {
 #pragma unroll
     for (int c = 0; c < 8; c += 2) {
       const auto two = load_vec<4>(pairs + 2 * c);
-      cosine[c] = two.at[0];
-      sine[c] = two.at[1];
-      cosine[c + 1] = two.at[2];
-      sine[c + 1] = two.at[3];
+      at[c] = {{two.at[0], two.at[1]}};
+      at[c + 1] = {{two.at[2], two.at[3]}};
     }
   }
-  /// Turned further by `by`, forward (1) or back (-1).
-  __device__ void add(const Turns& by, float direction = 1) {
+  /// Turned further by `by`, and back by it.
+  __device__ void add(const Turns& by) {
 #pragma unroll
-    for (int c = 0; c < 8; ++c) {
-      const float x = cosine[c], y = sine[c], by_x = by.cosine[c], by_y = direction * by.sine[c];
-      cosine[c] = x * by_x - y * by_y;
-      sine[c] = y * by_x + x * by_y;
-    }
+    for (int c = 0; c < 8; ++c) at[c] = turned(at[c].at[0], at[c].at[1], by.at[c]);
+  }
+  __device__ void subtract(const Turns& by) {
+#pragma unroll
+    for (int c = 0; c < 8; ++c) at[c] = turned_back(at[c].at[0], at[c].at[1], by.at[c]);
   }
 };
 
@@ -236,7 +234,7 @@ __device__ inline void turn_rows(const Tile& tile, int rows, const float* turns,
   const int first = warp_index() * 16, mine = lane_index() / kPieces, channel = lane_index() % kPieces * 8;
   const auto of_row = [&](int r) { return Turns(turns + smaller(r, rows - 1) * d + 2 * channel); };
   Turns now = of_row(first), step = of_row(first + 1);
-  step.add(now, -1);
+  step.subtract(now);
   for (int bit = 1; bit < kRowsAtOnce; bit *= 2) {
     if ((mine & bit) != 0) now.add(step);
     step.add(step);
@@ -247,8 +245,7 @@ __device__ inline void turn_rows(const Tile& tile, int rows, const float* turns,
          right = tile.data().template load<8>(tile.at(r, channel + d / 2));
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-      const auto pair =
-          turned(static_cast<float>(left.at[c]), static_cast<float>(right.at[c]), {{now.cosine[c], now.sine[c]}});
+      const auto pair = turned(static_cast<float>(left.at[c]), static_cast<float>(right.at[c]), now.at[c]);
       left.at[c] = round_to_bf16(pair.at[0]);
       right.at[c] = round_to_bf16(pair.at[1]);
     }
