@@ -38,12 +38,13 @@ void run(const FusedLinearArgs& args, Device device) {
   cpu::fused_linear(args);
 }
 
-/// Whether one kernel computes it all: few rows, and nobody wants a gradient.
+/// Whether one kernel computes it all: few rows, and nobody wants a gradient. A copy of the weight, in order, would be
+/// work of the graph that reads it too early (FusedLinearArgs).
 bool is_one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   const bool is_recorded = !grad_enabled() ? grad_expected()
                                            : wants_gradient(x) || wants_gradient(weight) ||
                                                  wants_gradient(fusion.norm_weight) || wants_gradient(fusion.residual);
-  return !is_recorded && x.numel() / x.dim(-1) <= kFewFusedRows;
+  return !is_recorded && weight.is_contiguous() && x.numel() / x.dim(-1) <= kFewFusedRows;
 }
 
 Tensor one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
@@ -54,14 +55,13 @@ Tensor one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fus
   if (y.numel() == 0) return y;
   const auto in_order = [](const Tensor& of) { return of.defined() ? contiguous(detach(of)) : of; };
   const auto data = [](const Tensor& of) { return of.defined() ? of.data() : nullptr; };
-  const Tensor in = in_order(x), w = in_order(weight), norm = in_order(fusion.norm_weight),
-               residual = in_order(fusion.residual);
+  const Tensor in = in_order(x), norm = in_order(fusion.norm_weight), residual = in_order(fusion.residual);
   run({.rows = x.numel() / x.dim(-1),
        .N = weight.dim(0),
        .K = x.dim(-1),
        .dtype = x.dtype(),
        .x = in.data(),
-       .weight = w.data(),
+       .weight = weight.data(),
        .norm_weight = data(norm),
        .residual = data(residual),
        .y = y.data(),

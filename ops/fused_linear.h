@@ -20,11 +20,11 @@ struct LinearFusion {
 ///   weight   (N, K)    dtype of x, as norm_weight and residual
 ///   returns  (..., N)
 ///
-/// Up to kFewFusedRows rows of x, those of decoding, are one kernel that reads the weight once, which bounds it, and
-/// computes in f32 (f64 for f64) with one rounding at the end; a GPU, for several rows of bf16 or one too long for
-/// its shared memory, rounds x times the norm's weight too. More rows, and all where a gradient is wanted, in the first
-/// run of checkpoint() too, are ops of their own, with their gradients; there the product adds the residual, unless an
-/// activation comes between.
+/// Up to kFewFusedRows rows of x, those of decoding, and a contiguous weight are one kernel that reads the weight once,
+/// which bounds it, and computes in f32 (f64 for f64) with one rounding at the end; a GPU, for several rows of bf16 or
+/// one too long for its shared memory, rounds x times the norm's weight too. All else, and all where a gradient is
+/// wanted, in the first run of checkpoint() too, are ops of their own, with their gradients; there the product adds the
+/// residual, unless an activation comes between.
 /// Deterministic. Throws Error where shapes, dtypes or devices do not fit.
 Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion = {});
 

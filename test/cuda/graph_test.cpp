@@ -11,6 +11,7 @@
 #include "ops/fused_linear.h"
 #include "ops/matmul.h"
 #include "ops/unary.h"
+#include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
 
@@ -73,6 +74,23 @@ BOOST_AUTO_TEST_CASE(with_constant_weights_kernels_overlap_and_compute_the_same)
         test::check_identical(to(y, ratel::kCpu), to(expected, ratel::kCpu), ratel::concat_text(rows, " rows"));
       }
     }
+  });
+}
+
+// A kernel that asks for its weight early must not find there what the graph itself writes, a copy in order.
+BOOST_AUTO_TEST_CASE(a_transposed_constant_weight_is_read_where_it_lies) {
+  test::on_gpus([](Device device) {
+    constexpr int64_t C = 64;
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int64_t rows : {1, 6}) {
+        const Tensor x = to(test::randn({rows, C}, 1, dtype), device), w = to(test::randn({C, C}, 2, dtype), device);
+        Tensor y = empty_like(x);
+        const DeviceGraph graph(
+            device, [&] { copy_into(y, fused_linear(x, transpose(w, 0, 1))); }, ratel::Weights::constant);
+        graph.run();
+        test::check_identical(to(y, ratel::kCpu), to(matmul(x, w), ratel::kCpu),
+                              ratel::concat_text(rows, " rows of ", dtype));
+      }
   });
 }
 
