@@ -239,7 +239,8 @@ void launch_kernel(const Launch& how, const void* kernel, void (*)(const void*, 
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = native(how.stream);
   config.attrs = attributes;
-  if (how.start == Start::early && early_starts_are_allowed() && can_wait(kernel)) config.numAttrs = 2;
+  if (how.start == Start::early && early_starts_are_allowed() && is_recorded(how.stream) && can_wait(kernel))
+    config.numAttrs = 2;
   require_launch(cudaLaunchKernelExC(&config, kernel, arguments));
 }
 
