@@ -107,6 +107,8 @@ void release(void* pointer, Stream stream) noexcept {
 }
 
 void count_graph_bytes(int device) {
+  static std::mutex one_at_a_time;  // not `guard`, which graph_bytes_on() must not find taken
+  const std::scoped_lock order(one_at_a_time);
   const auto bytes = static_cast<int64_t>(graph_bytes_on(device));
   const std::scoped_lock lock(guard);
   Counters& held = counters(device);
