@@ -217,8 +217,9 @@ Json summary(const ConvertOptions& options, const Model& model) {
 }  // namespace
 
 int run_convert(Arguments args) {
-  const auto options = parse_convert_options(args);
+  auto options = parse_convert_options(args);
   if (!options) return 0;
+  if (train::is_best_of_run(options->input)) options->input = train::resolve_model_dir(options->input);
   check_output(*options);
   catch_signals();
   const Model model = read_model(*options);

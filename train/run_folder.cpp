@@ -84,11 +84,15 @@ RunLock::RunLock(const std::string& run) {
 
 RunLock::~RunLock() { ::close(descriptor_); }
 
+bool is_best_of_run(const std::string& path) {
+  const fs::path named(path);
+  return (named.has_filename() ? named : named.parent_path()).filename() == "best" && !io::path_exists(path);
+}
+
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
   if (path.size() > 1 && path.ends_with('/')) return resolve_model_dir(path.substr(0, path.size() - 1), warn);
-  const fs::path named(path);
-  if (named.filename() == "best" && !io::path_exists(path)) {
-    const std::string run = named.parent_path();
+  if (is_best_of_run(path)) {
+    const std::string run = fs::path(path).parent_path();
     if (!io::path_exists(checkpoints_path(run)))
       fail_input(path, "expected RUN/best, found no checkpoints in ", run.empty() ? "." : run);
     const auto best = best_checkpoint(run, warn);

@@ -26,7 +26,7 @@ std::string checkpoint_path(const std::string& run, int64_t step);
 
 /// True where nothing is in the folder, or there is none; leftovers of a start that was cut short do not count.
 bool is_empty_run(const std::string& run);
-/// Removes checkpoints that were being written when a process ended (step-N.tmp).
+/// Removes what a process left half written when it ended: checkpoints, and config.toml.tmp and metrics.jsonl.tmp.
 void remove_leftovers(const std::string& run);
 
 /// Sole use of a run folder, until it is destroyed or the process ends. Makes the folder.
@@ -42,6 +42,8 @@ class RunLock {
   int descriptor_ = -1;
 };
 
+/// True of RUN/best where no file or folder has that name: resolve_model_dir() knows what it means.
+bool is_best_of_run(const std::string& path);
 /// Where config.json and model.safetensors are for a path a user gives: a model folder or a checkpoint itself, or the
 /// newest valid checkpoint of a run folder; of RUN/best, the valid one of lowest validation loss. Throws Error(input)
 /// for anything else.

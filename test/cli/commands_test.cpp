@@ -154,6 +154,10 @@ BOOST_AUTO_TEST_CASE(a_run_validates_keeps_its_best_and_leaves_all_its_records) 
   BOOST_TEST(described.at("last").find("loss") != nullptr);
   BOOST_TEST(described.at("last_validation").at("validation_loss").as_double() > 0);
   BOOST_TEST(described.at("best_checkpoint").as_string().starts_with(run + "/checkpoints/step-"));
+  BOOST_TEST(run_json({"inspect", run + "/best"}).at("kind").as_string() == "checkpoint");
+  BOOST_TEST_REQUIRE(run_ratel({"convert", run + "/best/", scratch / "best"}).code == 0);
+  BOOST_TEST_REQUIRE(run_ratel({"convert", described.at("best_checkpoint").as_string(), scratch / "named"}).code == 0);
+  BOOST_TEST((read(scratch / "best/model.safetensors") == read(scratch / "named/model.safetensors")));
   const Ended none = run_ratel({"eval", "--model", models().run + "/best", "--data", held});
   BOOST_TEST(none.code == 3);
   BOOST_TEST(none.err.find("\nhint: train with --validation") != std::string::npos, none.err);
