@@ -10,9 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "bench/support/attention_work.h"
+#include "bench/support/bench.h"
 #include "cli/gpu.h"
 #include "ops/create.h"
+#include "train/flops.h"
 #include "train/trainer.h"
 #include "train/weights.h"
 
@@ -43,18 +44,12 @@ std::vector<int64_t> dilations_of(const train::TrainConfig& config) {
   return {config.train.sparse_dilation, 1};
 }
 
-/// FLOPs of one batch: every weight that is multiplied with counts 2 a token forward and 4 backward, in each pass.
+/// FLOPs of one batch, as `ratel train` counts them for MFU.
 double flops_of(const train::TrainConfig& config) {
-  const auto& m = config.model;
-  const int64_t tokens = config.data.batch_size * config.data.seq_len;
-  const auto weights = static_cast<double>(m.layers * 14 * m.channels * m.channels + m.vocab_size * m.channels);
-  double attention = 0;
-  const std::vector<int64_t> dilations = dilations_of(config);
-  for (const int64_t dilation : dilations)
-    attention += static_cast<double>(m.layers) * attention_flops({.dilation = dilation},
-                                                                 config.data.batch_size * m.heads, config.data.seq_len,
-                                                                 m.channels / m.heads, Pass::forward_backward);
-  return static_cast<double>(dilations.size()) * 6 * weights * static_cast<double>(tokens) + attention;
+  double flops = 0;
+  for (const int64_t dilation : dilations_of(config))
+    flops += train::training_flops(config.model, ModelPattern::uniform({.dilation = dilation}), config.data.seq_len);
+  return static_cast<double>(config.data.batch_size) * flops;
 }
 
 void add_step(const std::string& name, const train::TrainConfig& config) {

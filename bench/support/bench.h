@@ -9,9 +9,10 @@
 // A benchmark executable is one file that defines ratel::bench::declare(); main() is in this library.
 //
 //   void ratel::bench::declare() {
-//     add("rms_norm/4096x2048", {.bytes = 4.0 * 2 * 4096 * 2048}, [] {
-//       const Tensor x = randn({4096, 2048});
-//       return [=] { rms_norm(x, ...); };
+//     add("softmax/forward/4096x2048", {.bytes = 4.0 * 2 * 4096 * 2048}, [] {
+//       Rng rng(1);
+//       const Tensor x = random_normal({4096, 2048}, rng);
+//       return [=] { softmax(x); };
 //     });
 //   }
 //
