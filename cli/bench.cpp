@@ -212,7 +212,7 @@ int run_bench(Arguments args) {
   if (what == Bench::train && !options.given("--length")) asked.lengths = {256};
   check_from_1_to(int64_t{1} << 28, "--batch", asked.batches);
   check_from_1_to(int64_t{1} << 28, "--length", asked.lengths);
-  constexpr int64_t kMostTokens = int64_t{1} << 40;  // whose bytes can be counted, in any model
+  constexpr int64_t kMostTokens = int64_t{1} << 40;
   for (const int64_t batch : asked.batches)
     for (const int64_t length : asked.lengths)
       check(batch <= kMostTokens / length, "bench: expected at most ", kMostTokens, " tokens at once, found ", batch,

@@ -7,10 +7,12 @@
 #include "autograd/grad_mode.h"
 #include "autograd/gradient.h"
 #include "core/device_memory.h"
+#include "core/free_memory.h"
 #include "models/decoder.h"
 #include "ops/backward.h"
 #include "ops/create.h"
 #include "train/trainer.h"
+#include "train/training_memory.h"
 #include "train/weights.h"
 
 namespace ratel::cli {
@@ -81,17 +83,20 @@ int64_t least_bytes(Bench what, const BenchSetting& setting, const BenchPoint& p
   const RatPlusConfig& c = setting.config;
   const auto element = static_cast<int64_t>(size_of(setting.dtype));
   const auto wide = static_cast<int64_t>(size_of(accumulate_dtype(setting.dtype)));
-  const int64_t cache = point.batch * kv_cache_bytes(c, point.pattern, point.length, setting.dtype);
-  const int64_t tokens = point.batch * point.length, weights = c.parameter_count() * element;
+  const auto cache = [&] {
+    return bounded_product({point.batch, kv_cache_bytes(c, point.pattern, point.length, setting.dtype)});
+  };
+  const auto tokens_of = [&](int64_t length, int64_t widths) {
+    return bounded_product({point.batch, length, widths, c.channels, element});
+  };
+  const int64_t weights = bounded_product({c.parameter_count(), element});
   switch (what) {
     case Bench::prefill:  // input, norm, and the feed-forward's hidden layer before and after GELU
-      return weights + cache + point.batch * std::min(point.length, setting.chunk) * 10 * c.channels * element;
-    case Bench::decode: return weights + cache;
-    case Bench::train:  // of every layer, what its backward needs: 2 inputs, 2 norms, projection, mixed, 2 x 4 hidden
-      return weights + (element == wide ? 0 : c.parameter_count() * wide) + 3 * c.parameter_count() * wide +
-             c.layers * tokens * 18 * c.channels * element;
+      return weights + cache() + tokens_of(std::min(point.length, setting.chunk), 10);
+    case Bench::decode: return weights + cache();
+    case Bench::train: return train::step_bytes(c, {.sequences = point.batch, .T = point.length}, setting.dtype);
     case Bench::layer:  // input, norm, projection, mixed, output, and the gradient of the projection
-      return 6 * c.channels * c.channels * (element + wide) + tokens * 14 * c.channels * element;
+      return bounded_product({6, c.channels, c.channels, element + wide}) + tokens_of(point.length, 14);
   }
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "train/flops.h"
 #include "train/optimizer.h"
 #include "train/run_records.h"
+#include "train/training_memory.h"
 #include "train/weights.h"
 
 namespace ratel::train {
@@ -244,27 +245,19 @@ class Session {
   std::string saved_, last_skipped_;
 };
 
-/// Bytes that a batch, or the part of it that is computed at once, leaves for its backward at least: of every layer and
-/// token the norms, the projections, what is mixed, and the hidden layer before and after GELU; its input alone where
-/// blocks are computed again. At most kMostBytes.
-int64_t activation_bytes(const TrainConfig& config) {
-  constexpr int64_t kOfALayer = 14;  // in widths of a token's state
-  const int64_t layers = config.model.layers, rows = config.data.batch_size / config.data.accumulate;
-  const int64_t widths = config.train.recompute ? layers + kOfALayer : layers * kOfALayer;
-  return bounded_product(
-      {rows, config.data.seq_len, widths, config.model.channels, static_cast<int64_t>(size_of(config.train.dtype))});
-}
-
 /// Throws Error(memory) where what training keeps of every parameter, and of a batch, does not fit into what is free.
 void require_memory_for(const TrainConfig& config) {
   if (config.device().is_cuda()) return;  // whose pool says so itself
-  const int64_t parameters = config.model.parameter_count();
-  const size_t weight = size_of(config.train.dtype), wide = size_of(accumulate_dtype(config.train.dtype));
-  const int64_t state = parameters * static_cast<int64_t>(weight + 3 * wide);  // the gradient and both moments are wide
-  require_memory(state, concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
-  require_memory(state + activation_bytes(config),
-                 concat_text("training: the activations of ", config.data.batch_size / config.data.accumulate, " x ",
-                             config.data.seq_len, " tokens and all that is kept of the parameters"),
+  const int64_t parameters = config.model.parameter_count(), rows = config.data.batch_size / config.data.accumulate;
+  require_memory(parameter_bytes(parameters, config.train.dtype),
+                 concat_text("training: weights, gradients and moments of ", parameters, " parameters"));
+  const ComputedBatch part{.sequences = rows,
+                           .T = config.data.seq_len,
+                           .parts = config.data.accumulate,
+                           .recompute = config.train.recompute ? Recompute::blocks : Recompute::nothing};
+  require_memory(step_bytes(config.model, part, config.train.dtype),
+                 concat_text("training: the activations of ", rows, " x ", config.data.seq_len,
+                             " tokens and all that is kept of the parameters"),
                  "a smaller --data.batch_size, a larger --data.accumulate, or --train.recompute=true");
 }
 
