@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "io/json.h"
 #include "io/limits.h"
 #include "text/sentencepiece_file.h"
 
@@ -61,7 +62,7 @@ std::string train_sentencepiece(const WordCounts& words, const SentencePieceTrai
     const auto status = sentencepiece::SentencePieceTrainer::Train(
         {{"model_type", "bpe"},
          {"vocab_size", std::to_string(how.vocab_size)},
-         {"character_coverage", concat_text(how.character_coverage)},
+         {"character_coverage", io::Json(how.character_coverage).dump()},
          {"byte_fallback", "true"},
          {"split_digits", "true"},
          {"allow_whitespace_only_pieces", "true"},

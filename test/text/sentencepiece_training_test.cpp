@@ -77,6 +77,9 @@ BOOST_AUTO_TEST_CASE(a_trained_model_has_llamas_settings_and_loses_nothing) {
   const WordCounts words = counts_of(prose());
   const std::string model = train_sentencepiece(words, {.vocab_size = 700});
   BOOST_TEST(model == train_sentencepiece(words, {.vocab_size = 700}));
+  // The file keeps the coverage: a digit more than six is not lost, which would make it 1.
+  BOOST_TEST((train_sentencepiece(words, {.vocab_size = 700, .character_coverage = 0.9999995}) !=
+              train_sentencepiece(words, {.vocab_size = 700, .character_coverage = 1})));
   const Tokenizer tokenizer = Tokenizer::from_model(model, "trained");
   BOOST_TEST(tokenizer.vocab_size() == 700);
   BOOST_TEST(tokenizer.eos().value() == 2);
