@@ -1,5 +1,6 @@
 #pragma once
 
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -28,10 +29,11 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-/// All parts streamed one after the other into a string.
+/// All parts streamed one after the other into a string, by the rules of C in whatever locale the program is.
 template <class... Parts>
 std::string concat_text(const Parts&... parts) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   (out << ... << parts);
   return out.str();
 }

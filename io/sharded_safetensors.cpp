@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iomanip>
+#include <locale>
 #include <set>
 #include <sstream>
 #include <system_error>
@@ -170,6 +171,7 @@ namespace {
 
 std::string shard_name(size_t number, size_t count) {
   std::ostringstream name;
+  name.imbue(std::locale::classic());
   name << "model-" << std::setfill('0') << std::setw(5) << number << "-of-" << std::setw(5) << count << kExtension;
   return name.str();
 }

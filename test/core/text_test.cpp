@@ -1,7 +1,10 @@
 #include "core/text.h"
 
 #include <boost/test/unit_test.hpp>
+#include <locale>
 #include <vector>
+
+#include "core/error.h"
 
 using ratel::edit_distance;
 using ratel::nearest;
@@ -43,4 +46,23 @@ BOOST_AUTO_TEST_CASE(numbers_are_the_whole_text) {
   BOOST_TEST(to_number<double>("1e-3").value() == 1e-3);
   for (const char* text : {"", " 1", "1 ", "+1", "1.5", "one", "9223372036854775808"})
     BOOST_TEST(!to_number<int64_t>(text).has_value(), text);
+}
+
+namespace {
+
+/// 1.234,5
+struct Grouped : std::numpunct<char> {
+  [[nodiscard]] char do_thousands_sep() const override { return '.'; }
+  [[nodiscard]] char do_decimal_point() const override { return ','; }
+  [[nodiscard]] std::string do_grouping() const override { return "\3"; }
+};
+
+}  // namespace
+
+// Files and their names are made of it.
+BOOST_AUTO_TEST_CASE(text_does_not_depend_on_the_program_s_locale) {
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Grouped));
+  const std::string text = ratel::concat_text(1000, " x ", 0.5);
+  std::locale::global(before);
+  BOOST_TEST(text == "1000 x 0.5");
 }
