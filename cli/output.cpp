@@ -67,6 +67,7 @@ std::string human_seconds(double seconds) {
 }
 
 std::string fixed(double value, int digits) {
+  if (std::abs(value) >= 1e15) return brief(value, 6);  // digits of a double end there
   std::array<char, 64> text{};
   std::snprintf(text.data(), text.size(), "%.*f", digits, value);
   return text.data();

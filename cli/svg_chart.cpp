@@ -127,6 +127,7 @@ Frame frame_of(const std::vector<Line>& lines, Scale x_scale) {
 }
 
 std::string label_of(double value, double step) {
+  if (step == 0) return "0";  // a chart file's own tick there
   const double size = std::abs(value);
   if (size >= 1e12) return brief(value / 1e12, 4) + "T";
   if (size >= 1e9) return brief(value / 1e9, 4) + "G";

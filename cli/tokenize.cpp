@@ -35,7 +35,7 @@ std::string progress_text(const CorpusProgress& at, double seconds) {
   if (at.total) text += concat_text(" of ", fixed(megabytes(static_cast<double>(*at.total)), 1));
   text += concat_text(" MB, ", fixed(megabytes(static_cast<double>(at.text_bytes)) / seconds, 1), " MB/s of text, ",
                       with_commas(at.tokens), " tokens");
-  if (at.bad > 0) text += concat_text(", ", with_commas(at.bad), " bad rows");
+  if (at.bad > 0) text += concat_text(", ", with_commas(at.bad), at.bad == 1 ? " bad row" : " bad rows");
   if (at.total && at.used > 0)
     text +=
         concat_text(", ETA ", human_seconds(seconds * static_cast<double>(*at.total - std::min(*at.total, at.used)) /
@@ -146,8 +146,7 @@ int run_tokenize(Arguments args) {
     note("ratel: stopped; ", how.output, " was not written");
     return signal_exit_code();
   }
-  if (result.bad > kBadShown)
-    note("ratel: left out ", with_commas(result.bad), result.bad == 1 ? " bad row in all" : " bad rows in all");
+  if (result.bad > kBadShown) note("ratel: left out ", with_commas(result.bad), " bad rows in all");
   if (result.empty > 0)
     note("ratel: left out ", with_commas(result.empty),
          result.empty == 1 ? " document without text" : " documents without text");

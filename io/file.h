@@ -99,7 +99,8 @@ std::string path_inside(const std::string& folder, std::string_view name);
 /// The whole file. Throws Error(input) where it is missing, unreadable or longer than `limit` bytes.
 std::string read_text_file(const std::string& path, size_t limit);
 
-/// The file then holds exactly these bytes, or, where Error(disk) is thrown, what it held before.
+/// The file then holds exactly these bytes, or, where Error(disk) is thrown, what it held before; or these bytes, where
+/// it was in place already and only the folder could not be brought to the disk.
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::string& path, std::string_view text);
 

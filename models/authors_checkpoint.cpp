@@ -150,8 +150,8 @@ AuthorsModel read_authors_model(const std::vector<TensorSource>& tensors, string
   if (!wrong.empty()) fail_input(path, "the tensors are not those of a RAT+ model: ", wrong);
 
   AuthorsModel model;
-  const DType target = dtype.value_or(widest(tensors, path));
-  (void)widest(tensors, path);  // that all are floats
+  const DType wide = widest(tensors, path);  // throws unless all are floats
+  const DType target = dtype.value_or(wide);
   model.config = sizes_of(found, path);
   nn::ParamStore shapes(DType::f32, 0, nn::Start::shapes_only);
   const RatPlus ours(nn::Scope(shapes), model.config);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "autograd/grad_mode.h"
+#include "core/free_memory.h"
 #include "models/decoder.h"
 #include "models/stop_strings.h"
 #include "ops/view.h"
@@ -132,10 +133,11 @@ class Reader {
       return make();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::memory) throw;
-      throw Error(concat_text("generate: no memory for a cache of ", texts, " x ", capacity, " tokens, ",
-                              texts * kv_cache_bytes(model_.config, pattern_, capacity, model_.dtype()),
-                              " bytes\nhint: a sparser pattern, a lower max_new_tokens or fewer texts need less"),
-                  ErrorKind::memory);
+      throw Error(
+          concat_text("generate: no memory for a cache of ", texts, " x ", capacity, " tokens, ",
+                      bounded_product({texts, kv_cache_bytes(model_.config, pattern_, capacity, model_.dtype())}),
+                      " bytes\nhint: a sparser pattern, a lower max_new_tokens or fewer texts need less"),
+          ErrorKind::memory);
     }
   }
 
