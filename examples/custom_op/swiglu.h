@@ -9,7 +9,8 @@ namespace custom {
 ///   gate, up  one shape, one float dtype, any layout
 ///   returns   that shape, contiguous; computed in f32 (f64 for f64), rounded once
 ///
-/// Gradients: gate, up. Deterministic. Throws ratel::Error where shapes, dtypes or devices do not fit.
+/// Gradients: gate, up. Deterministic. Throws ratel::Error where shapes, dtypes or devices do not fit, and for
+/// tensors on a GPU, for which it has no kernel.
 /// Source: Shazeer, "GLU variants improve transformer", arXiv 2002.05202.
 ratel::Tensor swiglu(const ratel::Tensor& gate, const ratel::Tensor& up);
 

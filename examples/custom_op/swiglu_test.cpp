@@ -72,5 +72,12 @@ int main() {
   } catch (const ratel::Error& error) {
     std::cout << "ok      refuses two shapes: " << error.what() << '\n';
   }
+  if (ratel::cuda_device_count() > 0) try {
+      const Tensor there = ratel::ones({2}, ratel::DType::f64, {ratel::DeviceType::cuda, 0});
+      swiglu(there, there);
+      report("refuses a GPU", INFINITY, 0);
+    } catch (const ratel::Error& error) {
+      std::cout << "ok      refuses a GPU: " << error.what() << '\n';
+    }
   return failures == 0 ? 0 : 1;
 }
