@@ -40,21 +40,21 @@ inline constexpr int64_t kMostNewTokens = int64_t{1} << 30;  ///< the bytes of a
 
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
-  std::optional<int64_t> eos;  ///< a token that ends a text
-  SamplingOptions sampling;
+  std::optional<int64_t> eos = {};  ///< a token that ends a text
+  SamplingOptions sampling = {};
   int64_t samples = 1;  ///< texts a prompt; each draws from a stream of its own
   /// The number of the first sample: those of a prompt that are made by several calls are as those of one.
   int64_t first_sample = 0;
 
   /// Begins a text after its prompt; texts_of() makes one. Without it texts are empty, and there are no stop strings.
-  std::function<TokenText(const std::vector<int64_t>& prompt)> token_text;
+  std::function<TokenText(const std::vector<int64_t>& prompt)> token_text = {};
   /// A text ends before the first of these to be complete, which may begin and end inside of tokens.
-  std::vector<std::string> stop_strings;
+  std::vector<std::string> stop_strings = {};
 
   LogProbs logprobs = LogProbs::none;
   Caching caching = Caching::keys;
-  int64_t prefill_chunk = 512;  ///< tokens of each prompt that the model reads at once
-  std::function<bool()> stop;   ///< asked before every chunk and every step: true ends all texts where they are
+  int64_t prefill_chunk = 512;      ///< tokens of each prompt that the model reads at once
+  std::function<bool()> stop = {};  ///< asked before every chunk and every step: true ends all texts where they are
 };
 
 /// What a tokenizer makes of tokens: whole characters. Those beyond its vocabulary, of a model that has more, say

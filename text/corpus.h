@@ -23,13 +23,13 @@ struct CorpusOptions {
   std::string text_field = "text";  ///< the member of a row that is its document
   int64_t max_bad = 0;              ///< bad rows that are left out before it is an error
   int threads = 0;                  ///< that encode, no more than there are processors; 0: as many
-  std::string output;               ///< the token file
-  std::string validation;           ///< that of the documents set apart; empty: there is none
+  std::string output = {};          ///< the token file
+  std::string validation = {};      ///< that of the documents set apart; empty: there is none
   double validation_fraction = 0.01;
-  uint64_t seed = 0;           ///< of which documents are set apart
-  std::function<bool()> stop;  ///< asked by any thread, one at a time
-  std::function<void(const CorpusProgress&)> progress;
-  std::function<void(const std::string&)> bad;  ///< is told of each of the first bad rows: "path:line: what"
+  uint64_t seed = 0;                ///< of which documents are set apart
+  std::function<bool()> stop = {};  ///< asked by any thread, one at a time
+  std::function<void(const CorpusProgress&)> progress = {};
+  std::function<void(const std::string&)> bad = {};  ///< is told of each of the first bad rows: "path:line: what"
 };
 
 struct TokenCounts {

@@ -19,7 +19,7 @@ struct EvalResult {
 
 struct EvalOptions {
   int64_t seq_len = 256;  ///< T
-  ModelPattern pattern;
+  ModelPattern pattern = {};
   int64_t batch_size = 8;           ///< windows computed at once; changes the result by rounding at most
   int64_t eos = -1;                 ///< the end-of-text id; -1: there is none
   std::function<bool()> stop = {};  ///< polled between batches

@@ -47,7 +47,7 @@ struct Gates {
 };
 
 struct GateOptions {
-  ModelPattern pattern;             ///< of attention: what enters the layers above, and the gradient, depend on it
+  ModelPattern pattern = {};        ///< of attention: what enters the layers above, and the gradient, depend on it
   int64_t span = 64;                ///< tokens that a channel is to carry
   std::function<bool()> stop = {};  ///< polled between batches
   std::function<void(int64_t done, int64_t total)> progress = {};  ///< in tokens
@@ -62,7 +62,7 @@ struct GateOptions {
 Gates measure_gates(const RatPlus& model, std::span<const Batch> batches, const GateOptions& options);
 
 struct SampleOptions {
-  ModelPattern pattern;
+  ModelPattern pattern = {};
   int64_t seq_len = 256;
   int64_t windows = 1;
   int64_t batch_size = 8;
