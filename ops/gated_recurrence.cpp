@@ -28,7 +28,6 @@ void check_arguments(const Tensor& gate, const Tensor& x, const Tensor& initial)
         ": expected initial of shape ", Shape{x.dim(0), x.dim(2)}, ' ', accumulate_dtype(x.dtype()), ", found ",
         initial.shape(), ' ', initial.dtype());
   check(initial.device() == x.device(), kName, ": x on ", x.device(), ", initial on ", initial.device());
-  check(initial.is_contiguous(), kName, ": initial must be contiguous");
 }
 
 void run_forward(const GatedRecurrenceArgs& args, Device device) {
@@ -59,9 +58,11 @@ void* data_or_null(const Tensor& x) { return x.defined() ? x.data() : nullptr; }
 
 }  // namespace
 
-RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial) {
+RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial_state) {
   const OpScope scope(kName);
-  check_arguments(gate, x, initial);
+  check_arguments(gate, x, initial_state);
+  // A learned state is stretched over the batch: the copy's gradient, on the tape, is summed where it comes from.
+  const Tensor initial = initial_state.defined() ? contiguous(initial_state) : Tensor();
   const int64_t B = x.dim(0), T = x.dim(1), C = x.dim(2);
   Tensor outputs[] = {empty(x.shape(), x.dtype(), x.device()), empty({B, C}, accumulate_dtype(x.dtype()), x.device())};
   const Tensor carries = carries_for(gate, x, initial);

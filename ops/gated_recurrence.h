@@ -12,7 +12,7 @@ struct RecurrenceResult {
 /// Gated recurrence along time:  h[t] = g[t] h[t-1] + (1 - g[t]) x[t],  h[-1] = initial.
 ///
 ///   gate, x  (B, T, C)  f64 | f32 | bf16, last axis contiguous, T >= 1;  gate in [0, 1]
-///   initial  (B, C)     f32 (f64 for f64); undefined means zeros
+///   initial  (B, C)     f32 (f64 for f64), any layout; undefined means zeros
 ///   returns  h and the last state; the state is kept in f32 (f64 for f64) throughout
 ///
 /// A sequence cut in two, the second half starting from the first one's last state, gives the same numbers; on a GPU up

@@ -156,6 +156,19 @@ BOOST_AUTO_TEST_CASE(reads_slices_in_place) {
   test::check_against_reference(kOp, kReference, views, "slices of wider rows");
 }
 
+BOOST_AUTO_TEST_CASE(reads_an_initial_state_of_any_layout) {
+  const auto stretched = [](const test::TensorFunction& f) {
+    return [&f](const std::vector<Tensor>& x) {
+      return f({x[0], x[1], broadcast_to(x[2], {x[0].dim(0), x[0].dim(2)})});
+    };
+  };
+  auto x = inputs_of({"", 3, 33, 5});
+  x[2] = test::randn({5}, 3);
+  test::check_against_reference(stretched(kOp), stretched(kReference), x, "one learned state for all sequences");
+  x[2] = transpose(test::randn({5, 3}, 3), 0, 1);
+  test::check_against_reference(kOp, kReference, x, "a transposed state");
+}
+
 BOOST_AUTO_TEST_CASE(independent_of_threads) {
   const auto x = inputs_of({"", 3, 70, 300});
   test::check_thread_independent([&] { return joined(gated_recurrence(x[0], x[1], x[2])); }, "forward");
