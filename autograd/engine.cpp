@@ -64,7 +64,8 @@ class Engine {
 
   static void check_not_consumed(const Node& node) {
     check(node.backward != nullptr, "backward: the tape of op ", node.name,
-          " was consumed by an earlier backward; run the forward again, or keep it with Tape::keep");
+          " was consumed by an earlier backward; run the forward again, or detach() what was carried over from it, "
+          "or keep it with Tape::keep");
   }
 
   void deliver(Node& node, size_t output, Tensor grad) {

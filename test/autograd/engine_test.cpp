@@ -113,6 +113,11 @@ BOOST_AUTO_TEST_CASE(the_tape_is_consumed_unless_kept) {
   check_grad(x, {18});
   test::check_error([&] { backward(one); }, "the tape of op sum was consumed by an earlier backward");
   test::check_error([&] { backward(two); }, "the tape of op mul was consumed by an earlier backward");
+  // Truncated backpropagation through time: what goes on from a state that nobody detached reaches the step before.
+  const Tensor state = x * 2;
+  backward(sum(state));
+  test::check_error([&] { backward(sum(state * x)); }, "detach() what was carried over from it");
+  backward(sum(detach(state) * x));
 }
 
 BOOST_AUTO_TEST_CASE(what_was_saved_is_freed_with_the_tape) {
