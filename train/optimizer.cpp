@@ -6,6 +6,19 @@
 #include "ops/create.h"
 
 namespace ratel::train {
+namespace {
+
+/// Throws Error for what would fail at the first step, or train nothing.
+void check_stores(const nn::ParamStore& parameters, const nn::ParamStore& copies) {
+  check(!parameters.parameters().empty(), "optimizer: the store has no parameters; make the layers first");
+  check(parameters.dtype() == master_dtype(parameters.dtype()), "optimizer: expected parameters of f32 or f64, found ",
+        parameters.dtype(), "; a bf16 model is trained with a store of f32 masters beside its own");
+  check(&copies == &parameters || copies.dtype() == DType::bf16, "optimizer: expected copies of bf16, found ",
+        copies.dtype());
+}
+
+}  // namespace
+
 Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies,
                      const TrainConfig::Optimizer& options)
     : parameters_(parameters.parameters()),
@@ -13,6 +26,7 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
       options_(options),
       steps_(zeros({}, DType::i64, parameters.device())),
       rate_(zeros({}, DType::f64, parameters.device())) {
+  check_stores(parameters, copies);
   for (const auto& [path, parameter] : parameters_) {
     copies_.push_back({path, copies.at(path)});
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),

@@ -24,12 +24,13 @@ inline DType master_dtype(DType compute) { return accumulate_dtype(compute); }
 class Optimizer {
  public:
   /// Moments start as zeros, in f32 (f64 for f64 parameters) on the parameters' device. Handles are kept, so that the
-  /// store may go.
+  /// store may go, and what is added to it later is not trained. Throws Error for a store without parameters, and for
+  /// one of bf16, which takes masters.
   Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options)
       : Optimizer(parameters, parameters, options) {}
   /// The model computes with `copies`, bf16 parameters of the same paths, which hold the gradients; `parameters` are
   /// their f32 masters, which are trained and saved. Every step rounds the masters into the copies. Throws Error where
-  /// the two do not match.
+  /// the two do not match, in paths, shapes or dtypes.
   Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies, const TrainConfig::Optimizer& options);
 
   /// One step with the gradients the parameters hold; they stay.

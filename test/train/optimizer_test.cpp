@@ -152,3 +152,13 @@ BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_withholds_a_step_whose_gradients_
   BOOST_TEST(optimizer.steps() == 1);
   BOOST_TEST(ratel::to_vector<double>(p) != ratel::to_vector<double>(before));
 }
+
+BOOST_AUTO_TEST_CASE(stores_that_cannot_be_trained_are_refused_at_once) {
+  const nn::ParamStore none;
+  test::check_error([&] { Optimizer(none, {}); }, "the store has no parameters; make the layers first");
+  const Case wide(DType::f32, 1), narrow(DType::bf16, 1);
+  test::check_error([&] { Optimizer(narrow.store, {}); }, "expected parameters of f32 or f64, found bf16");
+  test::check_error([&] { Optimizer(wide.store, Case(DType::f32, 1).store, {}); },
+                    "expected copies of bf16, found f32");
+  Optimizer(wide.store, narrow.store, {});
+}
