@@ -1,5 +1,7 @@
 #include "train/optimizer.h"
 
+#include <cmath>
+
 #include "autograd/gradient.h"
 #include "ops/adamw.h"
 #include "ops/copy.h"
@@ -27,6 +29,9 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
       steps_(zeros({}, DType::i64, parameters.device())),
       rate_(zeros({}, DType::f64, parameters.device())) {
   check_stores(parameters, copies);
+  TrainConfig within_range;
+  within_range.optimizer = options;
+  within_range.validate();
   for (const auto& [path, parameter] : parameters_) {
     copies_.push_back({path, copies.at(path)});
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
@@ -45,7 +50,10 @@ UpdateResult Optimizer::step(double rate) {
   return {values[0], values[1] != 0};
 }
 
-void Optimizer::set_rate(double rate) { fill_into(rate_, rate); }
+void Optimizer::set_rate(double rate) {
+  check(std::isfinite(rate), "optimizer: expected a finite learning rate, found ", rate);
+  fill_into(rate_, rate);
+}
 
 void Optimizer::step(const Tensor& losses, const Tensor& outcome) {
   const AdamWStep update{0, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, 0};

@@ -24,8 +24,8 @@ inline DType master_dtype(DType compute) { return accumulate_dtype(compute); }
 class Optimizer {
  public:
   /// Moments start as zeros, in f32 (f64 for f64 parameters) on the parameters' device. Handles are kept, so that the
-  /// store may go, and what is added to it later is not trained. Throws Error for a store without parameters, and for
-  /// one of bf16, which takes masters.
+  /// store may go, and what is added to it later is not trained. Throws Error for a store without parameters, for one
+  /// of bf16, which takes masters, and for options that a TrainConfig may not have.
   Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options)
       : Optimizer(parameters, parameters, options) {}
   /// The model computes with `copies`, bf16 parameters of the same paths, which hold the gradients; `parameters` are
@@ -39,7 +39,7 @@ class Optimizer {
   /// (core/device_graph.h): withheld also where one of `losses`, (n) f64, is not finite. `outcome`, (2) f64 on the
   /// parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
   void step(const Tensor& losses, const Tensor& outcome);
-  /// 0 until set. Steps that are in the stream already keep theirs.
+  /// 0 until set. Throws Error for one that is not finite. Steps that are in the stream already keep theirs.
   void set_rate(double rate);
   /// That a recorded step ran again: counts as a change of what it writes of the optimizer's and of the parameters that
   /// want a gradient, as step() itself does.

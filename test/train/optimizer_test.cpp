@@ -162,3 +162,14 @@ BOOST_AUTO_TEST_CASE(stores_that_cannot_be_trained_are_refused_at_once) {
                     "expected copies of bf16, found f32");
   Optimizer(wide.store, narrow.store, {});
 }
+
+BOOST_AUTO_TEST_CASE(options_and_rates_that_make_nan_of_weights_are_refused) {
+  const Case c(DType::f32, 1);
+  const Tensor before = clone(detach(c.store.at("a")));
+  test::check_error([&] { Optimizer(c.store, {.beta1 = 1}); }, "optimizer.beta1: ");
+  test::check_error([&] { Optimizer(c.store, {.eps = 0}); }, "optimizer.eps: ");
+  Optimizer optimizer(c.store, {});
+  for (const double rate : {std::nan(""), std::numeric_limits<double>::infinity()})
+    test::check_error([&] { optimizer.step(rate); }, "optimizer: expected a finite learning rate, found ");
+  test::check_identical(detach(c.store.at("a")), before, "parameter");
+}
