@@ -4,7 +4,8 @@
 
 namespace ratel {
 
-/// A queue of work on a GPU: a plain handle, owned by nobody. The null handle is the device's default stream.
+/// A queue of work on a GPU: a plain handle (a cudaStream_t), owned by nobody. The null handle is the device's default
+/// stream.
 struct Stream {
   void* handle = nullptr;
   int device = 0;
