@@ -92,7 +92,7 @@ struct Generation {
 /// the number of its sample, not from the prompts beside it, up to rounding: a product of many rows may add in another
 /// order than one of few. Sample 0 is what samples = 1 gives. Texts that have ended cost nothing more.
 /// Throws Error for no prompts or an empty one, a token outside the vocabulary, options or a pattern that do not fit,
-/// and Error (memory) where the cache of (longest prompt + max_new_tokens) tokens a text does not fit.
+/// and Error (memory) where the cache of (longest prompt + max_new_tokens - 1) tokens a text does not fit.
 Generation generate(const RatPlus& model, const std::vector<std::vector<int64_t>>& prompts, const ModelPattern& pattern,
                     const GenerationOptions& options, const OnToken& on_token = {});
 
