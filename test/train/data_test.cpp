@@ -110,6 +110,17 @@ BOOST_AUTO_TEST_CASE(windows_overlap_by_one_token_and_an_epoch_sees_each_once) {
   BOOST_TEST(row(batch.tokens, 3) == row(tail.tokens, 1), boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(samples_go_through_the_windows_in_the_order_of_their_epoch_and_seed) {
+  const TemporaryFolder folder;
+  write_tokens(folder / "data.bin", std::vector<int64_t>(101, 1));
+  const auto file = ratel::io::TokenFile::open(folder / "data.bin", 17);
+  for (const uint64_t seed : {uint64_t{1}, uint64_t{2}}) {
+    const TrainData data(file, 1, seed, -1);
+    for (int64_t sample = 0; sample < 300; ++sample)
+      BOOST_TEST(data.window_of(sample) == permuted(sample % 100, 100, seed, static_cast<uint64_t>(sample / 100)));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_label_of_an_end_of_text_input_is_ignored) {
   const TemporaryFolder folder;
   write_tokens(folder / "data.bin", {1, 9, 2, 9, 9, 3, 4});
