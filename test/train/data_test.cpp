@@ -161,6 +161,8 @@ BOOST_AUTO_TEST_CASE(files_that_do_not_fit_are_named) {
   const auto ends = ratel::io::TokenFile::open(folder / "ends.bin", 17);
   check_error([&] { TrainData(ends, 3, 0, 9); }, "ends.bin: expected text, found end-of-text tokens alone");
   BOOST_TEST(TrainData(ends, 3, 0, 8).windows() == 1);
+  write_tokens(folder / "begins.bin", {9, 9, 9, 1, 2, 3, 4});  // only its first window is of them
+  BOOST_TEST(TrainData(ratel::io::TokenFile::open(folder / "begins.bin", 17), 3, 0, 9).windows() == 2);
   const auto narrow = ratel::io::TokenFile::open(folder / "short.bin", 3);
   check_error([&] { std::ignore = TrainData(narrow, 3, 0, -1).batch(0, 1); }, "short.bin:4: ");
 }
