@@ -85,6 +85,23 @@ BOOST_AUTO_TEST_CASE(steps_equal_adamw_by_hand_clipped_or_not) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(the_options_are_those_that_were_given) {
+  const Case c(DType::f64, 0.1);
+  TrainConfig::Optimizer options;  // none of them its default
+  options.beta1 = 0.8, options.beta2 = 0.7, options.eps = 0.05, options.weight_decay = 0.3, options.clip = 0.2;
+  Optimizer optimizer(c.store, options);
+  Plain plain(c.store);
+  for (int t = 1; t <= 3; ++t) {
+    c.set_grads(0.1, static_cast<uint64_t>(10 * t));
+    optimizer.step(0.01);
+    plain.step(c.store, options, 0.01, t);
+  }
+  for (size_t i = 0; i < plain.p.size(); ++i) {
+    const Tensor& p = c.store.parameters()[i].tensor;
+    test::check_close(p, ratel::from_vector(plain.p[i], p.shape()), 1e-13, "parameter");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_changes_nothing) {
   const Case c(DType::f32, 1);
   Optimizer optimizer(c.store, {});
