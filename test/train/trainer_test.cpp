@@ -122,6 +122,19 @@ BOOST_FIXTURE_TEST_CASE(alternate_makes_two_updates_a_batch_and_counts_tokens_on
   BOOST_TEST(rates[11] < rates[4]);
 }
 
+BOOST_FIXTURE_TEST_CASE(times_are_of_the_step_the_run_and_the_session, Fixture) {
+  Bench b(config_of(Joint::alternate, 1, DType::f32), data);
+  b.trainer.set_progress({.step = 2, .samples = 8, .tokens = 96, .seconds = 1e4});  // of an earlier session
+  double before = 1e4;
+  for (int64_t step = 3; step <= 6; ++step) {
+    const auto report = b.trainer.step();
+    BOOST_TEST(std::abs(report.tokens_per_second * (report.seconds - before) / (4 * 12) - 1) < 1e-4);
+    const double pace = (report.seconds - 1e4) / static_cast<double>(step - 2);
+    BOOST_TEST(std::abs(report.eta_seconds / (pace * static_cast<double>(12 - step)) - 1) < 1e-4);
+    before = report.seconds;
+  }
+}
+
 BOOST_FIXTURE_TEST_CASE(recompute_changes_no_bit, Fixture) {
   for (const int64_t parts : {2, 4}) {  // of 24 tokens, and of 12, for which decoding has kernels of its own
     TrainConfig config = config_of(Joint::alternate, parts, DType::f32);
