@@ -94,6 +94,14 @@ BOOST_FIXTURE_TEST_CASE(losses_are_those_of_evaluate_and_training_is_undisturbed
                               train::checkpoint_path(folder / "without", 12), "without validation");
 }
 
+BOOST_FIXTURE_TEST_CASE(the_last_step_is_validated_wherever_it_falls, Fixture) {
+  config.train.validate_every = 5;
+  BOOST_TEST((train::train_run(options("run")).status == RunResult::Status::finished));
+  std::vector<int64_t> steps;
+  for (const ValidationReport& report : reports) steps.push_back(report.step);
+  BOOST_TEST(steps == (std::vector<int64_t>{5, 10, 12}), boost::test_tools::per_element());
+}
+
 BOOST_FIXTURE_TEST_CASE(validate_tokens_spreads_windows_over_the_file, Fixture) {
   config.train.validate_tokens = 30;  // two windows of 12
   config.train.joint = train::Joint::off;
