@@ -115,6 +115,11 @@ BOOST_FIXTURE_TEST_CASE(validate_tokens_spreads_windows_over_the_file, Fixture) 
   BOOST_TEST(std::abs(reports.back().loss - train::mean_of(losses).loss) < 1e-6);
   BOOST_TEST(!reports.back().sparse_loss.has_value());
   BOOST_TEST(reports.back().validation_tokens <= 24);
+
+  config.train.validate_tokens = 99;  // all that is predicted: no window is left out, nor the end, which is none
+  train::train_run(options("all"));
+  BOOST_TEST(reports.back().validation_tokens ==
+             train::evaluate(loaded.model, file, {.seq_len = 12, .pattern = {}, .eos = test::kTinyEos}).tokens);
 }
 
 BOOST_FIXTURE_TEST_CASE(stopping_in_a_validation_or_between_changes_nothing, Fixture) {
