@@ -8,6 +8,7 @@
 #include "models/model_folder.h"
 #include "test/train/tiny_run.h"
 #include "train/evaluate.h"
+#include "train/flops.h"
 
 namespace fs = std::filesystem;
 namespace test = ratel::test;
@@ -246,9 +247,13 @@ BOOST_FIXTURE_TEST_CASE(mfu_is_stated_where_the_peak_is_known, Fixture) {
   o.observer.step = [&](const train::StepReport& report) { steps.push_back(report); };
   o.peak_flops = [](ratel::Device, ratel::DType) { return std::optional(1e9); };
   train::train_run(o);
+  // Both passes of a token.
+  const double flops = (train::training_flops(config.model, config.pattern(), 12) +
+                        train::training_flops(config.model, config.sparse_pattern(), 12)) /
+                       12;
   for (const auto& step : steps) {
     BOOST_REQUIRE(step.mfu.has_value());
-    BOOST_TEST(*step.mfu > 0);
+    BOOST_TEST(std::abs(*step.mfu / (flops * step.tokens_per_second / 1e9) - 1) < 1e-12);
     BOOST_TEST(step.memory_peak >= step.memory_live);
     BOOST_TEST(step.memory_live > 0);
   }
