@@ -93,6 +93,14 @@ BOOST_FIXTURE_TEST_CASE(stopping_at_every_step_and_on_two_threads_changes_nothin
   }
 }
 
+BOOST_FIXTURE_TEST_CASE(in_bf16_what_computes_is_read_back_with_its_masters, Fixture) {
+  config.train.dtype = ratel::DType::bf16;
+  train::train_run(options("whole"));
+  part(options("cut"), 5);
+  train::train_run(options("cut", Start::resume));
+  test::check_same_run(folder / "cut", folder / "whole", 12, "bf16");
+}
+
 BOOST_FIXTURE_TEST_CASE(the_number_of_threads_is_the_callers_again, Fixture) {
   ratel::set_num_threads(3);
   part(options("run"), 1);
