@@ -192,6 +192,9 @@ BOOST_FIXTURE_TEST_CASE(the_run_folder_is_as_promised, Fixture) {
                                                train::checkpoint_path(run, 12)}),
              boost::test_tools::per_element());
   BOOST_TEST(train::list_checkpoints(run).size() == 2u);
+  const train::CheckpointState state = train::read_checkpoint_state(made[1]);
+  BOOST_TEST(state.epoch == 1);  // after 40 samples of 24 windows
+  BOOST_TEST(state.position == 16);
   config.train.checkpoint_every = 5;
   BOOST_TEST((train::load_config(train::config_path(run), {}) == config));
   // Without --config a resumed run takes its own; without --resume the defaults.
