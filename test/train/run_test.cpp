@@ -431,6 +431,8 @@ BOOST_FIXTURE_TEST_CASE(a_run_keeps_its_tokenizer, Fixture) {
   check_error([&] { train::train_run(options("run", Start::resume)); },
               "data.tokenizer was " + checkpoint + "/tokenizer.model (SHA-256 " + tokenizer.hash().substr(0, 16));
   fs::copy(golden + "llama.model", folder / "moved.model");
+  config.data.tokenizer = "none";
+  check_error([&] { train::train_run(options("run", Start::resume)); }, "...), is none");
   config.data.tokenizer = folder / "moved.model";
   BOOST_TEST(part(options("run", Start::resume), 1).step == 3);
   fs::remove(folder / "moved.model");
