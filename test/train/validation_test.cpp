@@ -181,7 +181,11 @@ BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
 
   // Without keep_best it goes as all others do.
   config.train.keep_best = false;
-  train::train_run(options("plain"));
+  TrainOptions plain = options("plain");
+  int made = 0;
+  plain.observer.checkpoint = [&](const std::string&) { ++made; };
+  train::train_run(plain);
+  BOOST_TEST(made == 3);
   BOOST_TEST(steps_left("plain") == (std::vector<int64_t>{12}), boost::test_tools::per_element());
 }
 
