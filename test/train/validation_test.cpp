@@ -189,6 +189,19 @@ BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
   BOOST_TEST(steps_left("plain") == (std::vector<int64_t>{12}), boost::test_tools::per_element());
 }
 
+BOOST_FIXTURE_TEST_CASE(of_equal_losses_the_first_is_the_best, Fixture) {
+  config.train.keep_checkpoints = 1;
+  config.train.keep_best = true;
+  config.optimizer.peak_rate = config.optimizer.final_rate = 0;  // no step changes a weight
+  train::train_run(options("run"));
+  BOOST_REQUIRE(reports.size() == 4u);
+  for (const ValidationReport& report : reports) {
+    BOOST_TEST(report.loss == reports[0].loss);
+    BOOST_TEST(report.is_best == (report.step == 3));
+  }
+  BOOST_TEST(steps_left("run") == (std::vector<int64_t>{3, 12}), boost::test_tools::per_element());
+}
+
 BOOST_FIXTURE_TEST_CASE(the_best_is_what_metrics_and_checkpoints_say, Fixture) {
   config.train.keep_checkpoints = 100;
   config.train.checkpoint_every = 3;
