@@ -140,6 +140,7 @@ BOOST_AUTO_TEST_CASE(a_writer_takes_back_what_a_document_left) {
     ratel::io::append_tokens(std::vector<int64_t>{5, 300}, 300, encoded);
   });
   writer.append_encoded(encoded);
+  BOOST_TEST(writer.size() == 4);
   writer.close();
   BOOST_TEST((read_tokens(TokenFile::open(folder / "t", 300)) == std::vector<int64_t>{1, 2, 258, 9}));
 }
