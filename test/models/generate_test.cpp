@@ -354,6 +354,12 @@ BOOST_AUTO_TEST_CASE(the_cache_is_as_large_as_the_formula_says) {
   const int64_t capacity = 9 + 12 - 1;
   BOOST_TEST(found.cache_bytes == 6 * kv_cache_bytes(random_model().config, kPattern, capacity, ratel::DType::f32));
   BOOST_TEST(found.dense_bytes == 6 * kv_cache_bytes(random_model().config, {}, capacity, ratel::DType::f32));
+
+  // Texts that end before the others leave the cache, not what is said of it.
+  const auto on_token = [](const NewToken& token) { return token.sequence > 0 ? Next::stop : Next::go_on; };
+  const Generation ended = generate(random_model(), {kPrompt, words(9, 1)}, kPattern, how, on_token);
+  BOOST_TEST(ended.cache_bytes == found.cache_bytes);
+  BOOST_TEST(ended.dense_bytes == found.dense_bytes);
 }
 
 BOOST_AUTO_TEST_CASE(the_pattern_is_of_the_call) {
