@@ -1,7 +1,9 @@
 #include "text/documents.h"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,7 +72,32 @@ std::vector<std::string> texts_of(const std::vector<std::pair<std::string, std::
 
 using Texts = std::vector<std::string>;
 
+/// Gives one byte at a time, as a pipe may.
+class Drip : public ratel::io::ByteStream {
+ public:
+  explicit Drip(std::unique_ptr<ratel::io::ByteStream> source) : source_(std::move(source)) {}
+  size_t read(std::span<std::byte> out) override { return source_->read(out.first(std::min<size_t>(out.size(), 1))); }
+  [[nodiscard]] uint64_t position() const override { return source_->position(); }
+  [[nodiscard]] bool interrupted() const override { return source_->interrupted(); }
+  [[nodiscard]] const std::string& path() const override { return source_->path(); }
+
+ private:
+  std::unique_ptr<ratel::io::ByteStream> source_;
+};
+
 }  // namespace
+
+BOOST_AUTO_TEST_CASE(a_byte_order_mark_may_come_in_pieces) {
+  const std::string bytes = "\xef\xbb\xbftext";
+  DocumentReader reader({{"a.txt", ratel::format_of("a.txt"), {}}}, Tokenizer::bytes(), [&](const InputFile& file) {
+    return std::make_unique<Drip>(ratel::io::stream_of(std::as_bytes(std::span(bytes)), file.path));
+  });
+  Block block;
+  BOOST_TEST_REQUIRE(reader.next(block));
+  BOOST_TEST(block.bytes == "text");
+  BOOST_TEST_REQUIRE(block.parts.size() == 1u);
+  BOOST_TEST(block.parts[0].place == 3u);  // of the file, the mark included
+}
 
 BOOST_AUTO_TEST_CASE(a_text_is_a_document_whatever_its_size) {
   const std::string mark = "\xef\xbb\xbf";
