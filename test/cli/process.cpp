@@ -35,6 +35,7 @@ int start(const Words& words, const std::string& out, const std::string& err) {
   const int pid = fork();
   check(pid >= 0, "fork failed");
   if (pid == 0) {
+    std::signal(SIGHUP, SIG_DFL);  // whatever the tests themselves were started with, nohup for one
     redirect(out, STDOUT_FILENO);
     redirect(err, STDERR_FILENO);
     execv(argv[0], argv.data());
