@@ -383,6 +383,18 @@ BOOST_AUTO_TEST_CASE(an_interrupted_generation_prints_what_it_has) {
   BOOST_TEST(ended.err.starts_with("cache: "), ended.err);
 }
 
+BOOST_AUTO_TEST_CASE(an_interrupted_loss_is_no_success) {
+  const std::string data = models().scratch / "long.bin";
+  write(data, std::string(40'000'000, '\0'));
+  Process process({"eval", "--model", models().run, "--data", data, "--seq-len=64", "--json"});
+  while (process.is_running() && process.said().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  process.send(SIGINT);
+  const Ended ended = process.wait();
+  BOOST_TEST(ended.code == 130, ended.err);
+  BOOST_TEST(ended.err.find("stopped early, after ") != std::string::npos, ended.err);
+  BOOST_TEST(!io::parse_json(ended.out, "stdout").at("complete").as_bool());
+}
+
 BOOST_AUTO_TEST_CASE(a_pattern_file_is_what_the_lists_say_and_more) {
   const std::string file = models().scratch / "pattern.toml", json = models().scratch / "pattern.json";
   write(file, "window = 3\n[[layer]]\ndilation = 4\n[[layer]]\ndilation = 8\ninitial = 1\n");
