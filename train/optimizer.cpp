@@ -15,8 +15,15 @@ void check_stores(const nn::ParamStore& parameters, const nn::ParamStore& copies
   check(!parameters.parameters().empty(), "optimizer: the store has no parameters; make the layers first");
   check(parameters.dtype() == master_dtype(parameters.dtype()), "optimizer: expected parameters of f32 or f64, found ",
         parameters.dtype(), "; a bf16 model is trained with a store of f32 masters beside its own");
-  check(&copies == &parameters || copies.dtype() == DType::bf16, "optimizer: expected copies of bf16, found ",
+  if (&copies == &parameters) return;
+  check(parameters.dtype() == DType::f32 && copies.dtype() == DType::bf16,
+        "optimizer: expected parameters of f32 and copies of bf16, found ", parameters.dtype(), " and ",
         copies.dtype());
+  check(parameters.device() == copies.device(), "optimizer: parameters are on ", parameters.device(), ", copies on ",
+        copies.device());
+  check(parameters.parameters().size() == copies.parameters().size(),
+        "optimizer: expected as many copies as parameters, ", parameters.parameters().size(), ", found ",
+        copies.parameters().size());
 }
 
 }  // namespace

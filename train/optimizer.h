@@ -30,7 +30,7 @@ class Optimizer {
       : Optimizer(parameters, parameters, options) {}
   /// The model computes with `copies`, bf16 parameters of the same paths, which hold the gradients; `parameters` are
   /// their f32 masters, which are trained and saved. Every step rounds the masters into the copies. Throws Error where
-  /// the two do not match, in paths, shapes or dtypes.
+  /// the two do not match, in paths, shapes, dtypes or devices.
   Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies, const TrainConfig::Optimizer& options);
 
   /// One step with the gradients the parameters hold; they stay.
@@ -39,7 +39,7 @@ class Optimizer {
   /// (core/device_graph.h): withheld also where one of `losses`, (n) f64, is not finite. `outcome`, (2) f64 on the
   /// parameters' device, becomes the gradients' norm, and 1 where the step was applied, else 0.
   void step(const Tensor& losses, const Tensor& outcome);
-  /// 0 until set. Throws Error for one that is not finite. Steps that are in the stream already keep theirs.
+  /// 0 until set. Throws Error for a rate that is not finite. Steps that are in the stream already keep theirs.
   void set_rate(double rate);
   /// That a recorded step ran again: counts as a change of what it writes of the optimizer's and of the parameters that
   /// want a gradient, as step() itself does.

@@ -176,8 +176,13 @@ BOOST_AUTO_TEST_CASE(stores_that_cannot_be_trained_are_refused_at_once) {
   const Case wide(DType::f32, 1), narrow(DType::bf16, 1);
   test::check_error([&] { Optimizer(narrow.store, {}); }, "expected parameters of f32 or f64, found bf16");
   test::check_error([&] { Optimizer(wide.store, Case(DType::f32, 1).store, {}); },
-                    "expected copies of bf16, found f32");
+                    "expected parameters of f32 and copies of bf16, found f32 and f32");
+  test::check_error([&] { Optimizer(Case(DType::f64, 1).store, narrow.store, {}); }, "found f64 and bf16");
   Optimizer(wide.store, narrow.store, {});
+  nn::ParamStore more(DType::bf16);
+  for (const auto& [path, parameter] : wide.store.parameters()) more.add(path, parameter.shape(), nn::constant(0));
+  more.add("forgotten", {1}, nn::constant(0));
+  test::check_error([&] { Optimizer(wide.store, more, {}); }, "expected as many copies as parameters, ");
 }
 
 BOOST_AUTO_TEST_CASE(options_and_rates_that_make_nan_of_weights_are_refused) {
