@@ -106,10 +106,13 @@ Json numbers_in(const io::Metadata& metadata) {
   return result;
 }
 
+std::string model_dir(const std::string& path) {
+  return train::resolve_model_dir(path, [](const std::string& what) { note("ratel: ", what); });
+}
+
 Model read_folder(const ConvertOptions& options) {
   check(!options.heads, "--heads: a model folder says how many it has");
-  const std::string folder =
-      train::resolve_model_dir(options.input, [](const std::string& what) { note("ratel: ", what); });
+  const std::string folder = model_dir(options.input);
   const ModelFolder opened = open_model(folder);
   Model model{opened.description, options.dtype.value_or(opened.dtype), {}, "model folder", "config.json"};
   if (options.tokenizer) model.description.tokenizer = tokenizer_named(*options.tokenizer);
@@ -157,6 +160,9 @@ void check_output(const ConvertOptions& options) {
   for (const std::string& part : {train::config_path(options.output), train::checkpoints_path(options.output)})
     if (io::path_exists(part))  // model files beside a run would be read in its place
       fail(options.output, ": is the folder of a run\nhint: write the model to another folder");
+  const std::string above = (fs::path(options.output) / "").parent_path().parent_path();
+  if (train::is_best_of_run(options.output) && io::path_exists(train::checkpoints_path(above.empty() ? "." : above)))
+    fail(options.output, ": names the best checkpoint of a run\nhint: write the model to another folder");
   if (options.force || !io::path_exists(options.output)) return;
   if (io::is_folder(options.output) && io::paths_in(options.output).empty()) return;
   fail(options.output, ": is there already\nhint: --force replaces it");
@@ -219,7 +225,7 @@ Json summary(const ConvertOptions& options, const Model& model) {
 int run_convert(Arguments args) {
   auto options = parse_convert_options(args);
   if (!options) return 0;
-  if (train::is_best_of_run(options->input)) options->input = train::resolve_model_dir(options->input);
+  if (train::is_best_of_run(options->input)) options->input = model_dir(options->input);
   check_output(*options);
   catch_signals();
   const Model model = read_model(*options);

@@ -92,9 +92,9 @@ bool is_best_of_run(const std::string& path) {
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
   if (path.size() > 1 && path.ends_with('/')) return resolve_model_dir(path.substr(0, path.size() - 1), warn);
   if (is_best_of_run(path)) {
-    const std::string run = fs::path(path).parent_path();
-    if (!io::path_exists(checkpoints_path(run)))
-      fail_input(path, "expected RUN/best, found no checkpoints in ", run.empty() ? "." : run);
+    const fs::path parent = fs::path(path).parent_path();
+    const std::string run = parent.empty() ? "." : parent;
+    if (!io::path_exists(checkpoints_path(run))) fail_input(path, "expected RUN/best, found no checkpoints in ", run);
     const auto best = best_checkpoint(run, warn);
     if (!best)
       fail_input(path, "expected a checkpoint that was validated, found none\nhint: train with --validation FILE.bin ",

@@ -157,6 +157,7 @@ BOOST_AUTO_TEST_CASE(a_run_validates_keeps_its_best_and_leaves_all_its_records) 
   BOOST_TEST(run_json({"inspect", run + "/best"}).at("kind").as_string() == "checkpoint");
   BOOST_TEST_REQUIRE(run_ratel({"convert", run + "/best/", scratch / "best"}).code == 0);
   BOOST_TEST_REQUIRE(run_ratel({"convert", described.at("best_checkpoint").as_string(), scratch / "named"}).code == 0);
+  check_fails({"convert", run, run + "/best"}, 2, "names the best checkpoint of a run");
   BOOST_TEST((read(scratch / "best/model.safetensors") == read(scratch / "named/model.safetensors")));
   const Ended none = run_ratel({"eval", "--model", models().run + "/best", "--data", held});
   BOOST_TEST(none.code == 3);
