@@ -43,8 +43,8 @@ struct BenchResult {
   int64_t peak_bytes = 0;  ///< most that tensors held at once while it was measured, weights included
 };
 
-/// Bytes that a point needs at least: weights, cache, gradients and moments, and the largest activations. No product of
-/// sizes is more than kMostBytes (core/free_memory.h).
+/// Bytes that a point needs at least: weights, cache, gradients and moments, and the largest activations. At most 3
+/// kMostBytes (core/free_memory.h).
 int64_t least_bytes(Bench what, const BenchSetting& setting, const BenchPoint& point);
 
 /// Each runs once unmeasured and then until `seconds` have passed; nothing where `stop` ended it before the third run.

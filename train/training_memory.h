@@ -13,8 +13,8 @@ struct ComputedBatch {
   Recompute recompute = Recompute::nothing;
 };
 
-/// What training needs of memory at least, counted before any of it is taken: no number is above 3 kMostBytes
-/// (core/free_memory.h), however large the sizes are.
+// What training needs of memory at least, counted before any of it is taken: no number is above 2 kMostBytes
+// (core/free_memory.h), however large the sizes are.
 
 /// Bytes that are kept of all parameters: weights, which in bf16 are rounded from f32 masters, gradients and both
 /// moments in f32 (f64 for f64).
