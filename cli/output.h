@@ -29,7 +29,7 @@ std::string with_commas(int64_t value);
 std::string human_bytes(int64_t bytes);
 /// Seconds as "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h".
 std::string human_seconds(double seconds);
-/// A double with `digits` after the point; from 1e15 on as brief() has it.
+/// A double with `digits` after the point; from 1e15 on, of either sign, brief() in 6 digits.
 std::string fixed(double value, int digits);
 /// A double in `digits` significant digits, like printf's %g.
 std::string brief(double value, int digits);

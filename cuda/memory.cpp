@@ -107,7 +107,7 @@ void release(void* pointer, Stream stream) noexcept {
 }
 
 void count_graph_bytes(int device) {
-  static std::mutex one_at_a_time;  // not `guard`, which graph_bytes_on() must not find taken
+  static std::mutex one_at_a_time;  // not `guard`: graph_bytes_on() has to wait at times, and tensors come and go
   const std::scoped_lock order(one_at_a_time);
   const auto bytes = static_cast<int64_t>(graph_bytes_on(device));
   const std::scoped_lock lock(guard);

@@ -39,7 +39,7 @@ void run(const FusedLinearArgs& args, Device device) {
 }
 
 /// Whether one kernel computes it all: few rows, and nobody wants a gradient. A copy of the weight, in order, would be
-/// work of the graph that reads it too early (FusedLinearArgs).
+/// a kernel of the same graph, and could be read before it is there (FusedLinearArgs).
 bool is_one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   const bool is_recorded = !grad_enabled() ? grad_expected()
                                            : wants_gradient(x) || wants_gradient(weight) ||

@@ -18,7 +18,7 @@ struct RecurrenceResult {
 /// A sequence cut in two, the second half starting from the first one's last state, gives the same numbers; on a GPU up
 /// to rounding, which cuts long sequences itself where there are few channels.
 /// Gradients: gate, x, initial, from both outputs. Deterministic on every device.
-/// Throws Error where shapes, dtypes or devices disagree, or a last axis is not contiguous.
+/// Throws Error where shapes, dtypes or devices disagree, or the last axis of gate or x is not contiguous.
 /// Source: RAT+, arXiv 2602.18196, section 3; derivation in docs/derivations/gated_recurrence.md.
 RecurrenceResult gated_recurrence(const Tensor& gate, const Tensor& x, const Tensor& initial = {});
 

@@ -23,7 +23,7 @@ void check_arguments(const Tensor& gate, const Tensor& up) {
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   check_arguments(gate, up);
-  ratel::check_cpu(gate.device(), "swiglu");  // until it has a CUDA kernel
+  ratel::check_cpu(gate.device(), "swiglu");  // whose memory the kernel cannot read
   const Tensor g = contiguous(detach(gate)), u = contiguous(detach(up));
   Tensor y = empty_like(g);
   cpu::swiglu_forward({g.numel(), g.dtype(), g.data(), u.data(), y.data()});
