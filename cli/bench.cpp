@@ -85,11 +85,13 @@ void require_memory_for(const std::vector<BenchPoint>& points, Bench what, const
   if (setting.device.is_cuda()) return;  // whose pool says so itself
   const auto need = [&](const BenchPoint& point) { return least_bytes(what, setting, point); };
   const BenchPoint& largest = *std::ranges::max_element(points, {}, need);
-  require_memory(need(largest) - held, concat_text("bench ", name_in(names_of(what), what), ": ", largest.batch, " x ",
-                                                   largest.length, " tokens, ", largest.name, ":",
-                                                   what == Bench::train   ? " weights, moments and activations"
-                                                   : what == Bench::layer ? " weights and activations"
-                                                                          : " weights and cache"));
+  require_memory(need(largest) - held,
+                 concat_text("bench ", name_in(names_of(what), what), ": ", largest.batch, " x ", largest.length,
+                             " tokens, ", largest.name, ":",
+                             what == Bench::train   ? " weights, moments and activations"
+                             : what == Bench::layer ? " weights and activations"
+                                                    : " weights and cache"),
+                 "a smaller --batch or --length, or a smaller model");
 }
 
 /// Measures a point with the model, or what it needs of one.

@@ -11,7 +11,8 @@ int64_t element_bytes(DType dtype) { return static_cast<int64_t>(size_of(dtype))
 
 int64_t activation_bytes(const RatPlusConfig& config, const ComputedBatch& part, DType dtype) {
   const int64_t projection = config.recurrence == Recurrence::none ? 4 : 5;
-  const int64_t of_a_layer = 2 + 2 + projection + 1 + 2 * 4;  // in widths of a token's state
+  constexpr int64_t kHidden = 4;
+  const int64_t of_a_layer = 2 + 2 + projection + 1 + 2 * kHidden;  // in widths of a token's state
   // Where a block is computed again its input is counted twice: for the gradient that comes into it.
   const int64_t widths =
       part.recompute == Recompute::blocks ? config.layers + of_a_layer : bounded_product({config.layers, of_a_layer});

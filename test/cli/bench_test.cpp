@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_work_is_one_clear_line) {
   check_fails(bench("train", {"--batch=1000000"}), 4, "1000000 x 256 tokens");
   check_fails(bench("layer", {"--batch=100000", "--length=100000"}), 4, "weights and activations need ");
   check_fails(bench("train", {"--preset=7b", "--batch=1048576", "--length=1048576"}), 4,
-              "weights, moments and activations need ");
+              "MiB free\nhint: a smaller --batch or --length, or a smaller model");
 }
 
 }  // namespace ratel::test
