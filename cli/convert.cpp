@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/convert_options.h"
+#include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -106,10 +107,6 @@ Json numbers_in(const io::Metadata& metadata) {
   return result;
 }
 
-std::string model_dir(const std::string& path) {
-  return train::resolve_model_dir(path, [](const std::string& what) { note("ratel: ", what); });
-}
-
 Model read_folder(const ConvertOptions& options) {
   check(!options.heads, "--heads: a model folder says how many it has");
   const std::string folder = model_dir(options.input);
@@ -124,8 +121,8 @@ Model read_folder(const ConvertOptions& options) {
 }
 
 Model read_model(const ConvertOptions& options) {
+  if (io::is_folder(options.input) || train::run_of_best(options.input)) return read_folder(options);
   if (!io::path_exists(options.input)) fail_input(options.input, "no such file or folder");
-  if (io::is_folder(options.input)) return read_folder(options);
   Model model;
   if (options.input.ends_with(".safetensors")) {
     const auto weights = io::ShardedSafetensors::open_file(options.input);
@@ -149,19 +146,19 @@ bool is_of_input(const fs::path& folder, const std::string& input) {
 }
 
 void check_output(const ConvertOptions& options) {
-  check(!is_of_input(options.output, options.input), "convert: ", options.output, " is the input and the output");
+  const std::string input = train::run_of_best(options.input).value_or(options.input);
+  check(!is_of_input(options.output, input), "convert: ", options.output, " is the input and the output");
   if (options.writes_a_file()) {
     check_output_path(options.output);
     // A file there may be one of those that are read, and a folder with another file of weights is another model.
     const fs::path parent = fs::path(options.output).parent_path();
-    check(!is_of_input(parent.empty() ? "." : parent, options.input), "convert: ", options.output,
+    check(!is_of_input(parent.empty() ? "." : parent, input), "convert: ", options.output,
           " would be among the files of the input\nhint: write it to another folder");
   }
   for (const std::string& part : {train::config_path(options.output), train::checkpoints_path(options.output)})
     if (io::path_exists(part))  // model files beside a run would be read in its place
       fail(options.output, ": is the folder of a run\nhint: write the model to another folder");
-  const std::string above = (fs::path(options.output) / "").parent_path().parent_path();
-  if (train::is_best_of_run(options.output) && io::path_exists(train::checkpoints_path(above.empty() ? "." : above)))
+  if (const auto run = train::run_of_best(options.output); run && io::path_exists(train::checkpoints_path(*run)))
     fail(options.output, ": names the best checkpoint of a run\nhint: write the model to another folder");
   if (options.force || !io::path_exists(options.output)) return;
   if (io::is_folder(options.output) && io::paths_in(options.output).empty()) return;
@@ -223,9 +220,8 @@ Json summary(const ConvertOptions& options, const Model& model) {
 }  // namespace
 
 int run_convert(Arguments args) {
-  auto options = parse_convert_options(args);
+  const auto options = parse_convert_options(args);
   if (!options) return 0;
-  if (train::is_best_of_run(options->input)) options->input = model_dir(options->input);
   check_output(*options);
   catch_signals();
   const Model model = read_model(*options);

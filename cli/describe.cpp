@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/signals.h"
 #include "io/file.h"
@@ -260,8 +261,7 @@ bool looks_like_safetensors(const std::string& path) {
 }  // namespace
 
 Json describe(const std::string& path, std::optional<int64_t> vocab_size) {
-  if (train::is_best_of_run(path))
-    return describe(train::resolve_model_dir(path, [](const std::string& what) { note("ratel: ", what); }), vocab_size);
+  if (train::run_of_best(path)) return describe(model_dir(path), vocab_size);
   if (!io::path_exists(path)) fail_input(path, "no such file or folder");
   if (io::is_folder(path)) {
     const fs::path clean = fs::path(path).lexically_normal();

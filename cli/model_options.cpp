@@ -8,6 +8,10 @@
 
 namespace ratel::cli {
 
+std::string model_dir(const std::string& path) {
+  return train::resolve_model_dir(path, [](const std::string& what) { note("ratel: ", what); });
+}
+
 void ModelOptions::add_to(Options& options, Presence model) {
   options.text("--model", "DIR", path, "Model folder, checkpoint, run folder (its newest checkpoint), or RUN/best",
                model);
@@ -33,8 +37,7 @@ ModelOptions::Place ModelOptions::prepare() const {
 
 OpenedModel ModelOptions::open() const {
   const Place where = prepare();
-  const std::string folder =
-      train::resolve_model_dir(path, [](const std::string& message) { note("ratel: ", message); });
+  const std::string folder = model_dir(path);
   const bool is_checkpoint = io::path_exists(folder + "/state.json");
   const int64_t seq_len = is_checkpoint ? train::read_checkpoint_state(folder).config.data.seq_len : 256;
   return {folder, load_model(folder, where.dtype, where.device), seq_len};

@@ -8,6 +8,9 @@
 
 namespace ratel::cli {
 
+/// train::resolve_model_dir(); what it passes over is noted on stderr.
+std::string model_dir(const std::string& path);
+
 /// A model read from where a user pointed.
 struct OpenedModel {
   std::string folder;

@@ -84,21 +84,21 @@ RunLock::RunLock(const std::string& run) {
 
 RunLock::~RunLock() { ::close(descriptor_); }
 
-bool is_best_of_run(const std::string& path) {
-  const fs::path named(path);
-  return (named.has_filename() ? named : named.parent_path()).filename() == "best" && !io::path_exists(path);
+std::optional<std::string> run_of_best(const std::string& path) {
+  fs::path named(path);
+  if (!named.has_filename()) named = named.parent_path();  // after a slash
+  if (named.filename() != "best" || io::path_exists(path)) return {};
+  return named.has_parent_path() ? named.parent_path().string() : ".";
 }
 
 std::string resolve_model_dir(const std::string& path, const Warn& warn) {
   if (path.size() > 1 && path.ends_with('/')) return resolve_model_dir(path.substr(0, path.size() - 1), warn);
-  if (is_best_of_run(path)) {
-    const fs::path parent = fs::path(path).parent_path();
-    const std::string run = parent.empty() ? "." : parent;
-    if (!io::path_exists(checkpoints_path(run))) fail_input(path, "expected RUN/best, found no checkpoints in ", run);
-    const auto best = best_checkpoint(run, warn);
+  if (const auto run = run_of_best(path)) {
+    if (!io::path_exists(checkpoints_path(*run))) fail_input(path, "expected RUN/best, found no checkpoints in ", *run);
+    const auto best = best_checkpoint(*run, warn);
     if (!best)
       fail_input(path, "expected a checkpoint that was validated, found none\nhint: train with --validation FILE.bin ",
-                 "and --train.keep_best=true; ", run, " itself names the newest checkpoint");
+                 "and --train.keep_best=true; ", *run, " itself names the newest checkpoint");
     return best->path;
   }
   if (io::path_exists(path + "/MANIFEST.json")) verify_checkpoint(path);

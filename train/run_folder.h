@@ -42,8 +42,8 @@ class RunLock {
   int descriptor_ = -1;
 };
 
-/// True of RUN/best where no file or folder has that name: resolve_model_dir() knows what it means.
-bool is_best_of_run(const std::string& path);
+/// The run of a RUN/best, where no file or folder has that name: resolve_model_dir() knows what it means.
+std::optional<std::string> run_of_best(const std::string& path);
 /// Where config.json and model.safetensors are for a path a user gives: a model folder or a checkpoint itself, or the
 /// newest valid checkpoint of a run folder; of RUN/best, the valid one of lowest validation loss. Throws Error(input)
 /// for anything else.
