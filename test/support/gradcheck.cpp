@@ -4,48 +4,32 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "autograd/grad_mode.h"
 #include "autograd/gradient.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/gradcheck.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
 
 namespace ratel::test {
 namespace {
 
-/// The same layout and values, wanting a gradient or not.
-Tensor leaf_of(const Tensor& x, bool wants, Device device = kCpu) {
+/// The same layout and values, wanting a gradient.
+Tensor leaf_of(const Tensor& x, Device device) {
   if (!x.defined()) return x;
   const Tensor leaf = moved_to(detach(x), device);
-  return is_float(x.dtype()) ? requires_grad(leaf, wants) : leaf;
+  return is_float(x.dtype()) ? requires_grad(leaf) : leaf;
 }
 
 Tensor back(const Tensor& x) { return x.defined() ? moved_to(x, kCpu) : x; }
-
-double dot(const Tensor& a, const Tensor& b) {
-  const auto x = to_vector<double>(a), y = to_vector<double>(b);
-  double total = 0;
-  for (size_t i = 0; i < x.size(); ++i) total += x[i] * y[i];
-  return total;
-}
-
-double& element(const Tensor& x, int64_t index) {
-  double* found = nullptr;
-  auto* base = static_cast<double*>(x.storage()->data());
-  for_each_position(x.layout(), [&](int64_t position) {
-    if (index-- == 0) found = base + position;
-  });
-  return *found;
-}
 
 }  // namespace
 
 Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, const Tensor& grad_out, Device device) {
   std::vector<Tensor> leaves;
-  for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, true, device));
+  for (const Tensor& input : inputs) leaves.push_back(leaf_of(input, device));
   Gradients result{f(leaves), {}};
   // An op may return a wider dtype than it takes: the mean loss of bf16 logits is f32.
   const DType dtype = result.out.dtype();
@@ -57,47 +41,14 @@ Gradients gradients(const TensorFunction& f, const std::vector<Tensor>& inputs, 
   return result;
 }
 
-void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int samples) {
-  constexpr double kEps = 1e-6, kAtol = 1e-5, kRtol = 1e-3;
-  const Gradients all = gradients(f, inputs);
-  const Tensor cotangent = randn(all.out.shape(), 99, all.out.dtype());
-  const auto value = [&] {
-    const NoGrad no_grad;
-    return dot(f(inputs), cotangent);
-  };
-  Rng rng(7);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor& x = inputs[i];
-    if (!x.defined() || !is_float(x.dtype())) continue;
-    BOOST_REQUIRE_MESSAGE(x.dtype() == DType::f64, what << ": gradcheck needs f64");
-    const std::string name = what + ", input " + std::to_string(i);
-    BOOST_REQUIRE_MESSAGE(all.grads[i].defined(), name << ": no gradient arrived");
-    const auto analytic = to_vector<double>(all.grads[i]);
-    for (int sample = 0; sample < samples && x.numel() > 0; ++sample) {
-      const bool every = x.numel() <= samples;
-      if (every && sample >= x.numel()) break;
-      const auto index = every ? sample : static_cast<int64_t>(rng.below(static_cast<uint64_t>(x.numel())));
-      double& moved = element(x, index);
-      const double before = moved;
-      moved = before + kEps;
-      const double above = value();
-      moved = before - kEps;
-      const double below = value();
-      moved = before;
-      const double numeric = (above - below) / (2 * kEps), ours = analytic[static_cast<size_t>(index)];
-      BOOST_CHECK_MESSAGE(std::abs(numeric - ours) <= kAtol + kRtol * std::abs(numeric),
-                          name << ", element " << index << ": gradient " << ours << ", differences say " << numeric);
-    }
-    // This input alone: the backward must not depend on which other gradients were asked for.
-    std::vector<Tensor> leaves;
-    for (size_t j = 0; j < inputs.size(); ++j) leaves.push_back(leaf_of(inputs[j], j == i));
-    backward(f(leaves), cotangent);
-    BOOST_REQUIRE_MESSAGE(grad(leaves[i]).defined(), name << " alone: no gradient arrived");
-    check_close(grad(leaves[i]), all.grads[i], 1e-12, name + " alone");
-    for (size_t j = 0; j < leaves.size(); ++j)
-      BOOST_CHECK_MESSAGE(j == i || !leaves[j].defined() || !grad(leaves[j]).defined(),
-                          what << ": input " << j << " wants no gradient, but got one");
+void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int64_t samples) {
+  std::string found;
+  try {
+    ratel::gradcheck(f, inputs, {.samples = samples});
+  } catch (const Error& error) {
+    found = error.what();
   }
+  BOOST_CHECK_MESSAGE(found.empty(), what << ": " << found);
 }
 
 namespace {

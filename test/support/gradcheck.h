@@ -11,11 +11,9 @@ namespace ratel::test {
 
 using TensorFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
-/// Checks the gradients of f at `inputs` (f64) against central differences, eps 1e-6, atol 1e-5, rtol 1e-3, under a
-/// RANDOM cotangent (an all-ones one lets a zero softmax gradient pass). Every input of a float dtype is checked, at up
-/// to `samples` random elements. Also checks that f leaves inputs that want no gradient without one, and that the
-/// gradients of each input alone equal those of all together.
-void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what, int samples = 40);
+/// ops/gradcheck.h on the CPU, as one check that says `what` failed.
+void gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const std::string& what,
+               int64_t samples = 40);
 
 /// Output and gradients of f at `inputs` under the cotangent `grad` (drawn from seed 99 where undefined), computed on
 /// `device` and brought back.
