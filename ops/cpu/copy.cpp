@@ -5,46 +5,55 @@
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/rows.h"
 
+// Bound by memory where both sides lie in order. How a row is copied is a function for each pair of dtypes; the walk
+// over the rows is one for all.
+
 namespace ratel::cpu {
 namespace {
 
+/// Copies n elements that lie into_step and from_step apart.
+using CopyRow = void (*)(void* into, int64_t into_step, const void* from, int64_t from_step, int64_t n);
+
 template <class To, class From>
-void copy_as(const CopyArgs& args) {
-  To* into = static_cast<To*>(args.into);
-  const From* from = static_cast<const From*>(args.from);
-  const Shape& shape = args.into_layout.shape;
-  const int64_t n = shape.numel();
-  if (n == 0) return;
-  if (args.into_layout.is_contiguous() && args.from_layout.is_contiguous()) {
-    into += args.into_layout.offset;
-    from += args.from_layout.offset;
-    parallel_for(n, 1 << 16, [&](int64_t begin, int64_t end) {
-      if constexpr (std::is_same_v<To, From>)
-        std::memcpy(into + begin, from + begin, static_cast<size_t>(end - begin) * sizeof(To));
-      else
-        for (int64_t i = begin; i < end; ++i) into[i] = convert_element<To>(from[i]);
-    });
-    return;
-  }
-  const RowWalk into_rows(args.into_layout), from_rows(args.from_layout);
-  const int64_t width = into_rows.width(), into_step = into_rows.step(), from_step = from_rows.step();
-  parallel_for(n / width, rows_per_piece(width), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      To* to_row = into + into_rows.position(row);
-      const From* from_row = from + from_rows.position(row);
-      if (into_step == 1 && from_step == 1)
-        for (int64_t i = 0; i < width; ++i) to_row[i] = convert_element<To>(from_row[i]);
-      else
-        for (int64_t i = 0; i < width; ++i) to_row[i * into_step] = convert_element<To>(from_row[i * from_step]);
-    }
-  });
+void copy_row(void* into, int64_t into_step, const void* from, int64_t from_step, int64_t n) {
+  auto* to = static_cast<To*>(into);
+  const auto* at = static_cast<const From*>(from);
+  if (into_step == 1 && from_step == 1) {
+    if constexpr (std::is_same_v<To, From>)
+      std::memcpy(to, at, static_cast<size_t>(n) * sizeof(To));
+    else
+      for (int64_t i = 0; i < n; ++i) to[i] = convert_element<To>(at[i]);
+  } else
+    for (int64_t i = 0; i < n; ++i) to[i * into_step] = convert_element<To>(at[i * from_step]);
+}
+
+CopyRow row_copier(DType into, DType from) {
+  return visit_any(
+      into, [&]<class To>() { return visit_any(from, []<class From>() -> CopyRow { return copy_row<To, From>; }); });
 }
 
 }  // namespace
 
 void copy(const CopyArgs& args) {
-  visit_any(args.into_dtype,
-            [&]<class To>() { visit_any(args.from_dtype, [&]<class From>() { copy_as<To, From>(args); }); });
+  const int64_t n = args.into_layout.shape.numel();
+  if (n == 0) return;
+  const CopyRow copy_row = row_copier(args.into_dtype, args.from_dtype);
+  const auto into = [&](int64_t position) {
+    return static_cast<char*>(args.into) + position * static_cast<int64_t>(size_of(args.into_dtype));
+  };
+  const auto from = [&](int64_t position) {
+    return static_cast<const char*>(args.from) + position * static_cast<int64_t>(size_of(args.from_dtype));
+  };
+  if (args.into_layout.is_contiguous() && args.from_layout.is_contiguous())  // one long row, in pieces
+    return parallel_for(n, 1 << 16, [&](int64_t begin, int64_t end) {
+      copy_row(into(args.into_layout.offset + begin), 1, from(args.from_layout.offset + begin), 1, end - begin);
+    });
+  const RowWalk into_rows(args.into_layout), from_rows(args.from_layout);
+  const int64_t width = into_rows.width();
+  parallel_for(n / width, rows_per_piece(width), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      copy_row(into(into_rows.position(row)), into_rows.step(), from(from_rows.position(row)), from_rows.step(), width);
+  });
 }
 
 }  // namespace ratel::cpu
