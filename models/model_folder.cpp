@@ -23,7 +23,7 @@ constexpr std::string_view kConfigFile = "config.json";
 /// The model's parameters without their memory.
 nn::ParamStore shapes_of(const RatPlusConfig& config) {
   nn::ParamStore shapes(DType::f32, 0, nn::Start::shapes_only);
-  const RatPlus model(nn::Scope(shapes), config);
+  const RatPlus model(shapes, config);
   return shapes;
 }
 
@@ -41,6 +41,8 @@ DType dtype_named(const io::JsonCursor& json) {
 
 Config read_config(const std::string& folder) {
   const std::string path = io::path_inside(folder, kConfigFile);
+  if (!io::path_exists(path) && io::is_folder(folder + "/checkpoints"))
+    fail_input(path, "expected a file, found none\nhint: a run's models are the folders in ", folder, "/checkpoints");
   const io::Json document = io::read_json_file(path);
   const io::JsonCursor json(document, path);
   // The version comes first: another one may have other members.
@@ -154,7 +156,7 @@ LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
     require_memory(parameters * static_cast<int64_t>(size_of(dtype)),
                    concat_text(folder, ": weights of ", parameters, " parameters"));
   nn::ParamStore store(dtype, 0, nn::Start::empty, device);
-  RatPlus model(nn::Scope(store), config);
+  RatPlus model(store, config);
   std::vector<nn::NamedTensor> tensors;
   for (const auto& entry : opened.weights.entries()) tensors.push_back({entry.name, opened.weights.tensor(entry.name)});
   store.load(tensors, opened.weights.path());

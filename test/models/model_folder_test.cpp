@@ -255,6 +255,11 @@ BOOST_AUTO_TEST_CASE(missing_files_are_named) {
   check_refused(folder, folder.weights(), "");
   std::filesystem::remove(folder.config());
   check_refused(folder, folder.config(), "");
+  const std::string checkpoints = folder.path() + "/checkpoints";
+  std::filesystem::create_directory(checkpoints);
+  test::check_error([&] { (void)load_model(folder.path()); },
+                    "/config.json: expected a file, found none\nhint: a run's models are the folders in " + checkpoints);
+  std::filesystem::remove(checkpoints);
   std::filesystem::remove(folder.path());
   check_refused(folder, folder.config(), "");
 }
