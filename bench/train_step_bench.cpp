@@ -31,7 +31,7 @@ struct Training {
   Training(train::TrainConfig c, const train::Batch& batch)
       : config(std::move(c)),
         weights(config),
-        model(nn::Scope(weights.computed()), config.model),
+        model(weights.computed(), config.model),
         optimizer(weights.masters(), weights.computed(), config.optimizer),
         trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {
     optimizer.update_copies();

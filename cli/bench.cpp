@@ -102,14 +102,14 @@ struct RandomModel {
   nn::ParamStore store;
   RatPlus model;
   explicit RandomModel(const BenchSetting& s)
-      : store(s.dtype, 0, nn::Start::init, s.device), model(nn::Scope(store), s.config) {}
+      : store(s.dtype, 0, nn::Start::init, s.device), model(store, s.config) {}
 };
 struct RandomMixer {
   nn::ParamStore store;
   nn::RatPlusMixer mixer;
   explicit RandomMixer(const BenchSetting& s)
       : store(s.dtype, 0, nn::Start::init, s.device),
-        mixer(nn::Scope(store),
+        mixer(store,
               {s.config.channels, s.config.heads, s.config.recurrence, s.config.norm_eps, s.config.rope_base}) {}
 };
 

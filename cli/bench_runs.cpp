@@ -152,7 +152,7 @@ std::optional<BenchResult> bench_train(const BenchSetting& setting, const BenchP
   config.train.sparse_dilation = dilation;
   config.train.device = concat_text(setting.device);
   train::Weights weights(config);
-  const RatPlus model(nn::Scope(weights.computed()), setting.config);
+  const RatPlus model(weights.computed(), setting.config);
   train::Optimizer optimizer(weights.masters(), weights.computed(), config.optimizer);
   optimizer.update_copies();
   Rng rng(1);

@@ -154,7 +154,7 @@ AuthorsModel read_authors_model(const std::vector<TensorSource>& tensors, string
   const DType target = dtype.value_or(wide);
   model.config = sizes_of(found, path);
   nn::ParamStore shapes(DType::f32, 0, nn::Start::shapes_only);
-  const RatPlus ours(nn::Scope(shapes), model.config);
+  const RatPlus ours(shapes, model.config);
   std::vector<nn::NamedShape> given;
   std::map<std::string, TensorSource> sources;
   for (const auto& [name, tensor] : found.parameters) {

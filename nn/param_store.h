@@ -70,10 +70,11 @@ class ParamStore {
   std::unordered_map<std::string, size_t> index_;  // path -> place in parameters_
 };
 
-/// A place in the tree of paths, handed to a layer's constructor. The store must outlive the constructor only.
+/// A place in the tree of paths, handed to a layer's constructor. A store stands for its root, as in
+/// `RatPlus model(store, config)`, and must outlive the constructor only.
 class Scope {
  public:
-  explicit Scope(ParamStore& store, std::string path = {}) : store_(&store), path_(std::move(path)) {}
+  Scope(ParamStore& store, std::string path = {}) : store_(&store), path_(std::move(path)) {}
   /// The place below: scope / "mixer", scope / 3.
   Scope operator/(std::string_view name) const;
   Scope operator/(int64_t index) const { return *this / std::to_string(index); }

@@ -104,7 +104,7 @@ class Session {
         data_(std::move(data)),
         validator_(std::move(validator)),
         weights_(config),
-        model_(nn::Scope(weights_.computed()), config.model),
+        model_(weights_.computed(), config.model),
         optimizer_(weights_.masters(), weights_.computed(), config.optimizer),
         trainer_(config_, model_, optimizer_,
                  [this](int64_t first, int64_t count) { return data_.batch(first, count); }) {

@@ -17,7 +17,7 @@ class Weights {
       : masters_(master_dtype(config.train.dtype), static_cast<uint64_t>(config.train.seed), nn::Start::init,
                  config.device()) {
     if (masters_.dtype() == config.train.dtype) return;
-    const RatPlus fills_the_masters(nn::Scope(masters_), config.model);
+    const RatPlus fills_the_masters(masters_, config.model);
     copies_.emplace(config.train.dtype, 0, nn::Start::empty, config.device());
   }
   /// The store the model is made from.

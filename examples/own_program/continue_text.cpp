@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     if (!std::filesystem::exists(folder)) {
       ratel::nn::ParamStore store(ratel::DType::f32, /*seed=*/1);
       const ratel::ModelDescription description{ratel::rat_plus_preset("tiny"), ratel::Tokenizer::bytes(), {}};
-      const ratel::RatPlus model(ratel::nn::Scope(store), description.config);
+      const ratel::RatPlus model(store, description.config);
       ratel::save_model(folder, description, store);
     }
     const ratel::LoadedModel loaded = ratel::load_model(folder);
