@@ -15,6 +15,9 @@ struct Layout {
   [[nodiscard]] int64_t stride(int axis) const { return strides[static_cast<size_t>(shape.normalize_axis(axis))]; }
   /// True where elements in index order are neighbours (axes of size 1 do not matter; an empty tensor is contiguous).
   [[nodiscard]] bool is_contiguous() const;
+  /// True where neighbours along the last axis lie side by side, whatever the strides of the others. Throws Error for
+  /// rank 0, which has no axis.
+  [[nodiscard]] bool has_contiguous_rows() const { return shape[-1] == 1 || stride(-1) == 1; }
   /// One past the largest element position, 0 where there are no elements.
   [[nodiscard]] int64_t extent() const;
 

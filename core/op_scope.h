@@ -2,8 +2,9 @@
 
 namespace ratel {
 
-/// Names the op at work in this thread, for a scope: the owner of the memory it asks for, in out-of-memory errors, and
-/// a range in a GPU's profile. The innermost scope counts. `name` must outlive the scope.
+/// Names the op at work in this thread, for a scope: the owner of the memory it asks for, in out-of-memory errors, who
+/// asked for an axis or a tensor that is not there, and a range in a GPU's profile. The innermost scope counts. `name`
+/// must outlive the scope.
 class OpScope {
  public:
   explicit OpScope(const char* name);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/op_scope.h"
+
 namespace ratel {
 
 Shape::Shape(std::span<const int64_t> dims) {
@@ -21,6 +23,10 @@ int64_t Shape::numel() const {
   for (int64_t size : dims())
     check(!__builtin_mul_overflow(product, size, &product), "a tensor of shape ", *this, " has too many elements");
   return product;
+}
+
+void Shape::fail_no_axis(int axis) const {
+  fail(OpScope::current(), ": axis ", axis, " does not exist in shape ", *this);
 }
 
 std::ostream& operator<<(std::ostream& out, const Shape& shape) {

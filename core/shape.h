@@ -26,10 +26,11 @@ class Shape {
   void set(int axis, int64_t size) { dims_[static_cast<size_t>(normalize_axis(axis))] = size; }
   /// Product of all sizes, 1 for rank 0. Throws Error on overflow of int64.
   [[nodiscard]] int64_t numel() const;
-  /// The axis counted from the front. Throws Error where there is no such axis.
+  /// The axis counted from the front. Throws Error, naming the op at work, where there is no such axis.
   [[nodiscard]] int normalize_axis(int axis) const {
     const int positive = axis < 0 ? axis + rank_ : axis;
-    check(positive >= 0 && positive < rank_, "axis ", axis, " does not exist in a tensor of rank ", rank_);
+    if (positive < 0 || positive >= rank_) [[unlikely]]
+      fail_no_axis(axis);
     return positive;
   }
   [[nodiscard]] std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
@@ -39,6 +40,8 @@ class Shape {
   friend bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.dims_ == b.dims_; }
 
  private:
+  [[noreturn]] void fail_no_axis(int axis) const;
+
   std::array<int64_t, kMaxRank> dims_{};
   int rank_ = 0;
 };

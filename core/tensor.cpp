@@ -1,8 +1,11 @@
 #include "core/tensor.h"
 
 #include "core/device_memory.h"
+#include "core/op_scope.h"
 
 namespace ratel {
+
+void Tensor::fail_undefined() { fail(OpScope::current(), ": an undefined tensor was used"); }
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {
   int64_t bytes = 0;

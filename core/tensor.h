@@ -22,7 +22,8 @@ struct TensorImpl {
 };
 
 /// A nullable handle on an n-dimensional array. Copying copies the handle; views are new handles on the same storage.
-/// Every accessor throws Error on an undefined tensor. Not safe to modify from two threads at once.
+/// Every accessor throws Error on an undefined tensor, and names the op at work (core/op_scope.h). Not safe to modify
+/// from two threads at once.
 class Tensor {
  public:
   Tensor() = default;
@@ -55,7 +56,8 @@ class Tensor {
 
   [[nodiscard]] const std::shared_ptr<Storage>& storage() const { return impl().storage; }
   [[nodiscard]] TensorImpl& impl() const {
-    check(impl_ != nullptr, "an undefined tensor was used");
+    if (impl_ == nullptr) [[unlikely]]
+      fail_undefined();
     return *impl_;
   }
   /// True where this handle is the only one on its tensor, and the tensor the only one on its storage.
@@ -63,6 +65,8 @@ class Tensor {
   friend bool is_same_tensor(const Tensor& a, const Tensor& b) { return a.impl_ == b.impl_; }
 
  private:
+  [[noreturn]] static void fail_undefined();
+
   std::shared_ptr<TensorImpl> impl_;
 };
 

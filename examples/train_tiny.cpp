@@ -1,13 +1,13 @@
 // Trains a small RAT+ to remember: a sequence is blank but for one of eight symbols somewhere, and its last token asks
 // which. Every batch makes two steps, one that sees every 16th key only and one that sees all (RAT+'s joint training).
 // Then the same weights answer through both patterns, beside a model that has attention alone.
-#include <algorithm>
 #include <iomanip>
 #include <iostream>
 
 #include "autograd/grad_mode.h"
 #include "ops/backward.h"
 #include "ops/cross_entropy.h"
+#include "ops/reduce.h"
 #include "ops/view.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
@@ -42,7 +42,7 @@ Batch draw(ratel::Rng& rng) {
 ratel::RatPlus trained(ratel::Recurrence recurrence) {
   ratel::nn::ParamStore store(ratel::DType::f32, /*seed=*/1);
   const ratel::RatPlusConfig config{.vocab_size = kWords, .layers = 2, .channels = 32, .recurrence = recurrence};
-  ratel::RatPlus model(ratel::nn::Scope(store), config);
+  ratel::RatPlus model(store, config);
   ratel::train::Optimizer optimizer(store, {});
   ratel::Rng rng(/*seed=*/2);
   for (int64_t step = 0; step < kSteps; ++step) {
@@ -64,11 +64,8 @@ double accuracy(const ratel::RatPlus& model, const ratel::ModelPattern& pattern)
   for (int i = 0; i < 10; ++i) {
     const Batch batch = draw(rng);
     const auto logits = slice(model(batch.tokens, pattern), 1, kTokens - 1, kTokens);  // (B, 1, V)
-    const auto scores = ratel::to_vector<float>(logits);
-    for (int64_t b = 0; b < kBatch; ++b) {
-      const auto row = scores.begin() + b * kWords;
-      right += std::max_element(row, row + kWords) - row == batch.answers[static_cast<size_t>(b)];
-    }
+    const auto answers = ratel::to_vector<int64_t>(argmax(logits));
+    for (size_t b = 0; b < answers.size(); ++b) right += answers[b] == batch.answers[b] ? 1 : 0;
   }
   return 100.0 * static_cast<double>(right) / (10 * kBatch);
 }

@@ -78,6 +78,7 @@ void note_change(const AdamWParameter& p) {
 }  // namespace
 
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step) {
+  const OpScope scope("adamw");
   const AdamWParameter one{parameter, grad, m, v, {}};
   const AdamWItem item = checked(one);
   check_step(step);

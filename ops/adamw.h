@@ -22,7 +22,7 @@ namespace ratel {
 struct AdamWStep {
   double rate, beta1, beta2, eps, decay;
   int64_t step;
-  double grad_scale = 1;
+  double grad_scale = 1;  ///< of clipped_adamw's gradients, too: the norm, however, is of them as they are given
 };
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step);
 

@@ -91,10 +91,10 @@ Tensor add(const Tensor& x, double value) { return affine("add", x, 1, value); }
 Tensor mul(const Tensor& x, double value) { return affine("mul", x, value, 0); }
 
 void add_into(const Tensor& into, const Tensor& x) {
+  const OpScope scope("add_into");
   check(into.shape() == x.shape(), "add_into: expected shape ", into.shape(), ", found ", x.shape());
   check(into.is_contiguous() && is_leaf(into), "add_into: the target must be a contiguous leaf");
   check(into.device() == x.device(), "add_into: tensors on ", into.device(), " and ", x.device());
-  const OpScope scope("add_into");
   // What starts elsewhere in the target's own storage is read as it was before.
   const bool shifted = x.storage() == into.storage() && x.layout().offset != into.layout().offset;
   const Tensor from = shifted ? clone(detach(x)) : contiguous(detach(x));

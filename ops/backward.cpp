@@ -1,5 +1,6 @@
 #include "ops/backward.h"
 
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -7,6 +8,7 @@
 namespace ratel {
 
 void backward(const Tensor& loss, const Tensor& grad, Tape tape) {
+  const OpScope scope("backward");
   static constexpr GradientOps kOps{[](const Tensor& a, const Tensor& b) { return add(a, b); }, add_into,
                                     [](const Tensor& x, DType dtype) { return contiguous(to(x, dtype)); },
                                     [](const Tensor& x) { return clone(x); }};

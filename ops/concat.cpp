@@ -8,6 +8,7 @@
 namespace ratel {
 
 Tensor concat(const std::vector<Tensor>& parts, int axis) {
+  const OpScope scope("concat");
   check(!parts.empty(), "concat: expected at least one tensor");
   const Tensor& first = parts.front();
   const int along = first.shape().normalize_axis(axis);
@@ -23,7 +24,6 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
     total += part.dim(along);
   }
   shape.set(along, total);
-  const OpScope scope("concat");
   Tensor out = empty(shape, first.dtype(), first.device());
   std::vector<int64_t> ends;
   int64_t begin = 0;
@@ -40,6 +40,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
 }
 
 Tensor stack(const std::vector<Tensor>& parts, int axis) {
+  const OpScope scope("stack");
   check(!parts.empty(), "stack: expected at least one tensor");
   const Shape& from = parts.front().shape();
   const int along = axis < 0 ? axis + from.rank() + 1 : axis;

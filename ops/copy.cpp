@@ -27,21 +27,31 @@ Tensor copied(const Tensor& x, DType dtype, const char* name) {
 
 }  // namespace
 
-Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : copied(x, x.dtype(), "contiguous"); }
+Tensor contiguous(const Tensor& x) {
+  const OpScope scope("contiguous");
+  return x.is_contiguous() ? x : copied(x, x.dtype(), "contiguous");
+}
 
-Tensor clone(const Tensor& x) { return copied(x, x.dtype(), "clone"); }
+Tensor clone(const Tensor& x) {
+  const OpScope scope("clone");
+  return copied(x, x.dtype(), "clone");
+}
 
-Tensor to(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : copied(x, dtype, "to"); }
+Tensor to(const Tensor& x, DType dtype) {
+  const OpScope scope("to");
+  return x.dtype() == dtype ? x : copied(x, dtype, "to");
+}
 
 Tensor to(const Tensor& x, Device device) {
-  if (x.device() == device) return x;
   const OpScope scope("to");
+  if (x.device() == device) return x;
   const Tensor out = moved_to(contiguous(detach(x)), device);
   return record(out, "to", {x},
                 [from = x.device()](const Tensor& grad, const Needs&) -> Grads { return {to(grad, from)}; });
 }
 
 void copy_into(const Tensor& into, const Tensor& from) {
+  const OpScope scope("copy_into");
   check(into.shape() == from.shape(), "copy_into: expected shape ", into.shape(), ", found ", from.shape());
   check(is_leaf(into), "copy_into: the tensor of shape ", into.shape(), " was made by an op and cannot be changed");
   check(into.layout().is_injective(), "copy_into: elements of the target of shape ", into.shape(),

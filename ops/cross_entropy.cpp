@@ -106,6 +106,7 @@ Tensor take_losses(const Tensor& logits, const Tensor& labels, const Tensor& sha
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
+  const OpScope scope("cross_entropy");
   const Checked in = checked("cross_entropy", logits, labels);
   const Losses losses = losses_of(in.logits, in.labels.labels);
   const Tensor& share = in.labels.share;
@@ -133,6 +134,7 @@ Tensor cross_entropy_reference(const Tensor& logits, const Tensor& labels) {
 }
 
 Tensor token_losses(const Tensor& logits, const Tensor& labels) {
+  const OpScope scope("token_losses");
   const Checked in = checked("token_losses", logits, labels);
   return reshape(losses_of(in.logits, in.labels.labels).loss, labels.shape());
 }

@@ -48,8 +48,8 @@ void check_attention_operands(const Tensor& q, const Tensor& k, const Tensor& v,
         ": expected q, k and v of one float dtype, found ", q.dtype(), ", ", k.dtype(), " and ", v.dtype());
   check(k.device() == q.device() && v.device() == q.device(), op, ": q, k and v are on different devices");
   check(q.dim(2) >= 1 && q.dim(3) >= 1, op, ": expected at least one token and channel, found shape ", q.shape());
-  check(q.stride(3) == 1 && k.stride(3) == 1 && v.stride(3) == 1, op,
-        ": the last axes of q, k and v must be contiguous");
+  for (const Tensor* x : {&q, &k, &v})
+    check(x->layout().has_contiguous_rows(), op, ": the last axes of q, k and v must be contiguous");
   check_patterns(patterns, q.dim(1), op);
 }
 

@@ -48,7 +48,6 @@ bool is_one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fu
 }
 
 Tensor one_kernel(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
-  const OpScope scope(kName);
   Shape shape = x.shape();
   shape.set(-1, weight.dim(0));
   Tensor y = empty(shape, x.dtype(), x.device());
@@ -82,12 +81,14 @@ Tensor composed(const Tensor& in, const Tensor& weight, const LinearFusion& fusi
 }  // namespace
 
 Tensor fused_linear(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+  const OpScope scope(kName);
   check_arguments(x, weight, fusion);
   if (is_one_kernel(x, weight, fusion)) return one_kernel(x, weight, fusion);
   return composed(fusion.norm_weight.defined() ? rms_norm(x, fusion.norm_weight, fusion.norm_eps) : x, weight, fusion);
 }
 
 BranchStart fused_linear_branch(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
+  const OpScope scope(kName);
   check_arguments(x, weight, fusion);
   check(fusion.norm_weight.defined(), kName, ": expected a norm's weight at the start of a branch");
   if (is_one_kernel(x, weight, fusion)) return {one_kernel(x, weight, fusion), x};

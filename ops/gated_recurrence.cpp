@@ -22,7 +22,8 @@ void check_arguments(const Tensor& gate, const Tensor& x, const Tensor& initial)
         gate.dtype(), " and ", x.dtype());
   check(gate.device() == x.device(), kName, ": gate on ", gate.device(), ", x on ", x.device());
   check(x.dim(1) >= 1, kName, ": expected at least one token, found shape ", x.shape());
-  check(gate.stride(2) == 1 && x.stride(2) == 1, kName, ": the last axes of gate and x must be contiguous");
+  check(gate.layout().has_contiguous_rows() && x.layout().has_contiguous_rows(), kName,
+        ": the last axes of gate and x must be contiguous");
   if (!initial.defined()) return;
   check(initial.shape() == Shape{x.dim(0), x.dim(2)} && initial.dtype() == accumulate_dtype(x.dtype()), kName,
         ": expected initial of shape ", Shape{x.dim(0), x.dim(2)}, ' ', accumulate_dtype(x.dtype()), ", found ",

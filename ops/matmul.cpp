@@ -48,7 +48,7 @@ int64_t batch_stride_of(const Tensor& x) {
 Stack stack_of(const Tensor& x, Transpose transpose) {
   const int64_t batch_stride = batch_stride_of(x);
   if (batch_stride >= 0) {
-    if (x.stride(-1) == 1 || x.dim(-1) == 1) {
+    if (x.layout().has_contiguous_rows()) {
       // A row stride below the width is legal only for a single row; overlapping rows are copied.
       if (x.dim(-2) == 1) return {x, x.dim(-1), batch_stride, transpose};
       if (x.stride(-2) >= x.dim(-1)) return {x, x.stride(-2), batch_stride, transpose};

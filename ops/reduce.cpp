@@ -85,7 +85,6 @@ double run_sum_of_squares(int64_t n, DType dtype, const void* x, Device device) 
 }
 
 Tensor sum_forward(const Tensor& x, const Reduction& r, KeepDims keep) {
-  const OpScope scope("sum");
   Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
   if (leading(r)) {
     const Tensor in = contiguous(detach(x));
@@ -97,9 +96,24 @@ Tensor sum_forward(const Tensor& x, const Reduction& r, KeepDims keep) {
   return out;
 }
 
+struct Maxima {
+  Tensor values, positions;  // those in the reduced axes, i64
+};
+
+Maxima maxima_of(const Tensor& x, const Reduction& r, KeepDims keep, const char* name) {
+  check(r.n > 0 || r.rows == 0, name, ": there is no maximum of nothing in shape ", x.shape());
+  const Shape& shape = keep == KeepDims::yes ? r.keep_shape : r.out_shape;
+  const Maxima found{empty(shape, x.dtype(), x.device()), empty(shape, DType::i64, x.device())};
+  const Tensor in = arranged(x, r.kept, r.reduced);
+  run_max({r.rows, r.n, x.dtype(), in.data(), found.values.data(), static_cast<int64_t*>(found.positions.data())},
+          x.device());
+  return found;
+}
+
 }  // namespace
 
 Tensor sum(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const OpScope scope("sum");
   const Reduction r = plan(x, axes, "sum");
   return record(sum_forward(x, r, keep), "sum", {x},
                 [shape = x.shape(), keep_shape = r.keep_shape](const Tensor& grad, const Needs&) -> Grads {
@@ -108,37 +122,41 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
+  const OpScope scope("mean");
   const Reduction r = plan(x, axes, "mean");
-  check(r.n > 0, "mean: nothing to average in shape ", x.shape());
+  check(r.n > 0 || r.rows == 0, "mean: nothing to average in shape ", x.shape());
   return mul(sum(x, axes, keep), 1.0 / static_cast<double>(r.n));
 }
 
 Tensor max(const Tensor& x, const std::vector<int>& axes, KeepDims keep) {
   const OpScope scope("max");
   const Reduction r = plan(x, axes, "max");
-  check(r.n > 0 || r.rows == 0, "max: there is no maximum of nothing in shape ", x.shape());
-  Tensor out = empty(keep == KeepDims::yes ? r.keep_shape : r.out_shape, x.dtype(), x.device());
-  const Tensor argmax = empty({r.rows}, DType::i64, x.device());
-  const Tensor in = arranged(x, r.kept, r.reduced);
-  run_max({r.rows, r.n, x.dtype(), in.data(), out.data(), static_cast<int64_t*>(argmax.data())}, x.device());
-  return record(out, "max", {x}, [argmax, r, shape = x.shape()](const Tensor& grad, const Needs&) -> Grads {
-    // The gradient at each row's maximum, zeros elsewhere, in x's own order of axes.
-    const Tensor g = contiguous(grad);
-    const Tensor grad_x = empty({r.rows, r.n}, g.dtype(), g.device());
-    run_scatter({r.rows, r.n, g.dtype(), static_cast<const int64_t*>(argmax.data()), g.data(), grad_x.data()},
-                g.device());
-    Layout layout{shape, {}, 0};
-    int64_t stride = 1;
-    for (const auto* group : {&r.reduced, &r.kept})
-      for (auto axis = group->rbegin(); axis != group->rend(); ++axis) {
-        layout.strides[static_cast<size_t>(*axis)] = stride;
-        stride *= shape[*axis];
-      }
-    return {view_of(grad_x, layout)};
-  });
+  const auto [values, positions] = maxima_of(x, r, keep, "max");
+  return record(
+      values, "max", {x}, [positions = positions, r, shape = x.shape()](const Tensor& grad, const Needs&) -> Grads {
+        // The gradient at each row's maximum, zeros elsewhere, in x's own order of axes.
+        const Tensor g = contiguous(grad);
+        const Tensor grad_x = empty({r.rows, r.n}, g.dtype(), g.device());
+        run_scatter({r.rows, r.n, g.dtype(), static_cast<const int64_t*>(positions.data()), g.data(), grad_x.data()},
+                    g.device());
+        Layout layout{shape, {}, 0};
+        int64_t stride = 1;
+        for (const auto* group : {&r.reduced, &r.kept})
+          for (auto axis = group->rbegin(); axis != group->rend(); ++axis) {
+            layout.strides[static_cast<size_t>(*axis)] = stride;
+            stride *= shape[*axis];
+          }
+        return {view_of(grad_x, layout)};
+      });
+}
+
+Tensor argmax(const Tensor& x, int axis, KeepDims keep) {
+  const OpScope scope("argmax");
+  return maxima_of(x, plan(x, {axis}, "argmax"), keep, "argmax").positions;
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
+  const OpScope scope("sum_to");
   if (x.shape() == shape) return x;
   check(broadcast_shapes(x.shape(), shape, "sum_to") == x.shape(), "sum_to: shape ", shape, " does not broadcast to ",
         x.shape());

@@ -20,6 +20,14 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes = {}, KeepDims keep = K
 Tensor mean(const Tensor& x, const std::vector<int>& axes = {}, KeepDims keep = KeepDims::no);
 Tensor max(const Tensor& x, const std::vector<int>& axes = {}, KeepDims keep = KeepDims::no);
 
+/// Where along `axis` the maximum is: the first of several equal ones, the first NaN where there is one.
+///
+///   x        as above
+///   returns  x's shape without the axis (of size 1 with KeepDims::yes), i64
+///
+/// No gradient. Deterministic. Throws Error as max does.
+Tensor argmax(const Tensor& x, int axis = -1, KeepDims keep = KeepDims::no);
+
 /// The reverse of broadcasting: x summed over the axes along which `shape` was stretched to x's shape. x itself where
 /// the shapes agree. Gradient: x.
 Tensor sum_to(const Tensor& x, const Shape& shape);

@@ -36,6 +36,7 @@ Tensor rotated(const Tensor& x, int64_t position, double base, Rotation rotation
 }  // namespace
 
 Tensor rope(const Tensor& x, int64_t position, double base) {
+  const OpScope scope("rope");
   check_arguments(x);
   return record(rotated(x, position, base, Rotation::forward), "rope", {x},
                 [position, base](const Tensor& grad, const Needs&) -> Grads {

@@ -10,8 +10,8 @@ namespace ratel {
 ///   returns  x's shape, contiguous, dtype of x; bf16 computes in f32 and rounds once
 ///
 /// Gradient: x. Deterministic. Throws Error where the dtype is not a float.
-Tensor exp(const Tensor& x);  ///< 0 in f32 and bf16 where e^x is below 1.7e-38
-Tensor log(const Tensor& x);
+Tensor exp(const Tensor& x);      ///< 0 in f32 and bf16 where e^x is below 1.7e-38
+Tensor log(const Tensor& x);      ///< on the CPU a denormal may count as the smallest normal number
 Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + e^-x), without overflow for any x
 Tensor relu(const Tensor& x);     ///< max(x, 0); the gradient at 0 is 0; NaN stays NaN
 Tensor silu(const Tensor& x);     ///< x sigmoid(x)

@@ -1,6 +1,7 @@
 #include "ops/view.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/reduce.h"
@@ -9,6 +10,7 @@ namespace ratel {
 namespace {
 
 Shape complete(const Tensor& x, std::initializer_list<int64_t> dims) {
+  const OpScope scope("reshape");
   int64_t known = 1;
   int missing = 0;
   for (const int64_t size : dims) size == -1 ? ++missing : known *= size;
@@ -25,6 +27,7 @@ Shape complete(const Tensor& x, std::initializer_list<int64_t> dims) {
 Tensor reshape(const Tensor& x, std::initializer_list<int64_t> shape) { return reshape(x, complete(x, shape)); }
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
+  const OpScope scope("reshape");
   check(shape.numel() == x.numel(), "reshape: shape ", x.shape(), " has ", x.numel(), " elements, ", shape, " has ",
         shape.numel());
   if (!x.layout().can_view_as(shape)) return reshape(contiguous(x), shape);
@@ -33,11 +36,13 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
+  const OpScope scope("transpose");
   return record(view_of(x, x.layout().transposed(a, b)), "transpose", {x},
                 [a, b](const Tensor& grad, const Needs&) -> Grads { return {transpose(grad, a, b)}; });
 }
 
 Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step) {
+  const OpScope scope("slice");
   if (end < 0) end += x.dim(axis);
   return record(view_of(x, x.layout().sliced(axis, begin, end, step)), "slice", {x},
                 [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs&) -> Grads {
@@ -48,6 +53,7 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step
 }
 
 std::vector<Tensor> split(const Tensor& x, int axis, int64_t parts) {
+  const OpScope scope("split");
   check(parts >= 1 && x.dim(axis) % parts == 0, "split: axis ", axis, " of shape ", x.shape(), " does not divide into ",
         parts, " parts");
   const int64_t size = x.dim(axis) / parts;
@@ -57,6 +63,7 @@ std::vector<Tensor> split(const Tensor& x, int axis, int64_t parts) {
 }
 
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
+  const OpScope scope("broadcast_to");
   return record(view_of(x, x.layout().broadcast_to(shape, "broadcast_to")), "broadcast_to", {x},
                 [from = x.shape()](const Tensor& grad, const Needs&) -> Grads { return {sum_to(grad, from)}; });
 }

@@ -1,6 +1,7 @@
 #include "swiglu.h"
 
 #include "autograd/node.h"
+#include "core/op_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/unary.h"
@@ -22,6 +23,7 @@ void check_arguments(const Tensor& gate, const Tensor& up) {
 }  // namespace
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  const ratel::OpScope scope("swiglu");
   check_arguments(gate, up);
   ratel::check_cpu(gate.device(), "swiglu");  // whose memory the kernel cannot read
   const Tensor g = contiguous(detach(gate)), u = contiguous(detach(up));

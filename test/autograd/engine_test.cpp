@@ -345,7 +345,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
                     "backward: expected a gradient of f64 (2), found f64 (3)");
   test::check_error([&] { backward(x * 2, ratel::ones({2}, DType::f32)); },
                     "backward: expected a gradient of f64 (2), found f32 (2)");
-  test::check_error([&] { backward(Tensor()); }, "undefined tensor");
+  test::check_error([&] { backward(Tensor()); }, "backward: an undefined tensor");
   test::check_error([&] { requires_grad(x * 2); }, "requires_grad: the tensor of shape (2) was made by an op");
   test::check_error([&] { requires_grad(ratel::zeros({2}, DType::i32)); }, "only float tensors have gradients");
   test::check_error([&] { set_grad(x, ratel::ones({3}, DType::f64)); }, "set_grad: expected shape (2), found (3)");

@@ -133,6 +133,6 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { a + b; }, "add: shapes (2, 3) and (4) do not broadcast");
   test::check_error([&] { a* to(a, DType::f32); }, "mul: expected two tensors of one float dtype, found f64 and f32");
   test::check_error([&] { to(a, DType::i64) - to(a, DType::i64); }, "sub: expected two tensors of one float dtype");
-  test::check_error([&] { a / Tensor(); }, "undefined tensor");
+  test::check_error([&] { a / Tensor(); }, "div: an undefined tensor");
   test::check_error([&] { add_into(a, b); }, "add_into: expected shape (2, 3), found (4)");
 }

@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { concat({x, test::randn({3, 3}, 1)}, 1); }, "concat: shapes (2, 3) and (3, 3) differ");
   test::check_error([&] { concat({x, test::randn({2, 3, 1}, 1)}, 1); }, "concat: shapes (2, 3) and (2, 3, 1) differ");
   test::check_error([&] { concat({x, to(x, DType::f32)}, 1); }, "concat: dtypes f64 and f32 differ");
-  test::check_error([&] { concat({x}, 2); }, "axis 2 does not exist");
+  test::check_error([&] { concat({x}, 2); }, "concat: axis 2 does not exist in shape ");
   test::check_error([&] { stack({x, test::randn({2, 2}, 1)}, 0); }, "stack: shapes (2, 3) and (2, 2) differ");
   test::check_error([&] { stack({x}, 3); }, "stack: axis 3 does not exist in a result of rank 3");
 }

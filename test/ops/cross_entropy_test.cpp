@@ -212,6 +212,8 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
       },
       "found (2, 3, 5) and (2, 3, 5)");
   test::check_error([&] { cross_entropy(logits, ratel::zeros({2, 3})); }, "expected labels i64 or i32, found f32");
+  test::check_error([&] { cross_entropy(Tensor(), labels); }, "cross_entropy: an undefined tensor");
+  test::check_error([&] { token_losses(logits, Tensor()); }, "token_losses: an undefined tensor");
   test::check_error([&] { cross_entropy(labels, labels); }, "expected logits of a float dtype, found i64");
   test::check_error(
       [&] {

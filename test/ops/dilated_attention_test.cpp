@@ -276,6 +276,9 @@ BOOST_AUTO_TEST_CASE(reads_any_strides_with_a_contiguous_last_axis) {
   for (int64_t part = 0; part < 3; ++part) views.push_back(transpose(slice(base, 3, 8 * part, 8 * part + 8), 1, 2));
   BOOST_TEST(!views[0].is_contiguous());
   test::check_against_reference(op({{4, 5, 3}}), reference({{4, 5, 3}}), views, "views");
+  for (size_t i = 0; i < 3; ++i) views[i] = transpose(test::randn({2, 2, 1, 40}, i), 2, 3);  // d = 1
+  BOOST_TEST(views[0].stride(3) == 40);
+  test::check_against_reference(op({{4, 5, 3}}), reference({{4, 5, 3}}), views, "one channel a head, turned");
 }
 
 BOOST_AUTO_TEST_CASE(visible_keys_counts_what_sees_says) {

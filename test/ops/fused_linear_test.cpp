@@ -209,6 +209,7 @@ BOOST_AUTO_TEST_CASE(errors) {
   test::check_error([&] { fused_linear(x, weight, {.norm_weight = test::randn({3}, 1)}); },
                     "expected a norm's weight (4)");
   test::check_error([&] { fused_linear(x, weight, {.residual = x}); }, "expected a residual (2, 3)");
+  test::check_error([&] { fused_linear(x, Tensor()); }, "fused_linear: an undefined tensor");
   test::check_error([&] { fused_linear(to(x, DType::i64), weight); }, "expected a float dtype");
   test::check_error([&] { fused_linear_branch(x, weight, {}); }, "expected a norm's weight at the start of a branch");
 }

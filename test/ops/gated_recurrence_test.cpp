@@ -154,6 +154,11 @@ BOOST_AUTO_TEST_CASE(reads_slices_in_place) {
   const std::vector<Tensor> views{parts[0], slice(all, 2, 15, 30), test::randn({2, 15}, 3)};
   BOOST_TEST(!views[0].is_contiguous());
   test::check_against_reference(kOp, kReference, views, "slices of wider rows");
+  // Of one channel every layout is contiguous along it.
+  const auto turned = [](uint64_t seed) { return transpose(test::randn({2, 1, 45}, seed), 1, 2); };
+  const Tensor gate = transpose(sigmoid(test::randn({2, 1, 45}, 1)), 1, 2);
+  BOOST_TEST(gate.stride(2) == 45);
+  test::check_against_reference(kOp, kReference, {gate, turned(2), test::randn({2, 1}, 3)}, "one channel, turned");
 }
 
 BOOST_AUTO_TEST_CASE(reads_an_initial_state_of_any_layout) {

@@ -393,7 +393,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { ratel::matmul(a, test::randn({3, 3, 4}, 2)); }, "do not fit");
   test::check_error([&] { ratel::matmul(a, test::randn({3}, 1)); }, "matmul: expected ranks of at least 2");
   test::check_error([&] { ratel::matmul(a, to(b, DType::f32)); }, "found f64 and f32");
-  test::check_error([&] { ratel::matmul(a, Tensor()); }, "undefined tensor");
+  test::check_error([&] { ratel::matmul(a, Tensor()); }, "matmul: an undefined tensor");
   test::check_error([&] { ratel::matmul_nt(a, a, a); },
                     "matmul_nt: expected an addend (2, 2) in f64 on cpu, found (2, 3) in f64 on cpu");
   test::check_error([&] { ratel::matmul_nt(a, a, test::randn({2, 2}, 1, DType::f32)); }, "found (2, 2) in f32 on cpu");

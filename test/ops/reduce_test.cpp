@@ -121,6 +121,10 @@ BOOST_AUTO_TEST_CASE(nothing_sums_to_zero_and_has_no_maximum) {
   test::check_identical(sum(ratel::zeros({0, 3}, DType::f64), {0}), ratel::zeros({3}, DType::f64), "empty columns");
   BOOST_TEST(sum(x).item() == 0);
   BOOST_TEST(max(x, {0}).numel() == 0);
+  const Tensor empty_both = ratel::zeros({0, 0}, DType::f64);  // no rows: nobody asks for the maximum of one
+  for (const Tensor& none : {max(empty_both, {1}), mean(empty_both, {1}), argmax(empty_both, 1)})
+    BOOST_TEST(none.shape() == Shape{0});
+  test::check_error([&] { argmax(x); }, "argmax: there is no maximum of nothing in shape (3, 0)");
   test::check_error([&] { max(x, {1}); }, "max: there is no maximum of nothing in shape (3, 0)");
   test::check_error([&] { mean(x, {1}); }, "mean: nothing to average in shape (3, 0)");
 }
@@ -145,6 +149,37 @@ BOOST_AUTO_TEST_CASE(the_first_of_equal_maxima_gets_the_gradient) {
   const Tensor x = requires_grad(ratel::from_vector<float>({1, 3, 3, 2, 2, 2}, {2, 3}));
   backward(max(x, {1}), ratel::from_vector<float>({5, 7}, {2}));
   test::check_identical(grad(x), ratel::from_vector<float>({0, 5, 0, 7, 0, 0}, {2, 3}), "ties");
+}
+
+BOOST_AUTO_TEST_CASE(argmax_is_the_first_maximum_of_every_row) {
+  for (const ratel::Device device : test::devices()) {
+    const double nan = std::nan("");
+    const Tensor ties =
+        to(ratel::from_vector<float>({1, 3, 3, 2, 2, 2, 0, static_cast<float>(nan), 9}, {3, 3}), device);
+    test::check_identical(to(argmax(ties), ratel::kCpu), ratel::from_vector<int64_t>({1, 0, 1}, {3}), "ties, a NaN");
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+      for (const Shape& shape : {Shape{1}, Shape{3, 1}, Shape{5, 7}, Shape{2, 1023}, Shape{3, 1025}, Shape{3, 4, 65}})
+        for (int axis = 0; axis < shape.rank(); ++axis) {
+          const Tensor x = to(test::randn(shape, 1, dtype), device);
+          for (const Tensor& in : {x, test::scattered(x)}) {
+            const Tensor at = argmax(in, axis, KeepDims::yes);
+            BOOST_TEST((at.dtype() == DType::i64));
+            // What stands there is the maximum: found by walking over the elements.
+            const auto positions = ratel::to_vector<int64_t>(at);
+            const auto largest = ratel::to_vector<double>(max(in, {axis}, KeepDims::yes));
+            const auto values = ratel::to_vector<double>(in);
+            int64_t inner = 1;
+            for (int after = axis + 1; after < shape.rank(); ++after) inner *= shape[after];
+            for (size_t i = 0; i < positions.size(); ++i) {
+              const auto row = static_cast<int64_t>(i) / inner, column = static_cast<int64_t>(i) % inner;
+              BOOST_TEST(values[static_cast<size_t>((row * shape[axis] + positions[i]) * inner + column)] ==
+                         largest[i]);
+            }
+            test::check_identical(argmax(in, axis - shape.rank()), reshape(at, argmax(in, axis).shape()),
+                                  "kept or not");
+          }
+        }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(sum_to_reverses_broadcasting) {
@@ -199,7 +234,10 @@ BOOST_AUTO_TEST_CASE(threads_do_not_matter) {
 
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const Tensor x = test::randn({2, 3}, 1);
-  test::check_error([&] { sum(x, {2}); }, "axis 2 does not exist");
+  test::check_error([&] { sum(x, {2}); }, "sum: axis 2 does not exist in shape (2, 3)");
+  test::check_error([&] { mean(x, {-3}); }, "mean: axis -3 does not exist in shape (2, 3)");
+  test::check_error([&] { argmax(x, 2); }, "argmax: axis 2 does not exist in shape (2, 3)");
+  test::check_error([&] { argmax(to(x, DType::i64)); }, "argmax: expected a float dtype, found i64");
   test::check_error([&] { max(x, {1, -1}); }, "max: axis -1 is given twice");
   test::check_error([&] { mean(to(x, DType::i64)); }, "mean: expected a float dtype, found i64");
 }

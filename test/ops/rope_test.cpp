@@ -115,6 +115,7 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
         rope(ratel::zeros({3, 5}));
       },
       "rope: expected (..., T, d) with an even d, found shape (3, 5)");
+  test::check_error([] { rope(Tensor()); }, "rope: an undefined tensor");
   test::check_error([] { rope(ratel::zeros({4})); }, "found shape (4)");
   test::check_error([] { rope(ratel::zeros({3, 4}, DType::i64)); }, "rope: expected a float dtype, found i64");
   BOOST_TEST(rope(ratel::zeros({2, 0, 4})).numel() == 0);

@@ -199,5 +199,5 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const Tensor x = to(test::randn({3}, 1), DType::i64);
   test::check_error([&] { gelu(x); }, "gelu: expected a float dtype, found i64");
   test::check_error([&] { exp(x); }, "exp: expected a float dtype, found i64");
-  test::check_error([&] { sigmoid(Tensor()); }, "undefined tensor");
+  test::check_error([&] { sigmoid(Tensor()); }, "sigmoid: an undefined tensor");
 }
