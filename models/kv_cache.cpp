@@ -37,18 +37,11 @@ using RowRuns = std::vector<RowRun>;
 /// Rows of a layer's keys and values that a query after `length` tokens, or a later one, may see.
 RowRuns filled_slots(const AttentionCache& layer, int64_t length) {
   RowRuns runs;
-  for (size_t head = 0; head < layer.patterns.size(); ++head) {
-    const CacheSlots slots(layer.patterns[head], layer.capacity);
-    const int64_t ring = slots.ring(length), to_end = std::min(ring, slots.count() - slots.ring_begin(length));
-    const auto add = [&](int64_t slot, int64_t count) {
+  for (size_t head = 0; head < layer.patterns.size(); ++head)
+    CacheSlots(layer.patterns[head], layer.capacity).for_each_run(length, [&](int64_t slot, int64_t count) {
       const int64_t begin = layer.slots_before[head] + slot;
       if (count > 0) runs.push_back({begin, begin + count});
-    };
-    add(0, slots.dilated(length));
-    add(slots.first_initial(), slots.initial(length));
-    add(slots.ring_begin(length), to_end);
-    add(slots.first_ring(), ring - to_end);
-  }
+    });
   return runs;
 }
 

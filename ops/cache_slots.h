@@ -54,6 +54,15 @@ class CacheSlots {
   [[nodiscard]] constexpr int64_t ring_begin(int64_t i) const {
     return first_ring() + (ring_slots_ == 0 ? 0 : others_before(window_begin(i)) % ring_slots_);
   }
+  /// The four runs, empty ones too: f(its first slot, its slots).
+  template <class F>
+  constexpr void for_each_run(int64_t i, F&& f) const {
+    const int64_t all = ring(i), to_end = std::min(all, count() - ring_begin(i));
+    f(0, dilated(i));
+    f(first_initial(), initial(i));
+    f(ring_begin(i), to_end);
+    f(first_ring(), all - to_end);
+  }
   /// The same as one list: how many slots query i sees, and the n-th of them.
   [[nodiscard]] constexpr int64_t visible(int64_t i) const { return dilated(i) + initial(i) + ring(i); }
   [[nodiscard]] constexpr int64_t visible_slot(int64_t i, int64_t n) const {

@@ -139,7 +139,6 @@ template <class T, class A>
 void decode_head(const CachedAttentionArgs& args, const Projection<T>& p, const RopeTable<A>& rope, int64_t head,
                  A* buffer) {
   const CachedHead<T> cache(args, head);
-  const CacheSlots& slots = cache.slots;
   const int64_t d = p.d, i = cache.length;
   A *q = buffer, *key = q + d, *value = key + d, *a = value + d, *rest = a + d;
   const Scan<T> scan(p, cache, rest);
@@ -147,14 +146,8 @@ void decode_head(const CachedAttentionArgs& args, const Projection<T>& p, const 
   scan.finish();
   rope.rotate(i, (*p.load(head, Part::query, 0)).data(), q, 1);
   OneQuery<T> query(d, q, key, value, a, rest);
-  const auto add = [&](int64_t slot, int64_t count) {
-    query.add(cache.keys + slot * d, cache.values + slot * d, count);
-  };
-  const int64_t ring = slots.ring(i), to_end = std::min(ring, slots.count() - slots.ring_begin(i));
-  add(0, slots.dilated(i));
-  add(slots.first_initial(), slots.initial(i));
-  add(slots.ring_begin(i), to_end);
-  add(slots.first_ring(), ring - to_end);
+  cache.slots.for_each_run(
+      i, [&](int64_t slot, int64_t count) { query.add(cache.keys + slot * d, cache.values + slot * d, count); });
   query.finish();
   store_gated(args, p, head, 0, a);
   cache.keep(i, key, value);
