@@ -25,7 +25,6 @@ namespace fs = std::filesystem;
 using io::Json;
 using io::TensorSource;
 
-constexpr uint64_t kSlackBytes = 1 << 20;    // headers
 constexpr uint64_t kQuietBytes = 256 << 20;  // are written before anybody asks what takes so long
 
 /// A signal came between two tensors.
@@ -196,8 +195,7 @@ void write_file(const ConvertOptions& options, const Model& model, ProgressLine&
   const auto tensors = is_theirs ? authors_tensors(model.parameters) : model.parameters;
   uint64_t bytes = 0;
   for (const TensorSource& tensor : tensors) bytes += tensor.bytes();
-  if (const uint64_t free = io::free_space(options.output); free < bytes || free - bytes < kSlackBytes)
-    fail_disk(options.output, "needs ", bytes, " bytes, found ", free, " free");
+  io::require_free_space(options.output, bytes, "needs");
   io::Metadata metadata{{"format", "pt"}, {"num_head", std::to_string(model.description.config.heads)}};
   metadata["pe"] = Json::object({{"base", model.description.config.rope_base}}).dump();
   io::stream_safetensors(options.output, shown(tensors, line), metadata);

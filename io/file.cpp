@@ -199,4 +199,11 @@ uint64_t free_space(const std::string& path) {
   }
 }
 
+void require_free_space(const std::string& path, uint64_t bytes, std::string_view need, std::string_view hint) {
+  constexpr uint64_t kHeaders = 1 << 20;
+  const uint64_t needed = bytes + std::min(kHeaders, ~bytes), free = free_space(path);
+  if (free < needed)
+    fail_disk(path, need, ' ', needed, " bytes, found ", free, " free", hint.empty() ? "" : "\nhint: ", hint);
+}
+
 }  // namespace ratel::io

@@ -113,5 +113,8 @@ void fsync_directory(const std::string& path);
 /// Bytes that may still be written to the file system of `path`; where that does not exist yet, of the nearest folder
 /// above it that does. Throws Error(input).
 uint64_t free_space(const std::string& path);
+/// Throws Error(disk) where `bytes` and 1 MiB for headers, N in all, are more than that: "path: `need` N bytes, found M
+/// free".
+void require_free_space(const std::string& path, uint64_t bytes, std::string_view need, std::string_view hint = {});
 
 }  // namespace ratel::io

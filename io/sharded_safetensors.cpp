@@ -24,7 +24,6 @@ using std::string_view;
 
 // The last is of AtomicFile.
 constexpr string_view kExtension = ".safetensors", kPartExtension = ".part", kTemporaryExtension = ".tmp";
-constexpr uint64_t kSlackBytes = 1 << 20;  // headers and the index
 
 /// Why a shard may not be called that, or nothing.
 std::optional<string_view> objection_to_file(string_view name) {
@@ -233,8 +232,7 @@ PreparedWeights::PreparedWeights(std::string folder, const std::vector<TensorSou
   check(shard_bytes > 0, folder_, ": expected shards of at least 1 byte, found 0");
   uint64_t bytes = 0;
   for (const TensorSource& tensor : tensors) bytes += tensor.bytes();
-  if (const uint64_t free = free_space(folder_); free < bytes || free - bytes < kSlackBytes)
-    fail_disk(folder_, "the weights need ", bytes, " bytes, found ", free, " free");
+  require_free_space(folder_, bytes, "the weights need");
   const auto shards = cut(tensors, shard_bytes);
   Json map = Json::object();
   for (size_t i = 0; i < shards.size(); ++i) {

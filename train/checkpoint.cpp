@@ -24,7 +24,6 @@ using io::Json;
 constexpr int64_t kFormatVersion = 1;
 constexpr std::array<std::string_view, 4> kFiles{"config.json", "model.safetensors", "optimizer.safetensors",
                                                  "state.json"};
-constexpr uint64_t kSlackBytes = 1 << 20;  // headers, JSON, folders
 
 /// A folder that goes away again unless it is kept.
 class TemporaryFolder {
@@ -96,16 +95,10 @@ std::vector<nn::NamedTensor> read_tensors(const io::SafetensorsFile& file) {
 
 }  // namespace
 
-void require_free_space(const std::string& path, uint64_t bytes) {
-  if (const uint64_t free = io::free_space(path); free < bytes)
-    fail_disk(path, "a checkpoint needs ", bytes, " bytes, found ", free,
-              " free\nhint: make room, or keep fewer with --train.keep_checkpoints");
-}
-
 void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& parameters,
                                   const Optimizer& optimizer) {
-  require_free_space(checkpoints_path(run),
-                     bytes_of(parameters.parameters()) + bytes_of(optimizer.state()) + kSlackBytes);
+  io::require_free_space(checkpoints_path(run), bytes_of(parameters.parameters()) + bytes_of(optimizer.state()),
+                         "a checkpoint needs", "make room, or keep fewer with --train.keep_checkpoints");
 }
 
 std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,

@@ -68,9 +68,7 @@ void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step
 /// There is no such checkpoint afterwards. Throws Error(disk).
 void remove_checkpoint(const std::string& path);
 
-/// Throws Error(disk) with a hint where fewer than `bytes` may be written to the file system of `path`.
-void require_free_space(const std::string& path, uint64_t bytes);
-/// The same for one more checkpoint of the run.
+/// Throws Error(disk) with a hint where the file system has no room for one more checkpoint of the run.
 void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& parameters, const Optimizer& optimizer);
 
 }  // namespace ratel::train

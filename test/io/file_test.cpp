@@ -22,6 +22,7 @@ using ratel::io::path_exists;
 using ratel::io::path_inside;
 using ratel::io::paths_in;
 using ratel::io::read_text_file;
+using ratel::io::require_free_space;
 using ratel::io::write_file_atomically;
 using ratel::test::check_error;
 using ratel::test::content_of;
@@ -209,4 +210,13 @@ BOOST_AUTO_TEST_CASE(free_space_of_what_does_not_exist_yet) {
   BOOST_TEST(free_space("not_yet_there") > 0u);
   BOOST_TEST(free_space("/not_yet_there") > 0u);
   check_error(ErrorKind::input, "Not a directory", [&] { (void)free_space(folder.file("a", "") + "/b"); });
+  require_free_space(folder / "a", 1, "it needs");
+  check_error(ErrorKind::disk, "/b: it needs 18446744073709551615 bytes, found ",
+              [&] { require_free_space(folder / "b", ~uint64_t{0}, "it needs"); });
+  // Its headers count, and are in the bytes that it says: what others write in between is far less.
+  check_error(ErrorKind::disk, "/b: it needs ",
+              [&] { require_free_space(folder / "b", free_space(folder / "b") - 1000, "it needs"); });
+  BOOST_CHECK_EXCEPTION(
+      require_free_space(folder / "b", ~uint64_t{0}, "it needs", "make room"), ratel::Error,
+      [](const ratel::Error& error) { return std::string_view(error.what()).ends_with(" free\nhint: make room"); });
 }

@@ -194,9 +194,15 @@ BOOST_FIXTURE_TEST_CASE(a_full_disk_leaves_what_there_was, Fixture) {
   BOOST_TEST(!fs::exists(run + "/checkpoints/step-8.tmp"));
   train::verify_checkpoint(older);
   std::ignore = save(8);
+}
 
-  check_error([&] { train::require_free_space(run, uint64_t{1} << 62); }, "hint: make room");
-  train::require_free_space(run, 1);
+BOOST_FIXTURE_TEST_CASE(a_checkpoint_that_no_disk_holds_is_refused_before_it_is_made, Fixture) {
+  ratel::nn::ParamStore huge(ratel::DType::f32, 0, ratel::nn::Start::shapes_only);
+  std::ignore = huge.add("weight", {int64_t{1} << 30, int64_t{1} << 30}, ratel::nn::constant(0));
+  check_error([&] { train::require_space_for_checkpoint(run, huge, optimizer); }, "a checkpoint needs 46116860");
+  check_error([&] { train::require_space_for_checkpoint(run, huge, optimizer); },
+              " free\nhint: make room, or keep fewer with --train.keep_checkpoints");
+  train::require_space_for_checkpoint(run, store, optimizer);
 }
 
 BOOST_FIXTURE_TEST_CASE(leftovers_are_removed_and_do_not_count, Fixture) {
