@@ -24,10 +24,8 @@ constexpr int64_t kMostColors = 1000;
 
 void check_keys(const JsonCursor& object, std::span<const std::string_view> known) {
   for (const auto& [key, value] : object.value().as_object(object.where())) {
-    if (std::ranges::find(known, key) != known.end()) continue;
-    const std::string near = nearest(key, known);
-    fail_input(object.where(), "unknown key ", io::in_quotes(key),
-               near.empty() ? "" : "; the nearest is \"" + near + '"');
+    if (std::ranges::find(known, key) == known.end())
+      fail_input(object.where(), "unknown key ", io::in_quotes(key), suggestion(key, known));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <exception>
 #include <optional>
+#include <ranges>
 
 #include "cli/cache_size.h"
 #include "cli/needle_options.h"
@@ -61,11 +62,8 @@ struct Questions {
 
 void check_file(const std::string& path) {
   if (path == "-" || io::path_exists(path)) return;
-  std::vector<std::string_view> names;
-  for (const auto& [task, name] : names_of(NeedleTask{})) names.push_back(name);
-  const std::string near = nearest(path, names);
   fail_input(path, "no such file; expected one of JSON lines, or a task: ", choices_of(names_of(NeedleTask{}), ", "),
-             near.empty() ? "" : "\nhint: the nearest task is " + near);
+             suggestion(path, names_of(NeedleTask{}) | std::views::values));
 }
 
 std::optional<TaskKind> kind_named(const std::string& name) {

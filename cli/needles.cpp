@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <ranges>
 #include <vector>
 
 #include "cli/commands.h"
@@ -29,11 +30,8 @@ constexpr std::chrono::milliseconds kQuiet{500};  // what is done by then needs 
 
 NeedleTask task_named(const std::string& name) {
   if (const auto task = tasks::needle_task(name)) return *task;
-  std::vector<std::string_view> names;
-  for (const auto& [task, each] : names_of(NeedleTask{})) names.push_back(each);
-  const std::string near = nearest(name, names);
   fail("--task: expected ", choices_of(names_of(NeedleTask{}), ", "), ", found ", io::in_quotes(name),
-       near.empty() ? "" : "\nhint: the nearest is " + near);
+       suggestion(name, names_of(NeedleTask{}) | std::views::values));
 }
 
 Json row_of(const NeedleExample& example) {

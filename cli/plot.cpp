@@ -155,11 +155,9 @@ std::vector<std::string> columns_in(const std::vector<Run>& runs) {
 void check_column(const std::vector<Run>& runs, const std::string& y) {
   const std::vector<std::string> names = columns_in(runs);
   if (std::ranges::find(names, y) != names.end()) return;
-  const std::string near = nearest(y, names);
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-  fail("--y: no run has a column ", io::in_quotes(y), near.empty() ? "" : "; the nearest is \"" + near + '"',
-       "\nhint: there are ", all);
+  fail("--y: no run has a column ", io::in_quotes(y), suggestion(y, names), "\nhint: there are ", all);
 }
 
 Chart chart_of_runs(const std::vector<std::string>& paths, const std::string& x, const std::string& y) {

@@ -56,4 +56,11 @@ std::string nearest(std::string_view name, const Names& candidates) {
   return best;
 }
 
+/// The end of an error about such a name: "; the nearest is "..."", or nothing.
+template <class Names>
+std::string suggestion(std::string_view name, const Names& candidates) {
+  const std::string near = nearest(name, candidates);
+  return near.empty() ? "" : "; the nearest is \"" + near + '"';
+}
+
 }  // namespace ratel

@@ -42,10 +42,8 @@ struct Table {
   void add(std::string key, Json value, const std::string& at, std::string where_value) {
     if (key == kLayer || key.starts_with("layer."))
       fail_input(at, "expected a table [[layer]] for each layer, found ", io::in_quotes(key));
-    if (std::ranges::find(kKeys, key) == kKeys.end()) {
-      const std::string near = nearest(key, kKeys);
-      fail_input(at, "unknown key ", io::in_quotes(key), near.empty() ? "" : "; the nearest is \"" + near + '"');
-    }
+    if (std::ranges::find(kKeys, key) == kKeys.end())
+      fail_input(at, "unknown key ", io::in_quotes(key), suggestion(key, kKeys));
     members.push_back({std::move(key), std::move(value), std::move(where_value)});
   }
 };

@@ -221,9 +221,8 @@ void check_template(std::string_view prompt_template, std::string_view name) {
       [&](std::string_view member) {
         has_member = true;
         if (std::ranges::find(kTemplateMembers, member) != kTemplateMembers.end()) return;
-        const std::string near = nearest(member, kTemplateMembers);
         fail(name, ": expected {context} and {input} in braces, found {", member, "}",
-             near.empty() ? "" : "\nhint: the nearest is {" + near + "}");
+             suggestion(member, kTemplateMembers));
       });
   check(has_member, name, ": expected {context} or {input} in it, found ", io::in_quotes(prompt_template));
 }

@@ -21,8 +21,7 @@ const Field* find_field(const std::vector<Field>& fields, std::string_view key) 
 std::string unknown_key(const std::vector<Field>& fields, std::string_view key) {
   std::vector<std::string_view> keys;
   for (const Field& field : fields) keys.push_back(field.key);
-  const std::string near = nearest(key, keys);
-  return concat_text("unknown key ", io::in_quotes(key), near.empty() ? "" : "; the nearest is \"" + near + '"');
+  return "unknown key " + io::in_quotes(key) + suggestion(key, keys);
 }
 
 Problem assign_preset(TrainConfig& config, const Json& json) {

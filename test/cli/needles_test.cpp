@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_made_leaves_what_was_there) {
     check_fails(words, code, part);
     BOOST_TEST(read(rows) == "kept");
   };
-  fails({"--task", "multikey2"}, 2, "the nearest is multikey_2");
+  fails({"--task", "multikey2"}, 2, R"(the nearest is "multikey_2")");
   fails({"--length", "100"}, 2, "single_1: needs at least ");
   fails({"--length", "0"}, 2, "--length: expected 1 to 1073741824, found 0");
   fails({"--examples", "0"}, 2, "--examples: expected 1 or more, found 0");

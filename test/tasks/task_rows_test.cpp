@@ -154,7 +154,7 @@ BOOST_AUTO_TEST_CASE(templates_have_members_that_there_are) {
     });
   };
   check_wrong("{contxt}: {input}",
-              "--template: expected {context} and {input} in braces, found {contxt}\nhint: the nearest is {context}");
+              "--template: expected {context} and {input} in braces, found {contxt}; the nearest is \"context\"");
   check_wrong("{input} {question_2}", "--template: expected {context} and {input} in braces, found {question_2}");
   check_wrong("Say yes", R"(--template: expected {context} or {input} in it, found "Say yes")");
 }
