@@ -17,7 +17,7 @@ std::string read_haystack(const std::string& path) {
     at += size;
   }
   if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
-  if (text.find_first_not_of(" \t\r\n\f\v") == std::string::npos)
+  if (text.find_first_not_of(kSpaces) == std::string::npos)
     io::fail_at(path, 0, "expected text, found ", text.empty() ? "an empty file" : "white space alone");
   return text;
 }

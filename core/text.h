@@ -21,6 +21,10 @@ inline std::string_view without_byte_order_mark(std::string_view text) {
   return text.substr(text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
 }
 
+/// The spaces of ASCII, whatever the locale.
+inline constexpr std::string_view kSpaces = " \t\n\v\f\r";
+constexpr bool is_space(char c) { return kSpaces.find(c) != std::string_view::npos; }
+
 /// The parts of a text between separators: one more than there are separators.
 std::vector<std::string_view> split(std::string_view text, char separator);
 

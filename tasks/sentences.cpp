@@ -4,14 +4,13 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace ratel::tasks {
 namespace {
 
 constexpr size_t kLong = 300;  // bytes after which any word may be the last
-constexpr std::string_view kSpaces = " \t\r\n\f\v";
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_capital(char c) { return c >= 'A' && c <= 'Z'; }
 bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 

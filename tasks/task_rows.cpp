@@ -21,7 +21,6 @@ using io::JsonCursor;
 constexpr std::pair<TaskKind, std::string_view> kKinds[] = {{TaskKind::multiple_choice, "multiple_choice"},
                                                             {TaskKind::last_word, "last_word"},
                                                             {TaskKind::generation, "generation"}};
-constexpr std::string_view kSpaces = " \t\n\v\f\r";
 
 bool has(const TaskRow& row, std::string_view member) {
   const Json* value = row.object.find(member);
@@ -64,7 +63,7 @@ void add_choice(MultipleChoiceRow& row, size_t context, const JsonCursor& text, 
   const std::string& continuation = text.as_string();
   if (continuation.empty()) fail_input(text.where(), "expected at least one character, found an empty text");
   const std::string& before = row.contexts[context];
-  const bool is_parted = !before.empty() && kSpaces.find(before.back()) != std::string_view::npos;
+  const bool is_parted = !before.empty() && is_space(before.back());
   row.choices.push_back({context, is_parted ? continuation : " " + continuation, characters_in(chosen)});
 }
 

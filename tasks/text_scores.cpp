@@ -4,6 +4,8 @@
 #include <map>
 #include <vector>
 
+#include "core/text.h"
+
 namespace ratel::tasks {
 namespace {
 
@@ -17,7 +19,6 @@ constexpr std::pair<TextMetric, std::string_view> kMetrics[] = {{TextMetric::f1,
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 bool is_punctuation(char c) { return c > ' ' && c < '\x7f' && !is_letter_or_digit(c); }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 std::string lower(std::string_view text) {
   std::string result(text);

@@ -5,13 +5,14 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "io/report.h"
 
 namespace ratel::tasks {
 
 TokenPair token_pair(Encoder& encoder, std::string_view context, std::string_view continuation,
                      std::string_view where) {
-  const size_t end = context.find_last_not_of(" \t\n\v\f\r") + 1;
+  const size_t end = context.find_last_not_of(kSpaces) + 1;
   const std::string text = std::string(context).append(continuation);
   TokenPair pair;
   std::vector<int64_t> whole;
