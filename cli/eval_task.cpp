@@ -18,6 +18,7 @@
 #include "io/file.h"
 #include "io/report.h"
 #include "models/description.h"
+#include "models/generate.h"
 #include "tasks/generation_task.h"
 #include "tasks/multiple_choice.h"
 #include "tasks/needles.h"
@@ -154,8 +155,8 @@ GenerationTaskOptions generation_options(const TaskOptions& task) {
   check(metric.has_value(), "--metric: expected ", choices_of(names_of(TextMetric{}), ", "), ", found '", task.metric,
         "'");
   for (const std::string& text : task.stop_strings) check(!text.empty(), "--stop: expected at least one character");
-  check(task.max_new_tokens >= 0 && task.max_new_tokens <= tasks::kMostNewTokens, "--max-new-tokens: expected 0 to ",
-        tasks::kMostNewTokens, ", found ", task.max_new_tokens);
+  check(task.max_new_tokens >= 0 && task.max_new_tokens <= kMostNewTokens, "--max-new-tokens: expected 0 to ",
+        kMostNewTokens, ", found ", task.max_new_tokens);
   check(task.max_length >= 0, "--max-length: expected 0 or more, found ", task.max_length);
   how.metric = *metric;
   how.max_new_tokens = task.max_new_tokens > 0 ? task.max_new_tokens : kNewTokens;

@@ -9,6 +9,7 @@
 #include "io/byte_stream.h"
 #include "io/file.h"
 #include "io/report.h"
+#include "models/generate.h"
 #include "text/documents.h"
 #include "text/inputs.h"
 

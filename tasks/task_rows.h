@@ -75,8 +75,6 @@ struct GenerationRow {
   std::optional<TextMetric> metric;
   std::optional<int64_t> max_new_tokens;
 };
-/// More than any model says, few enough that no size of a cache overflows.
-inline constexpr int64_t kMostNewTokens = 1'000'000;
 /// Throws Error(usage) "name: ..." for a template with another {name} in it than {context} and {input}, and with none
 /// of these.
 void check_template(std::string_view prompt_template, std::string_view name);

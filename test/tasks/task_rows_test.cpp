@@ -202,7 +202,7 @@ BOOST_AUTO_TEST_CASE(rows_that_cannot_work_are_refused) {
   check_refused(R"({"answers": ["a"], "prompt": "p", "all_classes": "x"})", "all_classes: expected an array");
   check_refused(R"({"answers": ["a"], "prompt": "p", "metric": "bleu"})", R"(metric: expected "f1", "rouge_l")");
   check_refused(R"({"answers": ["a"], "prompt": "p", "max_new_tokens": 0})", "max_new_tokens: expected 1 to");
-  check_refused(R"({"answers": ["a"], "prompt": "p", "max_new_tokens": 99999999999})", "max_new_tokens: expected 1 to");
+  check_refused(R"({"answers": ["a"], "prompt": "p", "max_new_tokens": 1073741825})", "max_new_tokens: expected 1 to");
   check_refused(R"({"answers": ["a"], "prompt": "p", "completion": 1})", "completion: expected a string");
 }
 
