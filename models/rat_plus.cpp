@@ -33,17 +33,12 @@ std::vector<nn::RatPlusBlock> make_blocks(const nn::Scope& s, const RatPlusConfi
 
 }  // namespace
 
-bool heads_divide(int64_t heads, int64_t channels) {
-  return heads > 0 && channels % (2 * heads) == 0 && channels / heads <= 1024;
-}
-
 void RatPlusConfig::validate() const {
   check_between("vocab_size", vocab_size, 1, kMostWords);
   check_between("layers", layers, 1, kMostLayers);
   check_between("channels", channels, 2, kMostChannels);
   check_between("heads", heads, 1, channels);
-  check(heads_divide(heads, channels), "rat_plus: ", heads, " heads do not divide ", channels,
-        " channels into even widths of at most 1024");
+  check_heads(heads, channels, "rat_plus");
   check(std::isfinite(norm_eps) && norm_eps > 0, "rat_plus: expected norm_eps above 0, found ", norm_eps);
   check(std::isfinite(rope_base) && rope_base > 1, "rat_plus: expected rope_base above 1, found ", rope_base);
 }

@@ -28,9 +28,6 @@ struct RatPlusConfig {
   friend bool operator==(const RatPlusConfig&, const RatPlusConfig&) = default;
 };
 
-/// Whether that many heads divide the channels into widths that the kernels take: even, and at most 1024.
-bool heads_divide(int64_t heads, int64_t channels);
-
 /// "tiny" (4 layers, 128 channels, 2 heads) and "small" (8, 384, 6) have 257 words: bytes and end-of-text. "1b", "3b"
 /// and "7b" are the paper's, with 32000. Throws Error naming the presets there are.
 RatPlusConfig rat_plus_preset(std::string_view name);

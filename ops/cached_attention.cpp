@@ -72,8 +72,7 @@ AttentionCache::AttentionCache(int64_t B, int64_t tokens, int64_t C, int64_t hea
         "kv_cache: expected a batch of at least 1 and a capacity of 1 to ", kLongestSequence, " tokens, found ", B,
         " and ", capacity);
   check(is_float(dtype), "kv_cache: expected a float dtype, found ", dtype);
-  check(heads >= 1 && C > 0 && C % (2 * heads) == 0 && C / heads <= 1024, "kv_cache: ", heads, " heads do not divide ",
-        C, " channels into even widths of at most 1024");
+  check_heads(heads, C, "kv_cache");
   check_patterns(of_heads, heads, "kv_cache");
   patterns = one_a_head(of_heads, heads);
   slots_before = sums_before(patterns, [&](const Pattern& p) { return cache_slots(p, capacity); });

@@ -7,6 +7,15 @@
 
 namespace ratel {
 
+bool heads_divide(int64_t heads, int64_t channels) {
+  return heads >= 1 && channels >= 1 && channels % (2 * heads) == 0 && channels / heads <= 1024;
+}
+
+void check_heads(int64_t heads, int64_t channels, const char* op) {
+  check(heads_divide(heads, channels), op, ": ", heads, " heads do not divide ", channels,
+        " channels into even widths of at most 1024");
+}
+
 void check_patterns(const HeadPatterns& patterns, int64_t heads, const char* op) {
   const auto count = static_cast<int64_t>(patterns.size());
   check(count == 1 || count == heads, op, ": expected one pattern, or one for each of ", heads, " heads, found ",

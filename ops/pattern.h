@@ -38,6 +38,11 @@ struct Pattern {
 inline constexpr int64_t kNoDilatedKeys = -1;
 inline constexpr int64_t kLongestSequence = int64_t{1} << 40;  // of a sequence, a window, ...: sums of them fit
 
+/// Whether that many heads divide the channels into widths that the kernels take: even, and at most 1024.
+bool heads_divide(int64_t heads, int64_t channels);
+/// Throws Error naming `op` unless they do.
+void check_heads(int64_t heads, int64_t channels, const char* op);
+
 /// The patterns of a layer's heads: one for all of them, or one a head.
 using HeadPatterns = std::vector<Pattern>;
 

@@ -24,8 +24,7 @@ int64_t check_arguments(const Tensor& projection, int64_t heads, const HeadPatte
         ": expected a projection (B, T, ", parts, "C) with T >= 1, found ", projection.shape());
   check(projection.is_contiguous(), kName, ": the projection must be contiguous");
   const int64_t C = projection.dim(2) / parts;
-  check(heads >= 1 && C % (2 * heads) == 0 && C > 0 && C / heads <= 1024, kName, ": ", heads, " heads do not divide ",
-        C, " channels into even widths of at most 1024");
+  check_heads(heads, C, kName);
   check_patterns(patterns, heads, kName);
   return C;
 }
