@@ -1,11 +1,11 @@
 #include "cli/bench_runs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include "autograd/grad_mode.h"
 #include "autograd/gradient.h"
+#include "core/clock.h"
 #include "core/device_memory.h"
 #include "core/free_memory.h"
 #include "models/decoder.h"
@@ -20,14 +20,10 @@ namespace {
 
 constexpr size_t kLeastRuns = 3, kMostRuns = 1000;
 
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 template <class F>
 double seconds_of(Device device, F&& run) {
   synchronize(device);
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   run();
   synchronize(device);
   return seconds_since(begin);
@@ -47,7 +43,7 @@ template <class F>
 std::vector<double> measure(const BenchSetting& setting, F&& run) {
   std::vector<double> seconds;
   seconds_of(setting.device, run);
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   while (seconds.size() < kMostRuns && !stops(setting) &&
          (seconds.size() < kLeastRuns || seconds_since(begin) < setting.seconds))
     if (const double one = seconds_of(setting.device, run); !stops(setting)) seconds.push_back(one);
@@ -127,7 +123,7 @@ std::optional<BenchResult> bench_decode(const RatPlus& model, const BenchSetting
   const std::vector<int64_t> tokens(static_cast<size_t>(point.batch), 1);
   reset_peak_memory(setting.device);
   std::vector<double> seconds;
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   for (int64_t step = 0; step < steps && !stops(setting); ++step) {
     if (seconds.size() >= kLeastRuns && seconds_since(begin) >= setting.seconds) break;
     const double one = seconds_of(setting.device, [&] { decoder(tokens); });

@@ -1,6 +1,5 @@
 #include "cli/eval_task.h"
 
-#include <chrono>
 #include <cmath>
 #include <exception>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/table.h"
+#include "core/clock.h"
 #include "core/free_memory.h"
 #include "core/text.h"
 #include "io/distinct_files.h"
@@ -291,7 +291,7 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
   setting.progress = [&line](int64_t done, int64_t total) {
     line.show(concat_text("eval: ", with_commas(done), " of ", with_commas(total), " examples"));
   };
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   if (questions.needles) questions.prompts = needle_rows(*questions.needles, *description.tokenizer, task.examples);
   Evaluated evaluated{{}, 0, pattern, cache_size(opened, pattern, run.context)};
   switch (questions.kind) {
@@ -301,7 +301,7 @@ int run_eval_task(const TaskOptions& task, const Options& options, const TaskRun
     case TaskKind::last_word: evaluated.result = evaluate_last_word(setting, questions.words, {task.max_length}); break;
     case TaskKind::generation: evaluated.result = evaluate_generation(setting, questions.prompts, how);
   }
-  evaluated.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  evaluated.seconds = seconds_since(start);
   line.finish();
   const bool is_whole = questions.needles ? static_cast<int64_t>(questions.prompts.size()) == task.examples : true;
   evaluated.result.complete = evaluated.result.complete && is_whole;

@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "core/clock.h"
 #include "core/text.h"
 #include "io/distinct_files.h"
 #include "io/file.h"
@@ -24,7 +25,6 @@ using tasks::LengthFit;
 using tasks::NeedleExample;
 using tasks::NeedleOptions;
 using tasks::NeedleTask;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kQuiet{500};  // what is done by then needs no progress
 
@@ -114,7 +114,7 @@ int run_needles(Arguments args) {
   }
   file.commit();
   line.finish();
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double seconds = seconds_since(start);
   if (json)
     print_json(Json::object({{"task", name_in(names_of(how.task), how.task)},
                              {"examples", examples},

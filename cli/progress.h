@@ -1,9 +1,10 @@
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <string>
 #include <string_view>
+
+#include "core/clock.h"
 
 namespace ratel::cli {
 
@@ -30,7 +31,6 @@ class ProgressLine {
   void finish();
 
  private:
-  using Clock = std::chrono::steady_clock;
   void draw() const;
 
   bool is_terminal_;

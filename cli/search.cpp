@@ -1,6 +1,5 @@
 #include "train/search.h"
 
-#include <chrono>
 #include <cmath>
 #include <exception>
 
@@ -13,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/table.h"
+#include "core/clock.h"
 #include "io/distinct_files.h"
 #include "io/token_sidecar.h"
 #include "models/description.h"
@@ -228,19 +228,16 @@ int run_search(Arguments args) {
 
   how.stop = stop_requested;
   ProgressLine line;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto seconds = [begin] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
+  const auto begin = Clock::now();
   how.progress = [&](int64_t done, int64_t total) {
     if (!line.is_due()) return;
-    const double left = seconds() / static_cast<double>(done) * static_cast<double>(total - done);
+    const double left = seconds_since(begin) / static_cast<double>(done) * static_cast<double>(total - done);
     line.show(concat_text("search: ", with_commas(done), " of ", with_commas(total), " tokens evaluated, ETA ",
                           human_seconds(left)));
   };
   search.result = train::search(opened.loaded.model, file, how);
   line.finish();
-  search.seconds = seconds();
+  search.seconds = seconds_since(begin);
   if (!search.result.complete) {
     note("ratel: stopped; ", search.output, " was not written");
     return signal_exit_code();

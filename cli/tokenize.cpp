@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/tokenize_train.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -21,11 +21,8 @@ namespace ratel::cli {
 namespace {
 
 using io::Json;
-using Clock = std::chrono::steady_clock;
 
 constexpr double kQuiet = 0.5;  // seconds: what is done by then needs no progress
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double megabytes(double bytes) { return bytes / 1e6; }
 

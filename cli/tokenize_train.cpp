@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "core/clock.h"
 #include "io/distinct_files.h"
 #include "io/file.h"
 #include "text/documents.h"
@@ -18,7 +19,6 @@
 namespace ratel::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kQuiet{500};  // what is read by then needs no progress
 
 /// Counts the words of all files. A row that is none is an error: a tokenizer is made of what somebody chose.
@@ -97,7 +97,7 @@ int run_tokenize_train(Arguments args) {
   catch_signals();
   io::write_file_atomically(output, model);
   const Tokenizer tokenizer = Tokenizer::from_model(model, output);
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double seconds = seconds_since(start);
   if (json)
     print_json(io::Json::object({{"vocab_size", tokenizer.vocab_size()},
                                  {"bytes", words.bytes()},

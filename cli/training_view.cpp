@@ -1,6 +1,7 @@
 #include "cli/training_view.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <vector>
 
@@ -97,7 +98,7 @@ void TrainingView::step(const train::StepReport& report) {
   if (is_last || line_.is_due())
     line_.show(progress_text(report, line_.width()),
                is_last ? ProgressLine::Show::always : ProgressLine::Show::when_due);
-  if (const auto now = std::chrono::steady_clock::now(); is_last || now >= next_logged_) {
+  if (const auto now = Clock::now(); is_last || now >= next_logged_) {
     log_.line(progress_text(report));
     next_logged_ = now + kLogEvery;
   }

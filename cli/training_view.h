@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <limits>
 #include <optional>
@@ -10,6 +9,7 @@
 
 #include "cli/progress.h"
 #include "cli/run_log.h"
+#include "core/clock.h"
 #include "train/run.h"
 
 namespace ratel::cli {
@@ -34,7 +34,7 @@ class TrainingView {
   std::string command_, run_;
   ProgressLine line_;
   RunLog log_;
-  std::chrono::steady_clock::time_point next_logged_;
+  Clock::time_point next_logged_;
   std::optional<train::StepReport> last_;  // of this session
   std::optional<train::ValidationReport> validated_;
 };

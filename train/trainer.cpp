@@ -1,10 +1,10 @@
 #include "train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/device_memory.h"
 #include "ops/copy.h"
 #include "ops/create.h"
@@ -13,10 +13,6 @@
 
 namespace ratel::train {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 Recompute recompute_of(const TrainConfig& config) {
   return config.train.recompute ? Recompute::blocks : Recompute::nothing;
@@ -103,7 +99,7 @@ std::vector<Trainer::Outcome> Trainer::outcomes(std::span<const BatchPart> parts
 }
 
 StepReport Trainer::step(const std::function<void(const SkippedUpdate&)>& on_skipped) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   const int64_t batch_size = config_->data.batch_size;
   const auto& o = config_->optimizer;
   StepReport report;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
+#include "core/clock.h"
 #include "io/file.h"
 #include "io/metrics_file.h"
 #include "train/evaluate.h"
@@ -71,7 +71,7 @@ std::optional<double> Validator::loss(const RatPlus& model, const ModelPattern& 
 
 std::optional<ValidationReport> Validator::run(const RatPlus& model, const Progress& progress,
                                                const std::function<bool()>& stop) const {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   ValidationReport report;
   report.step = progress.step;
   report.tokens = progress.tokens;
@@ -83,7 +83,7 @@ std::optional<ValidationReport> Validator::run(const RatPlus& model, const Progr
     report.sparse_loss = loss(model, config_.sparse_pattern(), stop, report.validation_tokens);
     if (!report.sparse_loss) return {};
   }
-  report.validation_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  report.validation_seconds = seconds_since(begin);
   return report;
 }
 

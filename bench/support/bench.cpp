@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/device_memory.h"
 #include "core/error.h"
 #include "core/memory.h"
@@ -32,10 +32,10 @@ bool wants_ceilings = true;
 /// Seconds a call, of `calls` in a row: on a GPU, which works while the host goes on, enough of them hide the launches.
 double seconds_of(const std::function<void()>& call, int calls = 1) {
   synchronize(device());
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   for (int i = 0; i < calls; ++i) call();
   synchronize(device());
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
+  return seconds_since(start) / calls;
 }
 
 /// How many calls are timed as one: on a GPU as many as take 50 ms, so that the first launch and the wait for the last,
