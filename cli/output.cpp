@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
 #include "core/error.h"
@@ -21,7 +20,7 @@ void print(std::string_view text) {
     if (count >= 0)
       text.remove_prefix(static_cast<size_t>(count));
     else if (errno != EINTR)
-      fail_disk("stdout", "could not be written: ", std::strerror(errno));
+      fail_disk("stdout", "could not be written: ", io::reason(errno));
   }
 }
 
@@ -90,7 +89,7 @@ void check_output_path(const std::string& path) {
   if (!parent.empty() && !fs::is_directory(parent, error))
     fail_disk(path, "cannot be written, ", parent.string(), " is no folder");
   if (access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
-    fail_disk(path, "cannot be written: ", std::strerror(errno));
+    fail_disk(path, "cannot be written: ", io::reason(errno));
 }
 
 }  // namespace ratel::cli

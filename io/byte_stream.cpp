@@ -7,17 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "io/report.h"
 
 namespace ratel::io {
 namespace {
 
 constexpr int kPollMilliseconds = 50;
-
-std::string reason(int code) { return std::generic_category().message(code); }
 
 class DescriptorStream : public ByteStream {
  public:

@@ -13,13 +13,10 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "io/report.h"
 
 namespace ratel::io {
 namespace {
-
-// std::strerror is not safe with threads; this is the same text.
-std::string reason(int code) { return std::generic_category().message(code); }
 
 template <class Call>
 auto retry_interrupted(Call&& call) {

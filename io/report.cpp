@@ -1,6 +1,10 @@
 #include "io/report.h"
 
+#include <system_error>
+
 namespace ratel::io {
+
+std::string reason(int code) { return std::generic_category().message(code); }
 
 size_t utf8_length(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) -> uint32_t { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };

@@ -16,6 +16,9 @@ template <class... Parts>
   fail_input(concat_text(path, ":", place), parts...);
 }
 
+/// What the system says of an errno: the text of std::strerror, which is not safe with threads.
+std::string reason(int code);
+
 /// Bytes of the valid UTF-8 sequence that starts at text[at], 0 where there is none.
 size_t utf8_length(std::string_view text, size_t at);
 

@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
 
 #include "core/error.h"
 #include "io/file.h"
+#include "io/report.h"
 #include "train/checkpoint.h"
 #include "train/validation.h"
 
@@ -67,13 +67,13 @@ RunLock::RunLock(const std::string& run) {
   if (error) fail_disk(run, "the run folder cannot be made: ", error.message());
   const std::string path = run + "/lock";
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_disk(path, "not opened: ", std::strerror(errno));
+  if (descriptor_ < 0) fail_disk(path, "not opened: ", io::reason(errno));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    const int reason = errno;
+    const int code = errno;
     std::array<char, 32> holder{};
     const ssize_t length = ::pread(descriptor_, holder.data(), holder.size() - 1, 0);
     ::close(descriptor_);
-    if (reason != EWOULDBLOCK) fail_disk(path, "not locked: ", std::strerror(reason));
+    if (code != EWOULDBLOCK) fail_disk(path, "not locked: ", io::reason(code));
     fail(run, ": process ", length > 0 ? holder.data() : "?", " is training in this run folder\nhint: wait until it ",
          "ends, or choose another folder");
   }
