@@ -1,7 +1,6 @@
 #include "cli/tokenize_train.h"
 
 #include <chrono>
-#include <filesystem>
 
 #include "cli/options.h"
 #include "cli/output.h"

@@ -4,7 +4,6 @@
 #include <array>
 #include <map>
 #include <mutex>
-#include <utility>
 
 namespace ratel {
 

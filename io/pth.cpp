@@ -1,6 +1,5 @@
 #include "io/pth.h"
 
-#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>

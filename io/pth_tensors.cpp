@@ -4,7 +4,6 @@
 #include <array>
 #include <set>
 #include <unordered_set>
-#include <utility>
 
 #include "io/limits.h"
 #include "io/report.h"

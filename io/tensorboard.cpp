@@ -6,7 +6,6 @@
 #include <chrono>
 #include <concepts>
 #include <filesystem>
-#include <optional>
 
 #include "core/error.h"
 #include "core/text.h"

@@ -1,10 +1,8 @@
 #include "io/token_file.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
-#include <utility>
 
 #include "core/error.h"
 #include "io/hash.h"

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
-#include <optional>
 #include <unordered_set>
 
 #include "io/limits.h"

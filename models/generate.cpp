@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <limits>
-#include <numeric>
 
 #include "autograd/grad_mode.h"
 #include "core/free_memory.h"

@@ -1,7 +1,5 @@
 #include "ops/cached_attention.h"
 
-#include <utility>
-
 #include "autograd/grad_mode.h"
 #include "autograd/gradient.h"
 #include "core/op_scope.h"

@@ -1,7 +1,5 @@
 #include "ops/matmul.h"
 
-#include <utility>
-
 #include "autograd/node.h"
 #include "core/op_scope.h"
 #include "ops/arithmetic.h"

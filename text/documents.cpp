@@ -1,6 +1,5 @@
 #include "text/documents.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 

@@ -1,6 +1,5 @@
 #include "text/sentencepiece_file.h"
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <unordered_set>

@@ -3,7 +3,6 @@
 #include <sentencepiece_trainer.h>
 
 #include <exception>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 

@@ -1,7 +1,6 @@
 #include "train/config_fields.h"
 
 #include <limits>
-#include <span>
 #include <type_traits>
 #include <utility>
 
