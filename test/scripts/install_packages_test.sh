@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install_packages_test.sh install_packages.sh: which packages it asks an apt for that knows no libclang-rt-14-dev and
-# cannot install doxygen.
+# cannot install doxygen; and whether those that `ratel doctor` looks for are among all that it knows.
 set -euo pipefail
 script=$1
 work=$(mktemp -d)
@@ -31,3 +31,10 @@ for package in cmake file libclang-rt-14-dev; do
   ! grep -q " $package\( \|$\)" "$ASKED" || fail "$package was asked for"
 done
 grep -q "left out libclang-rt-14-dev doxygen," <<<"$said" || fail "expected to hear what was left out"
+
+known=" $(tr '\n' ' ' <"$ASKED")g++ cmake file libclang-rt-14-dev "
+doctor=$(sed -n '/Package> wanted = {/,/};/s/^ *{"\([^"]*\)", ".*/\1/p' "$(dirname "$script")/../cli/machine.cpp")
+[[ -n $doctor ]] || fail "the packages that ratel doctor looks for were not found"
+for package in $doctor; do
+  [[ $known == *" $package "* ]] || fail "$package, which ratel doctor looks for, was not asked for"
+done
