@@ -90,8 +90,7 @@ const Tensor& ParamStore::at(std::string_view path) const {
   if (const Tensor* found = find(path)) return *found;
   std::vector<std::string_view> paths;
   for (const auto& parameter : parameters_) paths.emplace_back(parameter.name);
-  const std::string near = nearest(path, paths);
-  fail("ParamStore: no parameter \"", path, '"', near.empty() ? "" : "; the nearest is \"" + near + '"');
+  fail("ParamStore: no parameter \"", path, '"', suggestion(path, paths));
 }
 
 int64_t ParamStore::numel() const {
