@@ -55,11 +55,14 @@ function(ratel_test path)
   target_compile_definitions(${name}_test PRIVATE BOOST_TEST_DYN_LINK BOOST_TEST_MODULE=${name})
   target_compile_options(${name}_test PRIVATE -O1)  # tests wait for the compiler longer than for themselves
   if(RATEL_CUDA_TWIN)
-    # Once more with blocks, and the threads of each, in the opposite order: a missing barrier may hide behind the first,
-    # and a second writer of an address.
+    # Cases for each device leave out the CPU, on which the tests of the other presets run them. Once more with blocks, and
+    # the threads of each, in the opposite order: a missing barrier may hide behind the first, and a second writer of an
+    # address.
+    set(environment RATEL_TEST_DEVICES=gpu)
     add_test(NAME twin/${path} COMMAND ${name}_test --color_output=no)
     add_test(NAME twin/${path}/reversed COMMAND ${name}_test --color_output=no)
-    set_tests_properties(twin/${path}/reversed PROPERTIES ENVIRONMENT RATEL_TWIN_ORDER=reverse)
+    set_tests_properties(twin/${path} PROPERTIES ENVIRONMENT "${environment}")
+    set_tests_properties(twin/${path}/reversed PROPERTIES ENVIRONMENT "${environment};RATEL_TWIN_ORDER=reverse")
   else()
     add_test(NAME ${path} COMMAND ${name}_test --color_output=no)
   endif()

@@ -13,7 +13,8 @@
 namespace ratel::test {
 
 /// The devices of this machine that this build can compute on: the CPU, then the GPUs (the twin counts as one). With
-/// RATEL_TEST_DEVICES=gpu in the environment the GPUs alone, where there are any: a tool that watches them is slow.
+/// RATEL_TEST_DEVICES=gpu in the environment the GPUs alone, where there are any: for tools that watch them and are
+/// slow, and for the twin's tests, whose cases on the CPU other builds run.
 std::vector<Device> devices();
 
 /// True for the twin: a GPU imitated on the CPU, on which large cases take too long.
