@@ -7,6 +7,13 @@ set(package ${CMAKE_INSTALL_LIBDIR}/cmake/ratel)
 install(TARGETS ratel_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ratel)
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/ratel COMPONENT ratel FILES_MATCHING PATTERN "*.toml")
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ratel)
+# What these refer to lies beside them as it does here.
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ratel
+  REGEX "/docs/api$|/examples/(CMakeLists.txt|check_.*|\\..*)$" EXCLUDE)
+install(DIRECTORY bench/results DESTINATION ${CMAKE_INSTALL_DOCDIR}/bench COMPONENT ratel)
+install(FILES bench/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/bench COMPONENT ratel)
+install(DIRECTORY experiments DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT ratel
+  FILES_MATCHING PATTERN "*.md" PATTERN "*.svg" PATTERN "*.json")
 
 get_property(libraries GLOBAL PROPERTY RATEL_LIBRARIES)
 install(TARGETS ${libraries} EXPORT ratelTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
