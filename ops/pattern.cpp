@@ -8,7 +8,7 @@
 namespace ratel {
 
 bool heads_divide(int64_t heads, int64_t channels) {
-  return heads >= 1 && channels >= 1 && channels % (2 * heads) == 0 && channels / heads <= 1024;
+  return heads >= 1 && heads <= channels / 2 && channels % (2 * heads) == 0 && channels / heads <= 1024;
 }
 
 void check_heads(int64_t heads, int64_t channels, const char* op) {

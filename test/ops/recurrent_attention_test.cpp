@@ -1,6 +1,7 @@
 #include "ops/recurrent_attention.h"
 
 #include <cmath>
+#include <limits>
 
 #include "autograd/grad_mode.h"
 #include "core/memory.h"
@@ -226,6 +227,9 @@ BOOST_AUTO_TEST_CASE(independent_of_threads) {
 BOOST_AUTO_TEST_CASE(misuse_is_named) {
   const Tensor x = test::randn({1, 6, 40}, 1);
   test::check_error([&] { recurrent_attention(x, 3, {{}}); }, "3 heads do not divide 8 channels into even widths");
+  constexpr int64_t kMostHeads = std::numeric_limits<int64_t>::max();  // of which twice as many are no number
+  test::check_error([&] { recurrent_attention(x, kMostHeads, {{}}); },
+                    " heads do not divide 8 channels into even widths");
   test::check_error([&] { recurrent_attention(x, 8, {{}}); }, "8 heads do not divide 8 channels into even widths");
   test::check_error(
       [&] {
