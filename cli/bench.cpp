@@ -101,16 +101,14 @@ using Run = std::function<std::optional<BenchResult>(const BenchPoint& point)>;
 struct RandomModel {
   nn::ParamStore store;
   RatPlus model;
-  explicit RandomModel(const BenchSetting& s)
-      : store(s.dtype, 0, nn::Start::init, s.device), model(store, s.config) {}
+  explicit RandomModel(const BenchSetting& s) : store(s.dtype, 0, nn::Start::init, s.device), model(store, s.config) {}
 };
 struct RandomMixer {
   nn::ParamStore store;
   nn::RatPlusMixer mixer;
   explicit RandomMixer(const BenchSetting& s)
       : store(s.dtype, 0, nn::Start::init, s.device),
-        mixer(store,
-              {s.config.channels, s.config.heads, s.config.recurrence, s.config.norm_eps, s.config.rope_base}) {}
+        mixer(store, {s.config.channels, s.config.heads, s.config.recurrence, s.config.norm_eps, s.config.rope_base}) {}
 };
 
 Run make_run(Bench what, const BenchSetting& setting, const OpenedModel* opened) {

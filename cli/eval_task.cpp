@@ -3,7 +3,6 @@
 #include <cmath>
 #include <exception>
 #include <optional>
-#include <ranges>
 
 #include "cli/cache_size.h"
 #include "cli/needle_options.h"
@@ -64,7 +63,7 @@ struct Questions {
 void check_file(const std::string& path) {
   if (path == "-" || io::path_exists(path)) return;
   fail_input(path, "no such file; expected one of JSON lines, or a task: ", choices_of(names_of(NeedleTask{}), ", "),
-             suggestion(path, names_of(NeedleTask{}) | std::views::values));
+             suggested_task(path));
 }
 
 std::optional<TaskKind> kind_named(const std::string& name) {

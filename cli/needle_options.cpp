@@ -1,5 +1,7 @@
 #include "cli/needle_options.h"
 
+#include <vector>
+
 #include "cli/output.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -7,6 +9,12 @@
 #include "io/report.h"
 
 namespace ratel::cli {
+
+std::string suggested_task(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const auto& [task, each] : names_of(tasks::NeedleTask{})) names.push_back(each);
+  return suggestion(name, names);
+}
 
 std::string read_haystack(const std::string& path) {
   std::string text(io::MappedFile::open(path).text());

@@ -1,5 +1,4 @@
 #include <chrono>
-#include <ranges>
 #include <vector>
 
 #include "cli/commands.h"
@@ -30,7 +29,7 @@ constexpr std::chrono::milliseconds kQuiet{500};  // what is done by then needs 
 NeedleTask task_named(const std::string& name) {
   if (const auto task = tasks::needle_task(name)) return *task;
   fail("--task: expected ", choices_of(names_of(NeedleTask{}), ", "), ", found ", io::in_quotes(name),
-       suggestion(name, names_of(NeedleTask{}) | std::views::values));
+       suggested_task(name));
 }
 
 Json row_of(const NeedleExample& example) {

@@ -31,7 +31,7 @@ Tensor copy_of(const Tensor& x, const std::string& name) {
         " share their memory and cannot be moved one by one\nhint: contiguous(x) gives each its own");
   Layout layout = x.layout();
   layout.offset = 0;
-  const Tensor copy = view_of(empty({layout.extent()}, x.dtype(), x.device()), layout);
+  Tensor copy = view_of(empty({layout.extent()}, x.dtype(), x.device()), layout);
   copy_into(copy, detach(x));
   return copy;
 }

@@ -103,7 +103,7 @@ struct Maxima {
 Maxima maxima_of(const Tensor& x, const Reduction& r, KeepDims keep, const char* name) {
   check(r.n > 0 || r.rows == 0, name, ": there is no maximum of nothing in shape ", x.shape());
   const Shape& shape = keep == KeepDims::yes ? r.keep_shape : r.out_shape;
-  const Maxima found{empty(shape, x.dtype(), x.device()), empty(shape, DType::i64, x.device())};
+  Maxima found{empty(shape, x.dtype(), x.device()), empty(shape, DType::i64, x.device())};
   const Tensor in = arranged(x, r.kept, r.reduced);
   run_max({r.rows, r.n, x.dtype(), in.data(), found.values.data(), static_cast<int64_t*>(found.positions.data())},
           x.device());

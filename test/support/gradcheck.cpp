@@ -76,7 +76,7 @@ std::vector<Tensor> drawn(const std::vector<Tensor>& inputs, uint64_t n) {
 /// worst of a few rows is luck on both sides.
 uint64_t draws_for(const Tensor& x) {
   if (x.numel() == 0 || x.numel() > 40000) return 1;
-  if (x.numel() < 16) return static_cast<uint64_t>(std::min<int64_t>(256, 32 * 16 / x.numel()));
+  if (x.numel() < 16) return static_cast<uint64_t>(std::min<int64_t>(256, int64_t{32} * 16 / x.numel()));
   const int64_t width = x.rank() == 0 ? 1 : x.dim(-1), rows = std::min(x.numel() / width, (x.numel() + 15) / 16);
   return static_cast<uint64_t>(std::max<int64_t>((31 + rows) / rows, x.numel() > 8192 ? 1 : 24));
 }
