@@ -1,5 +1,7 @@
 #include "ops/copy.h"
 
+#include <optional>
+
 #include "autograd/node.h"
 #include "core/device_memory.h"
 #include "core/op_scope.h"
@@ -16,8 +18,10 @@ void copy_elements(const Tensor& into, const Tensor& from) {
   cpu::copy(args);
 }
 
-Tensor copied(const Tensor& x, DType dtype, const char* name) {
+/// In x's own dtype where no other is given.
+Tensor copied(const Tensor& x, std::optional<DType> wanted, const char* name) {
   const OpScope scope(name);
+  const DType dtype = wanted.value_or(x.dtype());
   Tensor out = empty(x.shape(), dtype, x.device());
   copy_elements(out, x);
   if (!is_float(dtype) || !is_float(x.dtype())) return out;
@@ -27,24 +31,15 @@ Tensor copied(const Tensor& x, DType dtype, const char* name) {
 
 }  // namespace
 
-Tensor contiguous(const Tensor& x) {
-  const OpScope scope("contiguous");
-  return x.is_contiguous() ? x : copied(x, x.dtype(), "contiguous");
-}
+Tensor contiguous(const Tensor& x) { return x.defined() && x.is_contiguous() ? x : copied(x, {}, "contiguous"); }
 
-Tensor clone(const Tensor& x) {
-  const OpScope scope("clone");
-  return copied(x, x.dtype(), "clone");
-}
+Tensor clone(const Tensor& x) { return copied(x, {}, "clone"); }
 
-Tensor to(const Tensor& x, DType dtype) {
-  const OpScope scope("to");
-  return x.dtype() == dtype ? x : copied(x, dtype, "to");
-}
+Tensor to(const Tensor& x, DType dtype) { return x.defined() && x.dtype() == dtype ? x : copied(x, dtype, "to"); }
 
 Tensor to(const Tensor& x, Device device) {
+  if (x.defined() && x.device() == device) return x;
   const OpScope scope("to");
-  if (x.device() == device) return x;
   const Tensor out = moved_to(contiguous(detach(x)), device);
   return record(out, "to", {x},
                 [from = x.device()](const Tensor& grad, const Needs&) -> Grads { return {to(grad, from)}; });

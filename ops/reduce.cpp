@@ -156,8 +156,8 @@ Tensor argmax(const Tensor& x, int axis, KeepDims keep) {
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.defined() && x.shape() == shape) return x;
   const OpScope scope("sum_to");
-  if (x.shape() == shape) return x;
   check(broadcast_shapes(x.shape(), shape, "sum_to") == x.shape(), "sum_to: shape ", shape, " does not broadcast to ",
         x.shape());
   const int lead = x.rank() - shape.rank();

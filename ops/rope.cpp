@@ -24,7 +24,6 @@ void run(const RopeArgs& args, Device device) {
 }
 
 Tensor rotated(const Tensor& x, int64_t position, double base, Rotation rotation) {
-  const OpScope scope("rope");
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
   const int64_t T = x.dim(-2), d = x.dim(-1);

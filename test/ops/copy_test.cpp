@@ -106,6 +106,9 @@ BOOST_AUTO_TEST_CASE(copy_into_counts_as_a_change_and_names_misuse) {
   copy_into(leaf, x);  // a parameter may be written to
   test::check_error([&] { copy_into(clone(leaf), x); }, "was made by an op and cannot be changed");
   test::check_error([&] { clone(Tensor()); }, "clone: an undefined tensor");
+  test::check_error([&] { contiguous(Tensor()); }, "contiguous: an undefined tensor");
+  test::check_error([&] { to(Tensor(), DType::f32); }, "to: an undefined tensor");
+  test::check_error([&] { to(Tensor(), ratel::kCpu); }, "to: an undefined tensor");
 }
 
 BOOST_AUTO_TEST_CASE(copy_into_reads_what_overlaps_as_it_was_and_refuses_shared_places) {

@@ -1,7 +1,6 @@
 #include "test/support/gradcheck.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 
 #include "autograd/gradient.h"
