@@ -3,8 +3,8 @@
 //
 //   1. a thread has a pair of channels: the gate's sigmoid, one step of the recurrence of k and v from the state, which
 //      is written back, and rope of q and k~ at the sequence's length; q, k~ and v~ go to shared memory
-//   2. a key and its value are read by as few lanes as 16 bytes each take, so that a warp has several keys, and four of
-//      them under way; every such group of lanes keeps a softmax of its own
+//   2. a key and its value are read by as few lanes as 16 bytes each take, so that a warp has several keys, and two or
+//      four of each under way; every such group of lanes keeps a softmax of its own
 //   3. a thread has a channel: the groups' softmaxes are added in order to the token's own (largest score q.k~, sum 1,
 //      value v~), the output gate is applied, and the new key and value go into their slot, which no thread reads now
 //
@@ -18,8 +18,9 @@
 //
 // Bytes: the visible keys and values once, 2 d each in bf16, beside 12 C and the state, 16 C, of a token. Long lists
 // are bound by memory, of which a multiprocessor has 64 KB under way; a short one by the latency of three dependent
-// steps, some microseconds. Measured on an H100 with nothing before it, 16 heads of 128: 64 sequences of 256 keys 57 us
-// (a copy's rate would allow 46), of 64 keys 17 (12), one of 64 keys 10.
+// steps, some microseconds. Measured on an H100 with nothing before it, 16 heads of 128: 64 sequences of 256 keys 55 us
+// (57 by blocks of a small grid; a copy's rate would allow 46), of 64 keys 14.5 (17; 12), one of 64 keys 10. Keys on
+// their way in shared memory, a ring of twice as many: 56 and 16, and of 4096 keys 721 instead of 704.
 
 #include <algorithm>
 #include <limits>
@@ -179,11 +180,16 @@ struct Token {
   }
 };
 
+/// How many blocks there are. Few have four keys of a group under way at once. More of them than lie on a GPU so have
+/// two, in half the registers, so that twice as many lie there: less of them begins or ends while no key is under way.
+enum class Grid { few, many };
+constexpr int64_t kManyBlocks = 512;
+
 /// The softmax of one group of lanes over the keys it is given; a lane has N channels of every kPieces.
-template <class T, int N, int kPieces>
+template <class T, int N, int kPieces, Grid kGrid>
 class KeyGroup {
   using A = accumulate_t<T>;
-  static constexpr int kKeys = kPieces == 1 ? 4 : 1;  // under way at once
+  static constexpr int kKeys = kPieces > 1 ? 1 : kGrid == Grid::many ? 2 : 4;  // under way at once
 
  public:
   __device__ explicit KeyGroup(const Token<T>& token)
@@ -325,17 +331,19 @@ __device__ Softmaxes<T, A*> splits_of(const Token<T>& token) {
           token.how.splits, token.d};
 }
 
-/// Blocks of a multiprocessor at least, which leave a thread 128 registers, or 255.
-template <int kPieces>
-inline constexpr int kBlocks = kPieces == 1 ? 4 : 2;
+/// Blocks of a multiprocessor at least, which leave a thread 128 registers, 64, or 255.
+template <int kPieces, Grid kGrid = Grid::few>
+inline constexpr int kBlocks = kPieces > 1           ? 2
+                               : kGrid == Grid::many ? 8
+                                                     : 4;
 
 /// All three steps; the block has all keys of its head.
-template <class T, int N, int kPieces>
-__global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_whole(Decode how, CachedHeads heads) {
+template <class T, int N, int kPieces, Grid kGrid>
+__global__ __launch_bounds__(kThreads, (kBlocks<kPieces, kGrid>)) void decode_whole(Decode how, CachedHeads heads) {
   SharedArena arena;
   const Token<T> token(how, heads, arena, 1);
   const VisibleSlots visible(token.slots, token.position);
-  KeyGroup<T, N, kPieces> group(token);
+  KeyGroup<T, N, kPieces, kGrid> group(token);
   let_next_begin();
   if (token.is_there) {
     group.begin(visible, 0, visible.count);
@@ -355,7 +363,7 @@ __global__ __launch_bounds__(kThreads, kBlocks<kPieces>) void decode_split(Decod
   SharedArena arena;
   const Token<T> token(how, heads, arena, how.splits);
   const VisibleSlots visible(token.slots, token.position);
-  KeyGroup<T, N, kPieces> group(token);
+  KeyGroup<T, N, kPieces, Grid::few> group(token);
   let_next_begin();
   if (token.is_there) {
     group.begin(visible, visible.share(token.split, how.splits), visible.share(token.split + 1, how.splits));
@@ -428,7 +436,11 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
         .start = t == 0 ? Start::early : Start::in_order,
         // As the products on either side of it ask for: fused_linear of one row (of usual size), or of several.
         .division = args.B == 1 ? Division::shared : Division::cache};
-    if (splits == 1) return launch(launched, decode_whole<T, N, kPieces>, how, heads);
+    if (splits == 1) {
+      if constexpr (std::is_same_v<T, bfloat16> && kPieces == 1)
+        if (blocks > kManyBlocks) return launch(launched, decode_whole<T, N, kPieces, Grid::many>, how, heads);
+      return launch(launched, decode_whole<T, N, kPieces, Grid::few>, how, heads);
+    }
     launched.kernel = "decode_attention_split";
     launched.grid_x = blocks * splits;
     launch(launched, decode_split<T, N, kPieces>, how, heads);

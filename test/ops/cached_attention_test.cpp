@@ -385,6 +385,56 @@ BOOST_AUTO_TEST_CASE(widths_for_products_of_warps) {  // where the others are no
   });
 }
 
+/// A cache of sequences that hold lengths[b] tokens, as if some had been fed.
+AttentionCache filled_cache(const std::vector<int64_t>& lengths, int64_t capacity, int64_t heads, int64_t d,
+                            const HeadPatterns& patterns) {
+  const auto B = static_cast<int64_t>(lengths.size());
+  AttentionCache cache(B, capacity, heads * d, heads, patterns, Recurrence::gated, DType::bf16);
+  uint64_t seed = 7;
+  for (Tensor* part : {&cache.keys, &cache.values, &cache.state})
+    copy_into(*part, to(test::randn(part->shape(), ++seed), part->dtype()));
+  return cache;
+}
+
+/// Sequences [first, first + count) of it, in a dtype and on a device.
+AttentionCache part_of(const AttentionCache& cache, int64_t first, int64_t count, DType dtype, ratel::Device device) {
+  AttentionCache part(count, cache.capacity, cache.state.dim(2), cache.heads(), cache.patterns, cache.recurrence, dtype,
+                      device);
+  copy_into(part.keys, to(to(slice(cache.keys, 0, first, first + count), dtype), device));
+  copy_into(part.values, to(to(slice(cache.values, 0, first, first + count), dtype), device));
+  copy_into(part.state, to(to(slice(cache.state, 0, first, first + count), part.state.dtype()), device));
+  return part;
+}
+
+// More heads than a GPU has at once by the blocks of a small grid. Some sequences have no key yet, and one no new
+// token.
+BOOST_AUTO_TEST_CASE(many_heads_err_at_most_twice_as_much_as_few) {
+  const ratel::NoGrad no_grad;
+  const int64_t B = 65, heads = 8, d = 64, capacity = 200, few = 13;
+  const HeadPatterns patterns{{1, 0, 0}, {4, 5, 3},  {16, 0, 0}, {-1, 90, 0},
+                              {2, 3, 1}, {64, 0, 0}, {1, 0, 0},  {3, 0, 9}};
+  std::vector<int64_t> lengths(static_cast<size_t>(B)), counts(static_cast<size_t>(B), 1);
+  for (size_t b = 0; b < lengths.size(); ++b) lengths[b] = static_cast<int64_t>(b * b % 199);
+  counts[5] = 0;
+  const AttentionCache cache = filled_cache(lengths, capacity, heads, d, patterns);
+  const Tensor x = to(projection_of(B, 1, heads * d, Recurrence::gated), DType::bf16);
+  const auto step = [&](int64_t first, int64_t count, DType dtype, ratel::Device device) {
+    AttentionCache part = part_of(cache, first, count, dtype, device);
+    const auto of = [&](const std::vector<int64_t>& all) {
+      return positions({all.begin() + first, all.begin() + first + count}, device);
+    };
+    const Tensor rows = to(to(slice(x, 0, first, first + count), dtype), device);
+    return to(cached_attention(rows, part, {of(lengths), of(counts)}), ratel::kCpu);
+  };
+  test::on_gpus([&](ratel::Device device) {
+    std::vector<Tensor> parts;
+    for (int64_t b = 0; b < B; b += few) parts.push_back(step(b, few, DType::bf16, device));
+    test::RoundingErrors errors;
+    errors.add(step(0, B, DType::bf16, device), ratel::concat(parts, 0), step(0, B, DType::f64, ratel::kCpu));
+    errors.check(ratel::concat_text("65 sequences of 8 heads on ", device));
+  });
+}
+
 BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
   const Tensor x = to(projection_of(2, 150, 32, Recurrence::gated), DType::f32);
   for (const int64_t piece : {1, 75})
