@@ -1,7 +1,8 @@
 // One batch of joint training as `ratel train` makes it: two optimizer steps, first through D = 64, then dense, each
 // with forward, backward, clipping and AdamW, and the next batch read meanwhile. On the CPU the preset "tiny"; on a GPU
 // "1b" in bf16, as the graph that the trainer records; kernel by kernel ("launched"); the dense step alone ("dense", of
-// a run without joint training); and with norms, GELU and gates computed again backward ("recompute"). Tokens are those
+// a run without joint training), and with train.autotune ("autotuned"); and with norms, GELU and gates computed again
+// backward ("recompute"). Tokens are those
 // of the batch, once, however many steps it is for. Larger batches show how many sequences fit: one that does not is a
 // row that says so.
 
@@ -13,6 +14,7 @@
 #include "bench/support/bench.h"
 #include "cli/gpu.h"
 #include "ops/create.h"
+#include "ops/matmul.h"
 #include "train/flops.h"
 #include "train/trainer.h"
 #include "train/weights.h"
@@ -61,6 +63,8 @@ void add_step(const std::string& name, const train::TrainConfig& config) {
     Rng rng(1);
     const int64_t ids = config.model.vocab_size - 1;
     const train::Batch batch{random_integers({B, T}, rng, ids), random_integers({B, T}, rng, ids), B * T};
+    if constexpr (kHasCuda)
+      cuda::set_gemm_choice(config.train.autotune ? cuda::GemmChoice::timed : cuda::GemmChoice::heuristic);
     const auto training = std::make_shared<Training>(config, batch);
     return [training] { training->trainer.step(); };
   });
@@ -87,10 +91,13 @@ void declare() {
   };
   train::TrainConfig dense = config, launched = config, frugal = config;
   dense.train.joint = train::Joint::off;
+  train::TrainConfig autotuned = dense;
+  autotuned.train.autotune = true;
   launched.train.graph = false;
   frugal.train.recompute = true;
   add_sizes("train_step", config, {4});
   add_sizes("train_step_dense", dense, {4});
+  add_sizes("train_step_dense_autotuned", autotuned, {4});
   add_sizes("train_step_launched", launched, {4});
   add_sizes("train_step", config, {7, 8});
   add_sizes("train_step_recompute", frugal, {12, 16});

@@ -52,6 +52,13 @@ namespace cpu {
 void matmul(const MatmulArgs& args);
 }  // namespace cpu
 namespace cuda {
+/// How cuBLASLt's algorithm of a product is chosen, once for each shape, dtype and alignment.
+enum class GemmChoice {
+  heuristic,  ///< its first candidate: the same bits every time on one GPU and one version of cuBLASLt
+  timed,      ///< the quickest of eight, each tried on the spot: bits may differ from one process to the next
+};
+/// Of the whole program; the start is `heuristic`. What is recorded without having been computed before is not timed.
+void set_gemm_choice(GemmChoice choice);
 void matmul(const MatmulArgs& args, Stream stream);
 }  // namespace cuda
 

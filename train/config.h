@@ -72,6 +72,7 @@ struct TrainConfig {
     int64_t threads = 0;         ///< 0: all cores
     bool recompute = false;      ///< forget what blocks computed and compute it again in backward: slower, less memory
     bool graph = true;           ///< on a GPU: record a step once and run the recording from then on
+    bool autotune = false;       ///< on a GPU: matrix products by the quickest algorithm, cuda::GemmChoice::timed
     int64_t validate_every = 100;      ///< steps between validations; the last step always makes one
     int64_t validate_tokens = 65'536;  ///< of each, spread over the file; 0: all of it
     bool keep_best = false;            ///< a checkpoint of every lowest validation loss so far, and the best one stays

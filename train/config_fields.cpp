@@ -127,6 +127,8 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.recompute", &c.train.recompute, free, 0, 0, "compute blocks again in backward: slower, less memory"},
       {"train.graph", &c.train.graph, free, 0, 0,
        "on a GPU, record a step once and run the recording from then on: less work for the host"},
+      {"train.autotune", &c.train.autotune, free, 0, 0,
+       "on a GPU, time the algorithms of matrix products and take the quickest: last bits differ from run to run"},
   };
 }
 

@@ -11,6 +11,7 @@
 #include "io/token_file.h"
 #include "models/model_folder.h"
 #include "models/tokenizer_file.h"
+#include "ops/matmul.h"
 #include "ops/threads.h"
 #include "text/token_origin.h"
 #include "train/data.h"
@@ -261,6 +262,12 @@ void require_memory_for(const TrainConfig& config) {
                  "a smaller --data.batch_size, a larger --data.accumulate, or --train.recompute=true");
 }
 
+/// For the products of this program from now on.
+void choose_gemms(const TrainConfig& config) {
+  if constexpr (kHasCuda)
+    cuda::set_gemm_choice(config.train.autotune ? cuda::GemmChoice::timed : cuda::GemmChoice::heuristic);
+}
+
 /// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.
 std::optional<Tokenizer> tokenizer_of_run(const TrainConfig& config, const RunOptions& options) {
   const std::string& name = config.data.tokenizer;
@@ -292,6 +299,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
   const RunThreads threads(config);
+  choose_gemms(config);
   Session session(config, options, tokenizer, std::move(data), std::move(validator));
   session.begin(initialize);
   return session.train();

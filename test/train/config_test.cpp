@@ -35,8 +35,8 @@ TrainConfig unusual() {
   c.model = {513, 3, 24, 3, ratel::Recurrence::none, 1e-5, 500.5};
   c.data = {48, 6, 3, 11, "none", -1, "held out.bin"};
   c.optimizer = {0.1, 1e-7, 0.3, 0.8, 0.99, 1e-9, 0.01, 2.5};
-  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2},   {0, 1, 2}, 7,  5,   9,
-             "cuda:1", ratel::DType::f64, 2,  true,       false, 9,         70, true};
+  c.train = {77,       train::Joint::off, 16, {1, 4, -1}, {2},   {0, 1, 2}, 7, 5,  9,
+             "cuda:1", ratel::DType::f64, 2,  true,       false, true,      9, 70, true};
   c.train.window.layers = {{2, 3, 4}};
   c.train.initial.layers[1] = {1, 0, 1};
   return c;
@@ -74,13 +74,15 @@ BOOST_AUTO_TEST_CASE(a_preset_sets_the_sizes_that_its_own_layer_does_not_give) {
 }
 
 BOOST_AUTO_TEST_CASE(overrides_of_every_type) {
-  const TrainConfig c = overridden({"--train.steps=12", "optimizer.peak_rate=3e-4", "--optimizer.clip=2",
-                                    "--train.recompute=true", "--train.joint=sum", "--train.dilation=1,4,-1",
-                                    "--train.window=5", "--train.dtype=f64", "--model.recurrence=none"});
+  const TrainConfig c =
+      overridden({"--train.steps=12", "optimizer.peak_rate=3e-4", "--optimizer.clip=2", "--train.recompute=true",
+                  "--train.joint=sum", "--train.dilation=1,4,-1", "--train.autotune=true", "--train.window=5",
+                  "--train.dtype=f64", "--model.recurrence=none"});
   BOOST_TEST(c.train.steps == 12);
   BOOST_TEST(c.optimizer.peak_rate == 3e-4);
   BOOST_TEST(c.optimizer.clip == 2.0);
   BOOST_TEST(c.train.recompute);
+  BOOST_TEST(c.train.autotune);
   BOOST_TEST((c.train.joint == train::Joint::sum));
   BOOST_TEST((c.train.dilation == LayerValues{1, 4, -1}));
   BOOST_TEST((c.train.window == LayerValues{5}));
@@ -187,6 +189,7 @@ BOOST_AUTO_TEST_CASE(changes_name_both_values_and_leave_out_what_may_change) {
   TrainConfig was, is;
   is.train.threads = 2;
   is.train.recompute = true;
+  is.train.autotune = true;
   is.train.checkpoint_every = 1;
   is.train.keep_checkpoints = 9;
   is.preset = "small";
