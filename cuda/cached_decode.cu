@@ -19,8 +19,8 @@
 // Bytes: the visible keys and values once, 2 d each in bf16, beside 12 C and the state, 16 C, of a token. Long lists
 // are bound by memory, of which a multiprocessor has 64 KB under way; a short one by the latency of three dependent
 // steps, some microseconds. Measured on an H100 with nothing before it, 16 heads of 128: 64 sequences of 256 keys 55 us
-// (57 by blocks of a small grid; a copy's rate would allow 46), of 64 keys 14.5 (17; 12), one of 64 keys 10. Keys on
-// their way in shared memory, a ring of twice as many: 56 and 16, and of 4096 keys 721 instead of 704.
+// (57 by the blocks of few; a copy's rate would allow 46), of 64 keys 14.5 (17; 12), of 4096 keys 704 (by the blocks of
+// many 716); one of 64 keys 8 to 10. Keys on their way in a ring in shared memory, twice as many: 56, 16 and 721.
 
 #include <algorithm>
 #include <limits>
@@ -180,10 +180,10 @@ struct Token {
   }
 };
 
-/// How many blocks there are. Few have four keys of a group under way at once. More of them than lie on a GPU so have
-/// two, in half the registers, so that twice as many lie there: less of them begins or ends while no key is under way.
+/// How many blocks there are. Few have four keys of a group under way at once. Where there are more of them than lie on
+/// a GPU so, and their lists are short, they have two, in half the registers, and twice as many lie there: less of them
+/// begins or ends while no key is under way.
 enum class Grid { few, many };
-constexpr int64_t kManyBlocks = 512;
 
 /// The softmax of one group of lanes over the keys it is given; a lane has N channels of every kPieces.
 template <class T, int N, int kPieces, Grid kGrid>
@@ -394,15 +394,22 @@ __global__ __launch_bounds__(kThreads, kBlocks<1>) void decode_join(Decode how, 
   token.finish(splits_of(token));
 }
 
-/// How many blocks share a head's keys: where that is more than one, every block has 256 keys or more at the end.
-int64_t splits_for(const CachedAttentionArgs& args, const CachedHeads& heads) {
-  constexpr int64_t kWanted = 256, kLeastKeys = 256, kMost = 64;
-  int64_t keys = 0;
-  for (int h = 0; h < heads.count; ++h) keys = std::max(keys, heads.heads[h].slots.count());
-  check(keys <= kMostVisibleSlots, "cached_attention: a head's cache on a GPU has at most 2^30 slots");
-  const int64_t wanted = (kWanted + args.B * args.H - 1) / (args.B * args.H);
-  return std::clamp<int64_t>(std::min(wanted, keys / kLeastKeys), 1, kMost);
+/// Of the head that has most.
+int64_t most_slots(const CachedHeads& heads) {
+  int64_t slots = 0;
+  for (int h = 0; h < heads.count; ++h) slots = std::max(slots, heads.heads[h].slots.count());
+  check(slots <= kMostVisibleSlots, "cached_attention: a head's cache on a GPU has at most 2^30 slots");
+  return slots;
 }
+
+/// How many blocks share a head's keys: where that is more than one, every block has 256 keys or more at the end.
+int64_t splits_for(const CachedAttentionArgs& args, int64_t slots) {
+  constexpr int64_t kWanted = 256, kLeastKeys = 256, kMost = 64;
+  const int64_t wanted = (kWanted + args.B * args.H - 1) / (args.B * args.H);
+  return std::clamp<int64_t>(std::min(wanted, slots / kLeastKeys), 1, kMost);
+}
+
+Grid grid_of(int64_t blocks, int64_t slots) { return blocks > 512 && slots <= 512 ? Grid::many : Grid::few; }
 
 template <class T, int N, int kPieces>
 void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
@@ -411,7 +418,7 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
   int lanes = 1;
   while (lanes < kWarp && lanes * N < d) lanes *= 2;
   for_each_cached_group(args, HeadKinds::dilated, [&](const CachedHeads& heads) {
-    const int64_t splits = splits_for(args, heads), blocks = args.B * heads.count;
+    const int64_t slots = most_slots(heads), splits = splits_for(args, slots), blocks = args.B * heads.count;
     const Scratch<A> statistics(splits == 1 ? 0 : blocks * splits * 2, stream),
         sums(splits == 1 ? 0 : blocks * splits * d, stream);
     const Decode how{args,
@@ -438,7 +445,8 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
         .division = args.B == 1 ? Division::shared : Division::cache};
     if (splits == 1) {
       if constexpr (std::is_same_v<T, bfloat16> && kPieces == 1)
-        if (blocks > kManyBlocks) return launch(launched, decode_whole<T, N, kPieces, Grid::many>, how, heads);
+        if (grid_of(blocks, slots) == Grid::many)
+          return launch(launched, decode_whole<T, N, kPieces, Grid::many>, how, heads);
       return launch(launched, decode_whole<T, N, kPieces, Grid::few>, how, heads);
     }
     launched.kernel = "decode_attention_split";
