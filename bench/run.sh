@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures ratel beside its composed references and, where a Python here has torch, beside eager PyTorch on as many
-# threads, the two taking turns at every shape, and writes one JSON. About ten minutes on two idle cores.
+# threads, the two taking turns at every shape, and writes one JSON. Ten to twenty minutes on two idle cores.
 #   run.sh [OUT.json]          default bench/results/cpu.json
 #   ROUNDS=7 SECONDS_EACH=0.1  turns of each, and how long each time
 #   ONLY=REGEX                 the benchmark programs whose names match; default: all

@@ -141,9 +141,9 @@ Questions questions_of(const TaskOptions& task, const Options& options) {
     questions.needles = std::move(how);
     return questions;
   }
+  check_file(task.task);
   refuse(options, kOfNeedles, "expected a needle task for --task, found a file");
   check(task.limit >= 0, "--limit: expected 0 or more, found ", task.limit);
-  check_file(task.task);
   read_rows(task, options, questions);
   return questions;
 }

@@ -258,6 +258,7 @@ BOOST_AUTO_TEST_CASE(rows_that_are_wrong_end_it) {
   check_fails(words_of(file), 3, file + ": expected at least one row, found none");
   check_fails(words_of(tasks().scratch / "singel_1"), 3, "no such file");
   check_fails(words_of("singel_1"), 3, R"(; the nearest is "single_1")");
+  check_fails(words_of("singel_1", {"--length=300"}), 3, R"(; the nearest is "single_1")");
   const std::string whole = read(tasks().prompts);
   for (size_t size = 1; size + 1 < whole.size(); size += 23) {
     write(file, whole.substr(0, size));
