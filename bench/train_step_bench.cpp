@@ -2,9 +2,8 @@
 // with forward, backward, clipping and AdamW, and the next batch read meanwhile. On the CPU the preset "tiny"; on a GPU
 // "1b" in bf16, as the graph that the trainer records; kernel by kernel ("launched"); the dense step alone ("dense", of
 // a run without joint training), and with train.autotune ("autotuned"); and with norms, GELU and gates computed again
-// backward ("recompute"). Tokens are those
-// of the batch, once, however many steps it is for. Larger batches show how many sequences fit: one that does not is a
-// row that says so.
+// backward ("recompute"). Tokens are those of the batch, once, however many steps it is for. Larger batches show how
+// many sequences fit: one that does not is a row that says so.
 
 #include <initializer_list>
 #include <memory>
@@ -25,6 +24,7 @@ namespace {
 /// What a Trainer refers to, kept together.
 struct Training {
   train::TrainConfig config;
+  cuda::GemmChoiceGuard gemms;
   train::Weights weights;
   RatPlus model;
   train::Optimizer optimizer;
@@ -32,6 +32,7 @@ struct Training {
 
   Training(train::TrainConfig c, const train::Batch& batch)
       : config(std::move(c)),
+        gemms(config.train.autotune ? cuda::GemmChoice::timed : cuda::GemmChoice::heuristic),
         weights(config),
         model(weights.computed(), config.model),
         optimizer(weights.masters(), weights.computed(), config.optimizer),
@@ -63,8 +64,6 @@ void add_step(const std::string& name, const train::TrainConfig& config) {
     Rng rng(1);
     const int64_t ids = config.model.vocab_size - 1;
     const train::Batch batch{random_integers({B, T}, rng, ids), random_integers({B, T}, rng, ids), B * T};
-    if constexpr (kHasCuda)
-      cuda::set_gemm_choice(config.train.autotune ? cuda::GemmChoice::timed : cuda::GemmChoice::heuristic);
     const auto training = std::make_shared<Training>(config, batch);
     return [training] { training->trainer.step(); };
   });

@@ -24,7 +24,7 @@ namespace {
 constexpr size_t kWorkspace = size_t{32} << 20;  // what Hopper's kernels are advised to have
 constexpr int kCandidates = 8, kRepeats = 3;
 
-std::atomic<GemmChoice> choice{GemmChoice::heuristic};
+std::atomic<GemmChoice> choice_of_program{GemmChoice::heuristic};
 
 void require(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) [[likely]]
@@ -182,8 +182,9 @@ size_t quickest(const Product& product, const MatmulArgs& args, const std::vecto
   return best;
 }
 
-size_t choose(const Product& product, const MatmulArgs& args, const std::vector<cublasLtMatmulAlgo_t>& candidates,
-              cublasLtHandle_t handle, void* workspace, Stream stream) {
+size_t choose(GemmChoice choice, const Product& product, const MatmulArgs& args,
+              const std::vector<cublasLtMatmulAlgo_t>& candidates, cublasLtHandle_t handle, void* workspace,
+              Stream stream) {
   if (choice == GemmChoice::heuristic || candidates.size() == 1 || is_recorded(stream)) return 0;
   try {
     return quickest(product, args, candidates, handle, workspace, stream);
@@ -195,9 +196,9 @@ size_t choose(const Product& product, const MatmulArgs& args, const std::vector<
 
 using Key = std::array<int64_t, 22>;
 
-Key key_of(const MatmulArgs& args, int device) {
+Key key_of(GemmChoice choice, const MatmulArgs& args, int device) {
   return {device,
-          static_cast<int64_t>(choice.load()),
+          static_cast<int64_t>(choice),
           static_cast<int64_t>(args.transpose_a),
           static_cast<int64_t>(args.transpose_b),
           args.batch,
@@ -222,7 +223,8 @@ Key key_of(const MatmulArgs& args, int device) {
 
 }  // namespace
 
-void set_gemm_choice(GemmChoice wanted) { choice = wanted; }
+void set_gemm_choice(GemmChoice wanted) { choice_of_program = wanted; }
+GemmChoice gemm_choice() { return choice_of_program; }
 
 void gemm(const MatmulArgs& args, Stream stream) {
   static std::mutex guard;
@@ -232,7 +234,8 @@ void gemm(const MatmulArgs& args, Stream stream) {
   const Product product(args);
   const Scratch<char> workspace(kWorkspace, stream);
   const std::scoped_lock lock(guard);
-  const Key key = key_of(args, stream.device);
+  const GemmChoice choice = gemm_choice();
+  const Key key = key_of(choice, args, stream.device);
   cublasLtMatmulAlgo_t algorithm;
   if (const auto found = chosen.find(key); found != chosen.end()) {
     algorithm = found->second;
@@ -240,7 +243,7 @@ void gemm(const MatmulArgs& args, Stream stream) {
     const auto candidates = product.candidates(handle);
     check(!candidates.empty(), "matmul: cuBLASLt has no algorithm for ", args.dtype, ' ', args.M, " x ", args.K,
           " times ", args.K, " x ", args.N);
-    algorithm = candidates[choose(product, args, candidates, handle, workspace.get(), stream)];
+    algorithm = candidates[choose(choice, product, args, candidates, handle, workspace.get(), stream)];
     // There is nothing to time in a recording: the first product that computes decides.
     if (!is_recorded(stream)) chosen.emplace(key, algorithm);
   }

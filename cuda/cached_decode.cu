@@ -3,8 +3,8 @@
 //
 //   1. a thread has a pair of channels: the gate's sigmoid, one step of the recurrence of k and v from the state, which
 //      is written back, and rope of q and k~ at the sequence's length; q, k~ and v~ go to shared memory
-//   2. a key and its value are read by as few lanes as 16 bytes each take, so that a warp has several keys, and two or
-//      four of each under way; every such group of lanes keeps a softmax of its own
+//   2. a key and its value are read by as few lanes as 16 bytes each take, so that a warp has several keys; every such
+//      group of lanes has two or four of its keys under way, and keeps a softmax of its own
 //   3. a thread has a channel: the groups' softmaxes are added in order to the token's own (largest score q.k~, sum 1,
 //      value v~), the output gate is applied, and the new key and value go into their slot, which no thread reads now
 //
@@ -19,7 +19,7 @@
 // Bytes: the visible keys and values once, 2 d each in bf16, beside 12 C and the state, 16 C, of a token. Long lists
 // are bound by memory, of which a multiprocessor has 64 KB under way; a short one by the latency of three dependent
 // steps, some microseconds. Measured on an H100 with nothing before it, 16 heads of 128: 64 sequences of 256 keys 55 us
-// (57 by the blocks of few; a copy's rate would allow 46), of 64 keys 14.5 (17; 12), of 4096 keys 704 (by the blocks of
+// (57 by the blocks of few; a copy's rate would allow 46), of 64 keys 14.6 (17; 12), of 4096 keys 703 (by the blocks of
 // many 716); one of 64 keys 8 to 10. Keys on their way in a ring in shared memory, twice as many: 56, 16 and 721.
 
 #include <algorithm>
@@ -180,9 +180,8 @@ struct Token {
   }
 };
 
-/// How many blocks there are. Few have four keys of a group under way at once. Where there are more of them than lie on
-/// a GPU so, and their lists are short, they have two, in half the registers, and twice as many lie there: less of them
-/// begins or ends while no key is under way.
+/// Of few blocks, four keys of a group are under way at once; of many, two, in half the registers, so that twice as
+/// many blocks lie on a GPU and fewer begin or end while no key is under way.
 enum class Grid { few, many };
 
 /// The softmax of one group of lanes over the keys it is given; a lane has N channels of every kPieces.
@@ -409,7 +408,11 @@ int64_t splits_for(const CachedAttentionArgs& args, int64_t slots) {
   return std::clamp<int64_t>(std::min(wanted, slots / kLeastKeys), 1, kMost);
 }
 
-Grid grid_of(int64_t blocks, int64_t slots) { return blocks > 512 && slots <= 512 ? Grid::many : Grid::few; }
+/// 528 blocks of few lie on an H100. Timed: lists of 64 and 256 keys, where many are quicker, and of 4096, where they
+/// are slower; 128 channels, of which eight blocks take 62 KB.
+Grid grid_of(int64_t blocks, int64_t slots, int64_t d) {
+  return blocks > 512 && slots <= 512 && d <= 128 ? Grid::many : Grid::few;
+}
 
 template <class T, int N, int kPieces>
 void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
@@ -445,8 +448,10 @@ void run(const CachedAttentionArgs& args, int64_t t, Stream stream) {
         .division = args.B == 1 ? Division::shared : Division::cache};
     if (splits == 1) {
       if constexpr (std::is_same_v<T, bfloat16> && kPieces == 1)
-        if (grid_of(blocks, slots) == Grid::many)
+        if (grid_of(blocks, slots, d) == Grid::many) {
+          launched.kernel = "decode_attention_many";
           return launch(launched, decode_whole<T, N, kPieces, Grid::many>, how, heads);
+        }
       return launch(launched, decode_whole<T, N, kPieces, Grid::few>, how, heads);
     }
     launched.kernel = "decode_attention_split";

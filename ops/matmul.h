@@ -55,10 +55,30 @@ namespace cuda {
 /// How cuBLASLt's algorithm of a product is chosen, once for each shape, dtype and alignment.
 enum class GemmChoice {
   heuristic,  ///< its first candidate: the same bits every time on one GPU and one version of cuBLASLt
-  timed,      ///< the quickest of eight, each tried on the spot: bits may differ from one process to the next
+  timed,      ///< the quickest of up to eight, each tried on the spot: bits may differ from one process to the next
 };
-/// Of the whole program; the start is `heuristic`. What is recorded without having been computed before is not timed.
-void set_gemm_choice(GemmChoice choice);
+/// Of the whole program; the start is `heuristic`. A product that is recorded before it was computed takes the first
+/// candidate, in that recording alone; one that finds no memory for a second result takes it from then on.
+void set_gemm_choice(GemmChoice wanted);
+GemmChoice gemm_choice();
+/// Sets it for a scope; nothing in a program without CUDA.
+class GemmChoiceGuard {
+ public:
+  explicit GemmChoiceGuard(GemmChoice wanted) {
+    if constexpr (kHasCuda) {
+      before_ = gemm_choice();
+      set_gemm_choice(wanted);
+    }
+  }
+  ~GemmChoiceGuard() {
+    if constexpr (kHasCuda) set_gemm_choice(before_);
+  }
+  GemmChoiceGuard(const GemmChoiceGuard&) = delete;
+  GemmChoiceGuard& operator=(const GemmChoiceGuard&) = delete;
+
+ private:
+  GemmChoice before_ = GemmChoice::heuristic;
+};
 void matmul(const MatmulArgs& args, Stream stream);
 }  // namespace cuda
 

@@ -80,7 +80,7 @@ declare -A cases=([ops_cached_attention_test]='low*,many*' [ops_dilated_attentio
   [ops_fused_linear_test]='low*,a_number*' [ops_gated_recurrence_test]='blocks*'
   [ops_recurrent_attention_test]='both*,blocks*,heads*')
 
-theirs='cudnn_|nvjet_'  # kernels of cuDNN and of cuBLASLt
+theirs='cudnn_|nvjet_'  # kernels of cuDNN, and of cuBLASLt for Hopper
 
 # sanitize TOOL PROGRAM DEADLINE LOG: a verdict and what the tool said, or nothing where the deadline has passed.
 sanitize() {

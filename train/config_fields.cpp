@@ -128,7 +128,7 @@ std::vector<Field> fields_of(TrainConfig& c) {
       {"train.graph", &c.train.graph, free, 0, 0,
        "on a GPU, record a step once and run the recording from then on: less work for the host"},
       {"train.autotune", &c.train.autotune, free, 0, 0,
-       "on a GPU, time the algorithms of matrix products and take the quickest: last bits differ from run to run"},
+       "on a GPU, time algorithms of matrix products and take the quickest: a resumed run has other last bits"},
   };
 }
 

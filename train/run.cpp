@@ -262,12 +262,6 @@ void require_memory_for(const TrainConfig& config) {
                  "a smaller --data.batch_size, a larger --data.accumulate, or --train.recompute=true");
 }
 
-/// For the products of this program from now on.
-void choose_gemms(const TrainConfig& config) {
-  if constexpr (kHasCuda)
-    cuda::set_gemm_choice(config.train.autotune ? cuda::GemmChoice::timed : cuda::GemmChoice::heuristic);
-}
-
 /// What config.data.tokenizer names; of a run that resumes and whose file is gone, what its newest checkpoint kept.
 std::optional<Tokenizer> tokenizer_of_run(const TrainConfig& config, const RunOptions& options) {
   const std::string& name = config.data.tokenizer;
@@ -287,6 +281,8 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   require_memory_for(config);
   if (config.train.keep_best && config.data.validation.empty() && options.observer.warn)
     options.observer.warn("train.keep_best: without --validation FILE.bin no checkpoint is the best");
+  if (config.train.autotune && config.device().is_cuda() && options.start == Start::resume && options.observer.warn)
+    options.observer.warn("train.autotune: the run goes on with other last bits than if it had not stopped");
   std::optional<Validator> validator;
   if (!config.data.validation.empty()) {
     check_origin(config.data.validation, tokenizer, config.data.eos);
@@ -299,7 +295,8 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   check_folder(options);  // again: another process may have been faster
   remove_leftovers(options.out);
   const RunThreads threads(config);
-  choose_gemms(config);
+  std::optional<cuda::GemmChoiceGuard> gemms;
+  if (config.train.autotune) gemms.emplace(cuda::GemmChoice::timed);
   Session session(config, options, tokenizer, std::move(data), std::move(validator));
   session.begin(initialize);
   return session.train();

@@ -406,8 +406,7 @@ AttentionCache part_of(const AttentionCache& cache, int64_t first, int64_t count
   return part;
 }
 
-// More heads than a GPU has at once by the blocks of a small grid. Some sequences have no key yet, and one no new
-// token.
+// More heads than lie on a GPU by the blocks of few. One sequence has no key yet, and one no new token.
 BOOST_AUTO_TEST_CASE(many_heads_err_at_most_twice_as_much_as_few) {
   const ratel::NoGrad no_grad;
   const int64_t B = 65, heads = 8, d = 64, capacity = 200, few = 13;
@@ -418,19 +417,36 @@ BOOST_AUTO_TEST_CASE(many_heads_err_at_most_twice_as_much_as_few) {
   counts[5] = 0;
   const AttentionCache cache = filled_cache(lengths, capacity, heads, d, patterns);
   const Tensor x = to(projection_of(B, 1, heads * d, Recurrence::gated), DType::bf16);
+  struct Step {
+    Tensor out;
+    std::vector<Tensor> cache;
+  };
   const auto step = [&](int64_t first, int64_t count, DType dtype, ratel::Device device) {
     AttentionCache part = part_of(cache, first, count, dtype, device);
     const auto of = [&](const std::vector<int64_t>& all) {
       return positions({all.begin() + first, all.begin() + first + count}, device);
     };
     const Tensor rows = to(to(slice(x, 0, first, first + count), dtype), device);
-    return to(cached_attention(rows, part, {of(lengths), of(counts)}), ratel::kCpu);
+    Step result{to(cached_attention(rows, part, {of(lengths), of(counts)}), ratel::kCpu), {}};
+    for (const Tensor& tensor : part.tensors()) result.cache.push_back(to(tensor, ratel::kCpu));
+    return result;
   };
   test::on_gpus([&](ratel::Device device) {
-    std::vector<Tensor> parts;
-    for (int64_t b = 0; b < B; b += few) parts.push_back(step(b, few, DType::bf16, device));
+    const auto before = test::twin_launches();
+    const Step many = step(0, B, DType::bf16, device);
+    if (test::is_imitated(device)) {
+      auto launches = test::twin_launches(), earlier = before;
+      BOOST_TEST(launches["decode_attention_many"] == earlier["decode_attention_many"] + 1);
+    }
+    std::vector<Tensor> outs;
+    for (int64_t b = 0; b < B; b += few) {
+      const Step part = step(b, few, DType::bf16, device);
+      outs.push_back(part.out);
+      for (size_t i = 0; i < part.cache.size(); ++i)
+        test::check_identical(slice(many.cache[i], 0, b, b + few), part.cache[i], "what the cache took up");
+    }
     test::RoundingErrors errors;
-    errors.add(step(0, B, DType::bf16, device), ratel::concat(parts, 0), step(0, B, DType::f64, ratel::kCpu));
+    errors.add(many.out, ratel::concat(outs, 0), step(0, B, DType::f64, ratel::kCpu).out);
     errors.check(ratel::concat_text("65 sequences of 8 heads on ", device));
   });
 }

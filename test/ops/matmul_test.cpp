@@ -146,19 +146,21 @@ BOOST_AUTO_TEST_CASE(low_precision_errs_no_more_than_twice_a_plain_chain_of_sums
 }
 
 BOOST_AUTO_TEST_CASE(the_quickest_algorithm_errs_no_more_either) {
-  const auto choose = [](ratel::cuda::GemmChoice choice) {
-    if constexpr (ratel::kHasCuda) ratel::cuda::set_gemm_choice(choice);
-  };
-  test::on_gpus([&](ratel::Device device) {
-    choose(ratel::cuda::GemmChoice::timed);
+  using ratel::cuda::GemmChoice;
+  test::on_gpus([](ratel::Device device) {
     test::RoundingErrors errors;
     for (const auto& [M, N, K] : {std::array<int64_t, 3>{64, 96, 256}, {200, 40, 72}, {16, 512, 2048}}) {
       const Tensor a = to(test::randn({M, K}, 1), DType::bf16), b = to(test::randn({N, K}, 2), DType::bf16);
       const Tensor wide = matmul_nt(to(a, DType::f64), to(b, DType::f64));
-      for (int time = 0; time < 2; ++time)  // tried, then remembered
-        errors.add(to(matmul_nt(to(a, device), to(b, device)), ratel::kCpu), to(wide, DType::bf16), wide);
+      const auto product = [&](GemmChoice choice) {
+        const ratel::cuda::GemmChoiceGuard guard(choice);
+        return to(matmul_nt(to(a, device), to(b, device)), ratel::kCpu);
+      };
+      const Tensor before = product(GemmChoice::heuristic), tried = product(GemmChoice::timed);
+      errors.add(tried, to(wide, DType::bf16), wide);
+      test::check_identical(product(GemmChoice::timed), tried, "remembered");
+      test::check_identical(product(GemmChoice::heuristic), before, "without a trial");
     }
-    choose(ratel::cuda::GemmChoice::heuristic);
     errors.check(ratel::concat_text("timed on ", device));
   });
 }

@@ -9,6 +9,7 @@
 #include "ops/backward.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/matmul.h"
 #include "ops/view.h"
 #include "test/support/devices.h"
 #include "test/train/tiny_run.h"
@@ -94,16 +95,19 @@ BOOST_FIXTURE_TEST_CASE(a_recorded_step_is_the_same_bits, Fixture) {
     DType dtype;
     ratel::Recurrence recurrence;
     train::LayerValues dilation, window;
+    ratel::cuda::GemmChoice gemms;
     const char* what;
   };
   using enum ratel::Recurrence;
+  using enum ratel::cuda::GemmChoice;
   train::LayerValues by_head{1};
   by_head.layers = {{1, 3}};
 
   test::on_gpus([&](Device device) {
-    for (const Case& c : {Case{Joint::alternate, 2, true, DType::f32, gated, {1}, {0}, "alternate, parts, recompute"},
-                          Case{Joint::sum, 1, false, DType::bf16, none, {1}, {0}, "sum, bf16, attention only"},
-                          Case{Joint::off, 2, false, DType::f32, gated, by_head, {2}, "off, parts, heads apart"}}) {
+    for (const Case& c :
+         {Case{Joint::alternate, 2, true, DType::f32, gated, {1}, {0}, heuristic, "alternate, parts, recompute"},
+          Case{Joint::sum, 1, false, DType::bf16, none, {1}, {0}, timed, "sum, bf16, attention only, autotuned"},
+          Case{Joint::off, 2, false, DType::f32, gated, by_head, {2}, heuristic, "off, parts, heads apart"}}) {
       TrainConfig config = config_on(device);
       config.train.steps = 3;
       config.train.joint = c.joint;
@@ -113,6 +117,7 @@ BOOST_FIXTURE_TEST_CASE(a_recorded_step_is_the_same_bits, Fixture) {
       config.train.dilation = c.dilation;
       config.train.window = c.window;
       config.model.recurrence = c.recurrence;
+      const ratel::cuda::GemmChoiceGuard guard(c.gemms);
       Training recorded(config, data);
       config.train.graph = false;
       Training plain(config, data);
