@@ -218,6 +218,28 @@ BOOST_AUTO_TEST_CASE(both_sidecars_go_before_a_file_gets_its_name) {
   BOOST_TEST(!fs::exists(options.validation + ".json"));
 }
 
+BOOST_AUTO_TEST_CASE(bad_rows_move_no_document_to_the_other_file) {
+  const TemporaryFolder scratch;
+  std::string good, mixed;
+  for (int i = 0; i < 60; ++i) {
+    good += row("document " + std::to_string(i));
+    mixed += row("document " + std::to_string(i)) + (i % 3 == 0 ? "{\"text\": 3}\n" : "");
+  }
+  CorpusOptions options;
+  options.validation_fraction = 0.3;
+  options.max_bad = 20;
+  const auto split = [&](const std::string& name, const std::string& rows) {
+    options.output = scratch / (name + ".t.bin");
+    options.validation = scratch / (name + ".v.bin");
+    tokenize({scratch.file(name + ".jsonl", rows)}, options);
+    return std::pair{documents_in(options.output), documents_in(options.validation)};
+  };
+  const auto of_good = split("good", good), of_mixed = split("mixed", mixed);
+  BOOST_TEST(of_good.second.size() > 5u);
+  BOOST_TEST((of_mixed.first == of_good.first));
+  BOOST_TEST((of_mixed.second == of_good.second));
+}
+
 BOOST_AUTO_TEST_CASE(bad_rows_are_left_out_up_to_a_number) {
   const TemporaryFolder scratch;
   std::string jsonl = row("one") + "{\"text\": 3}\n" + row("two") + "not json\n\n";

@@ -270,6 +270,20 @@ BOOST_AUTO_TEST_CASE(a_difference_of_windows_tells_its_error) {
   BOOST_TEST((result.verdict == verdict));
 }
 
+// 1/49 of 196 keys is a little less than 4 in double precision.
+BOOST_AUTO_TEST_CASE(a_share_that_is_rounded_means_what_it_says) {
+  const Model m;
+  const Data data;
+  SearchOptions o = options(train::Grain::layers);
+  o.context = 49;
+  o.dilations = {7, 49};
+  o.budget = 1.0 / 49;
+  const SearchResult result = train::search(m.model, data.file(), o);
+  BOOST_TEST(result.dense_keys == 2 * 2 * 49);
+  BOOST_TEST(result.budget_keys == 2 * 2);
+  BOOST_TEST(result.keys == 2 * 2);
+}
+
 BOOST_AUTO_TEST_CASE(budgets_that_cannot_be_met_and_misuse_are_named) {
   const Model m;
   const Data data;
