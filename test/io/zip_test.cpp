@@ -165,6 +165,23 @@ BOOST_AUTO_TEST_CASE(sizes_that_lie) {
   check_refused(far, "a local header reaches beyond its place");
 }
 
+// Each of its fields that the directory has too, one bit other than there.
+BOOST_AUTO_TEST_CASE(local_headers_that_lie) {
+  const std::string whole = sample().bytes();
+  const auto changed = [&](size_t at, char bits) {
+    std::string archive = whole;
+    archive[at] = static_cast<char>(archive[at] ^ bits);
+    return archive;
+  };
+  check_refused(changed(0, 1), "f:0: expected the local header of \"m/a\", found none");
+  const size_t flags = 6, method = 8, crc = 14, packed_size = 18, size = 22;
+  for (const size_t at : {flags, method, crc, crc + 3, packed_size, size}) {
+    const std::string archive = changed(at, at == method ? 8 : 1);
+    check_refused(archive, "f:0: the local header of \"m/a\" disagrees with the directory");
+  }
+  check_refused(changed(flags, 8), "f:0: the local header of \"m/a\" disagrees with the directory");  // sizes follow
+}
+
 BOOST_AUTO_TEST_CASE(directories_that_lie) {
   const std::string whole = sample().bytes();
   const size_t end = whole.size() - 22;
