@@ -145,6 +145,37 @@ BOOST_FIXTURE_TEST_CASE(stopping_in_a_validation_or_between_changes_nothing, Fix
   BOOST_TEST(warnings.empty(), boost::test_tools::per_element());
 }
 
+// Where a run gives up it is not validated; resumed, it is, and gives up again a step further. What it then removes,
+// the checkpoint of the step before, may be the best one.
+BOOST_FIXTURE_TEST_CASE(a_run_that_gives_up_again_and_again_keeps_its_best_checkpoint, Fixture) {
+  config.optimizer.peak_rate = 1e6;  // far beyond what f32 stands
+  config.optimizer.weight_decay = 1e5;
+  config.train.steps = 60;
+  config.train.checkpoint_every = 3;
+  config.train.keep_best = true;
+  const auto gives_up = [&](const std::string& out, Start start) {
+    check_error([&] { train::train_run(options(out, start)); }, "5 steps in a row were not finite");
+  };
+  config.train.validate_every = 60;
+  gives_up("first", Start::fresh);
+  const int64_t last = steps_left("first").back();
+  config.train.validate_every = last;
+  gives_up("run", Start::fresh);
+  BOOST_TEST_REQUIRE(reports.empty());
+  std::vector<int64_t> left = steps_left("run");
+  for (int64_t again = 1; again <= 3; ++again) {
+    gives_up("run", Start::resume);
+    if (again == 1) left.push_back(0);  // it stays, and so does the newest
+    left.back() = last + again;
+    BOOST_TEST(steps_left("run") == left, boost::test_tools::per_element());
+    const auto best = train::best_checkpoint(folder / "run");
+    BOOST_TEST_REQUIRE(best.has_value());
+    BOOST_TEST(best->step == last);
+  }
+  BOOST_TEST_REQUIRE(reports.size() == 1u);
+  BOOST_TEST(reports[0].is_best);
+}
+
 BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
   config.train.keep_checkpoints = 1;
   config.train.keep_best = true;
