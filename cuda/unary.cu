@@ -25,6 +25,18 @@ struct Log {
     return std::log(x);
   }
 };
+struct Sqrt {
+  template <class A>
+  __device__ A operator()(A x) const {
+    return std::sqrt(x);
+  }
+};
+struct Tanh {
+  template <class A>
+  __device__ A operator()(A x) const {
+    return std::tanh(x);
+  }
+};
 struct Sigmoid {
   template <class A>
   __device__ A operator()(A x) const {
@@ -51,7 +63,7 @@ struct Gelu {
   }
 };
 
-/// Gradients from what was kept (the output for exp, the input for the others) and the output's gradient.
+/// Gradients from what was kept (the output for exp and sqrt, the input for the others) and the output's gradient.
 struct ExpGradient {
   template <class A>
   __device__ A operator()(A y, A grad) const {
@@ -62,6 +74,19 @@ struct LogGradient {
   template <class A>
   __device__ A operator()(A x, A grad) const {
     return grad / x;
+  }
+};
+struct SqrtGradient {
+  template <class A>
+  __device__ A operator()(A y, A grad) const {
+    return grad * A{0.5} / y;
+  }
+};
+struct TanhGradient {
+  template <class A>
+  __device__ A operator()(A x, A grad) const {
+    const A z = std::exp(-2 * std::abs(x)), inverse = 1 / (1 + z);
+    return grad * (4 * z * inverse * inverse);
   }
 };
 struct SigmoidGradient {
@@ -100,6 +125,8 @@ void unary_forward(const UnaryArgs& args, Stream stream) {
     switch (args.op) {
       case UnaryOp::exp: return run(Exp());
       case UnaryOp::log: return run(Log());
+      case UnaryOp::sqrt: return run(Sqrt());
+      case UnaryOp::tanh: return run(Tanh());
       case UnaryOp::sigmoid: return run(Sigmoid());
       case UnaryOp::relu: return run(Relu());
       case UnaryOp::silu: return run(Silu());
@@ -117,6 +144,8 @@ void unary_backward(const UnaryBackwardArgs& args, Stream stream) {
     switch (args.op) {
       case UnaryOp::exp: return run(ExpGradient());
       case UnaryOp::log: return run(LogGradient());
+      case UnaryOp::sqrt: return run(SqrtGradient());
+      case UnaryOp::tanh: return run(TanhGradient());
       case UnaryOp::sigmoid: return run(SigmoidGradient());
       case UnaryOp::relu: return run(ReluGradient());
       case UnaryOp::silu: return run(SiluGradient());

@@ -24,6 +24,8 @@ void run_backward(const UnaryBackwardArgs& args, Device device) {
   cpu::unary_backward(args);
 }
 
+bool keeps_output(UnaryOp op) { return op == UnaryOp::exp || op == UnaryOp::sqrt; }
+
 Tensor unary(UnaryOp op, const char* name, const Tensor& x) {
   const OpScope scope(name);
   check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
@@ -31,7 +33,7 @@ Tensor unary(UnaryOp op, const char* name, const Tensor& x) {
   Tensor out = empty_like(in);
   run_forward({op, in.numel(), in.dtype(), in.data(), out.data()}, in.device());
   return record(out, name, {x},
-                [op, kept = Saved(op == UnaryOp::exp ? out : in)](const Tensor& grad, const Needs&) -> Grads {
+                [op, kept = Saved(keeps_output(op) ? out : in)](const Tensor& grad, const Needs&) -> Grads {
                   const Tensor g = contiguous(grad);
                   Tensor grad_x = empty_like(g);
                   run_backward({op, g.numel(), g.dtype(), kept->data(), g.data(), grad_x.data()}, g.device());
@@ -69,6 +71,8 @@ Tensor plain_erf(const Tensor& x) {
 
 Tensor exp(const Tensor& x) { return unary(UnaryOp::exp, "exp", x); }
 Tensor log(const Tensor& x) { return unary(UnaryOp::log, "log", x); }
+Tensor sqrt(const Tensor& x) { return unary(UnaryOp::sqrt, "sqrt", x); }
+Tensor tanh(const Tensor& x) { return unary(UnaryOp::tanh, "tanh", x); }
 Tensor sigmoid(const Tensor& x) { return unary(UnaryOp::sigmoid, "sigmoid", x); }
 Tensor relu(const Tensor& x) { return unary(UnaryOp::relu, "relu", x); }
 Tensor silu(const Tensor& x) { return unary(UnaryOp::silu, "silu", x); }

@@ -10,8 +10,10 @@ namespace ratel {
 ///   returns  x's shape, contiguous, dtype of x; bf16 computes in f32 and rounds once
 ///
 /// Gradient: x. Deterministic. Throws Error where the dtype is not a float.
-Tensor exp(const Tensor& x);      ///< 0 in f32 and bf16 where e^x is below 1.7e-38
-Tensor log(const Tensor& x);      ///< on the CPU a denormal may count as the smallest normal number
+Tensor exp(const Tensor& x);   ///< 0 in f32 and bf16 where e^x is below 1.7e-38
+Tensor log(const Tensor& x);   ///< NaN below 0, -inf at 0
+Tensor sqrt(const Tensor& x);  ///< NaN below 0; the gradient at 0 is infinite
+Tensor tanh(const Tensor& x);
 Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + e^-x), without overflow for any x
 Tensor relu(const Tensor& x);     ///< max(x, 0); the gradient at 0 is 0; NaN stays NaN
 Tensor silu(const Tensor& x);     ///< x sigmoid(x)
@@ -24,7 +26,7 @@ Tensor sigmoid_reference(const Tensor& x);
 Tensor silu_reference(const Tensor& x);
 Tensor gelu_reference(const Tensor& x);
 
-enum class UnaryOp { exp, log, sigmoid, relu, silu, gelu };
+enum class UnaryOp { exp, log, sqrt, tanh, sigmoid, relu, silu, gelu };
 /// out = f(x) over n contiguous elements.
 struct UnaryArgs {
   UnaryOp op;
@@ -33,7 +35,7 @@ struct UnaryArgs {
   const void* x;
   void* out;
 };
-/// grad_x = grad f'(x); `kept` is the output for exp, the input for the others.
+/// grad_x = grad f'(x); `kept` is the output for exp and sqrt, the input for the others.
 struct UnaryBackwardArgs {
   UnaryOp op;
   int64_t n;

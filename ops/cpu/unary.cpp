@@ -1,11 +1,13 @@
 #include "ops/unary.h"
 
+#include <cmath>
+
 #include "ops/cpu/blocks.h"
 #include "ops/cpu/math.h"
 
 // One pass in blocks that stay in the first-level cache, vectorised, bf16 through f32. Bytes an element in f32: forward
-// 8, backward 12. Memory bounds relu, exp and log; the arithmetic (10 to 40 operations an element) bounds the others
-// while the tensor is in the second-level cache, and is about even with memory beyond.
+// 8, backward 12. Memory bounds relu, sqrt, exp and log; the arithmetic (10 to 40 operations an element) bounds the
+// others while the tensor is in the second-level cache, and is about even with memory beyond.
 
 namespace ratel::cpu {
 namespace {
@@ -29,7 +31,13 @@ void unary_forward(const UnaryArgs& args) {
     using A = accumulate_t<T>;
     switch (args.op) {
       case UnaryOp::exp: return forward<T>(args, [](const auto& x) { return exponential(x); });
-      case UnaryOp::log: return forward<T>(args, [](const auto& x) { return x.log(); });
+      case UnaryOp::log:
+        return forward<T>(args, [](const auto& x) { return lanewise([](auto v) { return lanes::log(v); }, x); });
+      case UnaryOp::sqrt:
+        // Not Eigen's, which approximates it in f32.
+        return forward<T>(args, [](const auto& x) { return x.unaryExpr([](A v) { return std::sqrt(v); }); });
+      case UnaryOp::tanh:
+        return forward<T>(args, [](const auto& x) { return lanewise([](auto v) { return lanes::tanh(v); }, x); });
       case UnaryOp::sigmoid: return forward<T>(args, [](const auto& x) { return sigmoid(x); });
       case UnaryOp::relu:
         // The comparison is false for NaN, which is kept.
@@ -49,6 +57,8 @@ void unary_backward(const UnaryBackwardArgs& args) {
     switch (args.op) {
       case UnaryOp::exp: return backward<T>(args, [](auto y, auto grad) { return grad * y; });
       case UnaryOp::log: return backward<T>(args, [](auto x, auto grad) { return grad / x; });
+      case UnaryOp::sqrt: return backward<T>(args, [](auto y, auto grad) { return grad * A{0.5} / y; });
+      case UnaryOp::tanh: return backward<T>(args, [](auto x, auto grad) { return grad * lanes::tanh_gradient(x); });
       case UnaryOp::sigmoid:
         return backward<T>(args, [](auto x, auto grad) { return grad * lanes::sigmoid_gradient(x); });
       case UnaryOp::relu:

@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(composed_functions_agree_with_their_references) {
                                       std::string(f.name) + ", " + c.path);
 }
 
-BOOST_AUTO_TEST_CASE(exp_log_and_relu_equal_the_c_library) {
+BOOST_AUTO_TEST_CASE(primitives_equal_the_c_library) {
   const auto each = [](const Tensor& x, double (*f)(double)) {
     auto values = ratel::to_vector<double>(x);
     for (double& v : values) v = f(v);
@@ -99,12 +99,16 @@ BOOST_AUTO_TEST_CASE(exp_log_and_relu_equal_the_c_library) {
     const Tensor x = test::randn(c.shape, 1) * 5, positive = exp(x);
     test::check_close(exp(x), each(x, std::exp), 1e-15, c.path);
     test::check_close(log(positive), each(positive, std::log), 1e-15, c.path);
+    test::check_close(sqrt(positive), each(positive, std::sqrt), 1e-15, c.path);
+    test::check_close(tanh(x), each(x, std::tanh), 1e-15, c.path);
     for (const DType dtype : {DType::f32, DType::bf16}) {
       // One rounding of the exact result: half an ulp for bf16; the f32 functions themselves err by one.
       const Tensor low = to(x, dtype), low_positive = to(positive, dtype);
       const double tolerance = dtype == DType::f32 ? 0x1p-23 : 0x1.01p-8;
       test::check_close(exp(low), each(low, std::exp), tolerance, c.path);
       test::check_close(log(low_positive), each(low_positive, std::log), tolerance, c.path);
+      test::check_close(sqrt(low_positive), each(low_positive, std::sqrt), tolerance, c.path);
+      test::check_close(tanh(low * 0.2), each(low * 0.2, std::tanh), tolerance, c.path);
       test::check_close(relu(low), each(low, [](double v) { return v > 0 ? v : 0; }), 0, c.path);
     }
   }
@@ -116,9 +120,11 @@ BOOST_AUTO_TEST_CASE(gradients) {
     for (const Function& f : kComposed) test::gradcheck(of(f.op), {x}, std::string(f.name) + ' ' + c.path);
     test::gradcheck(of(ratel::exp), {x}, c.path);
     test::gradcheck(of(ratel::log), {x * x + 0.5}, c.path);
+    test::gradcheck(of(ratel::sqrt), {x * x + 0.5}, c.path);
+    test::gradcheck(of(ratel::tanh), {x}, c.path);
     test::gradcheck(of(ratel::relu), {x}, c.path);
   }
-  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu}) {
+  for (const auto f : {ratel::exp, ratel::tanh, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu}) {
     test::gradcheck(of(f), {test::scattered(test::randn({3, 4, 5}, 3))}, "strided");
     test::gradcheck([f](const auto& x) { return f(x[0]) * f(x[0]) * x[0]; }, {test::randn({7}, 4)}, "used three times");
     test::gradcheck(
@@ -134,14 +140,18 @@ BOOST_AUTO_TEST_CASE(gradients) {
 
 BOOST_AUTO_TEST_CASE(strided_inputs_give_the_same_bits) {
   const Tensor x = test::randn({5, 6, 7}, 1, DType::f32);
-  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu})
+  for (const auto f : {ratel::exp, ratel::tanh, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu})
     test::check_identical(f(test::scattered(x)), f(x), "strided");
 }
 
 BOOST_AUTO_TEST_CASE(extreme_arguments) {
   check_values(ratel::exp, {0, 80, -86.5, 1000, -1000, kInf, -kInf, kNan},
                {1, std::exp(80), std::exp(-86.5), kInf, 0, kInf, 0, kNan}, 1e-6, "exp");
-  check_values(ratel::log, {1, 0, -1, kInf, kNan}, {0, -kInf, kNan, kInf, kNan}, 1e-6, "log");
+  check_values(ratel::log, {1, 0, -0.0, -1, -1e-40, kInf, -kInf, kNan}, {0, -kInf, -kInf, kNan, kNan, kInf, kNan, kNan},
+               1e-6, "log");
+  check_values(ratel::sqrt, {4, 0, -1, kInf, kNan}, {2, 0, kNan, kInf, kNan}, 0, "sqrt");
+  check_values(ratel::tanh, {0, 0.6, 0.7, -1e-30, 30, -1000, kInf, -kInf, kNan},
+               {0, std::tanh(0.6), std::tanh(0.7), -1e-30, 1, -1, 1, -1, kNan}, 3e-7, "tanh");
   check_values(ratel::sigmoid, {0, 1000, -1000, -60, 30, kInf, -kInf, kNan}, {0.5, 1, 0, std::exp(-60), 1, 1, 0, kNan},
                1e-6, "sigmoid");
   check_values(ratel::relu, {0, 3, -3, kInf, -kInf, kNan}, {0, 3, 0, kInf, 0, kNan}, 0, "relu");
@@ -156,7 +166,7 @@ BOOST_AUTO_TEST_CASE(gradients_at_extreme_arguments_are_finite) {
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
       const double huge = dtype == DType::f64 ? 1e300 : 1e30;  // whose square overflows
       const std::vector<double> at{huge, 1000, 100, 20, 0, -20, -100, -1000, -huge};
-      for (const auto f : {ratel::sigmoid, ratel::silu, ratel::gelu}) {
+      for (const auto f : {ratel::tanh, ratel::sigmoid, ratel::silu, ratel::gelu}) {
         const Tensor x = requires_grad(ratel::from_vector(at, {9}, dtype, device));
         backward(f(x), ratel::to(ratel::to(test::randn({9}, 1), dtype), device));
         for (const double g : ratel::to_vector<double>(grad(x))) BOOST_TEST(std::isfinite(g), g << " on " << device);
@@ -187,9 +197,29 @@ BOOST_AUTO_TEST_CASE(gelu_of_every_bf16_number_is_rounded_once) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(log_and_tanh_keep_f32s_digits) {
+  // Every 997th f32 number above 0, denormals too; of tanh up to where it is 1.
+  std::vector<double> xs;
+  for (uint32_t bits = 1; bits < 0x7f800000; bits += 997) xs.push_back(std::bit_cast<float>(bits));
+  const Tensor x = ratel::from_vector(xs, {static_cast<int64_t>(xs.size())}, DType::f32);
+  const auto ulp = [](double value) { return std::ldexp(1.0, std::max(std::ilogb(value), -126) - 23); };
+  const auto check_all = [&](Tensor (*f)(const Tensor&), double (*exact)(double), double tolerance, const char* name) {
+    for (const ratel::Device device : test::devices()) {
+      const auto values = ratel::to_vector<double>(f(to(x, device)));
+      double worst = 0, at = 0;
+      for (size_t i = 0; i < xs.size(); ++i)
+        if (const double e = exact(xs[i]), error = e == 0 ? values[i] : std::abs(values[i] - e) / ulp(e); error > worst)
+          worst = error, at = xs[i];
+      BOOST_TEST(worst <= tolerance, name << " errs by " << worst << " ulp at " << at << " on " << device);
+    }
+  };
+  check_all(ratel::log, std::log, 1, "log");
+  check_all(ratel::tanh, std::tanh, 3, "tanh");
+}
+
 BOOST_AUTO_TEST_CASE(the_number_of_threads_changes_no_bit) {
   const Tensor x = test::randn({70001}, 1, DType::f32);
-  for (const auto f : {ratel::exp, ratel::sigmoid, ratel::silu, ratel::gelu}) {
+  for (const auto f : {ratel::exp, ratel::log, ratel::sqrt, ratel::tanh, ratel::sigmoid, ratel::silu, ratel::gelu}) {
     test::check_thread_independent([&] { return f(x); }, "forward");
     test::check_thread_independent([&] { return test::gradients(of(f), {x}).grads[0]; }, "backward");
   }
