@@ -20,10 +20,14 @@ Tensor entry_of(const Tensor& x) {
 
 Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs) {
   if (!grad_enabled()) return f(inputs);
+  const auto run_copy = [f](const std::vector<Tensor>& x) {
+    const auto copy = f;  // a run may change what f holds, as that of a mutable lambda with an Rng does
+    return copy(x);
+  };
   Tensor out;
   {
     const GradLater recorded_later;
-    out = detach(f(inputs));
+    out = detach(run_copy(inputs));
   }
   // An input of our own that wants a gradient: f may capture parameters though none of its inputs needs one.
   const Tensor anchor = requires_grad(empty({}, DType::f32));
@@ -31,7 +35,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, co
   recorded.insert(recorded.end(), inputs.begin(), inputs.end());
   std::vector<Saved> saved;
   for (const Tensor& input : inputs) saved.emplace_back(input);
-  return record(out, "checkpoint", recorded, [f, saved](const Tensor& grad_out, const Needs& needs) -> Grads {
+  return record(out, "checkpoint", recorded, [run_copy, saved](const Tensor& grad_out, const Needs& needs) -> Grads {
     const GradMode recording(true);
     std::vector<Tensor> again;
     for (size_t i = 0; i < saved.size(); ++i) {
@@ -40,7 +44,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, co
       else
         again.push_back(saved[i]->defined() ? detach(*saved[i]) : Tensor());
     }
-    Grads grads = run_nested_backward(f(again), grad_out, again);
+    Grads grads = run_nested_backward(run_copy(again), grad_out, again);
     grads.insert(grads.begin(), Tensor());  // the anchor's
     return grads;
   });

@@ -11,11 +11,15 @@
 namespace ratel {
 namespace {
 
-thread_local const GradientOps* running_ops = nullptr;
-
 class Engine {
  public:
-  Engine(Tape tape, const GradientOps& ops) : tape_(tape), ops_(ops) {}
+  /// Of a nested backward `outer` is the engine that runs the op it is part of, and has what was recorded before it.
+  Engine(Tape tape, const GradientOps& ops, Engine* outer = nullptr)
+      : tape_(tape), ops_(ops), outer_(outer), first_(outer == nullptr ? 0 : outer->at_work_) {}
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] const GradientOps& ops() const { return ops_; }
 
   void seed(const Tensor& root, const Tensor& grad) {
     check(needs_grad(root), "backward: the tensor of shape ", root.shape(), " needs no gradient");
@@ -69,6 +73,7 @@ class Engine {
   }
 
   void deliver(Node& node, size_t output, Tensor grad) {
+    if (node.sequence < first_) return outer_->deliver(node, output, std::move(grad));
     auto [entry, fresh] = pending_.try_emplace(&node);
     if (fresh) {
       check_not_consumed(node);
@@ -82,6 +87,7 @@ class Engine {
     for (size_t i = 0; i < grads.size(); ++i)
       if (const auto meta = node.outputs[i].lock(); meta != nullptr && meta->retain_grad && grads[i].defined())
         accumulate(meta->grad, grads[i]);
+    at_work_ = node.sequence;
     check_not_consumed(node);  // by a backward of its own that an op ran meanwhile
     const auto backward = tape_ == Tape::consume ? std::exchange(node.backward, nullptr) : node.backward;
     const Needs needs(node);
@@ -143,37 +149,45 @@ class Engine {
 
   Tape tape_;
   const GradientOps& ops_;
+  Engine* outer_;
+  uint64_t first_;        // ops of smaller numbers are the outer engine's, and still before it
+  uint64_t at_work_ = 0;  // the number of the op whose backward function runs
   std::priority_queue<Node*, std::vector<Node*>, BySequence> ready_;
   std::unordered_map<Node*, std::vector<Tensor>> pending_;
 };
 
-/// Makes `ops` the running engine's for a scope.
-class RunningOps {
- public:
-  explicit RunningOps(const GradientOps& ops) : previous_(std::exchange(running_ops, &ops)) {}
-  ~RunningOps() { running_ops = previous_; }
-  RunningOps(const RunningOps&) = delete;
-  RunningOps& operator=(const RunningOps&) = delete;
+thread_local Engine* running_engine = nullptr;
 
- private:
-  const GradientOps* previous_;
-};
+/// Seeds the engine and runs it, as the thread's running one.
+void run(Engine& engine, std::span<const Tensor> roots, std::span<const Tensor> grads) {
+  struct Running {
+    Engine* previous;
+    explicit Running(Engine* now) : previous(std::exchange(running_engine, now)) {}
+    ~Running() { running_engine = previous; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+  };
+  const NoGrad no_grad;
+  const Running running(&engine);
+  for (size_t i = 0; i < roots.size(); ++i) engine.seed(roots[i], grads[i]);
+  engine.run();
+}
 
 }  // namespace
 
 void run_backward(std::span<const Tensor> roots, std::span<const Tensor> grads, Tape tape, const GradientOps& ops) {
   check(roots.size() == grads.size(), "backward: ", roots.size(), " tensors, but ", grads.size(), " gradients");
-  const NoGrad no_grad;
-  const RunningOps running(ops);
   Engine engine(tape, ops);
-  for (size_t i = 0; i < roots.size(); ++i) engine.seed(roots[i], grads[i]);
-  engine.run();
+  run(engine, roots, grads);
 }
 
 Grads run_nested_backward(const Tensor& root, const Tensor& grad_root, std::span<const Tensor> leaves) {
-  check(running_ops != nullptr, "run_nested_backward: no backward is running");
-  const GradientOps ops = *running_ops;
-  if (needs_grad(root)) run_backward({&root, 1}, {&grad_root, 1}, Tape::consume, ops);
+  check(running_engine != nullptr, "run_nested_backward: no backward is running");
+  const GradientOps& ops = running_engine->ops();
+  if (needs_grad(root)) {
+    Engine nested(Tape::consume, ops, running_engine);
+    run(nested, {&root, 1}, {&grad_root, 1});
+  }
   Grads grads;
   for (const Tensor& leaf : leaves) {
     const Tensor found = leaf.defined() ? grad(leaf) : Tensor();

@@ -25,7 +25,8 @@ struct GradientOps {
 void run_backward(std::span<const Tensor> roots, std::span<const Tensor> grads, Tape tape, const GradientOps& ops);
 
 /// For backward functions that build a graph of their own: propagates `grad` from `root` with the GradientOps of the
-/// running engine, and returns the gradients of `leaves` in their own dtypes, undefined where none arrived.
+/// running engine, and returns the gradients of `leaves` in their own dtypes, undefined where none arrived. What
+/// reaches ops that were recorded before the running one goes on with the running backward.
 /// Throws Error outside a backward function.
 Grads run_nested_backward(const Tensor& root, const Tensor& grad, std::span<const Tensor> leaves);
 
