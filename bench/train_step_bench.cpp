@@ -36,9 +36,7 @@ struct Training {
         weights(config),
         model(weights.computed(), config.model),
         optimizer(weights.masters(), weights.computed(), config.optimizer),
-        trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {
-    optimizer.update_copies();
-  }
+        trainer(config, model, optimizer, [batch](int64_t, int64_t) { return batch; }) {}
 };
 
 /// The dilations of a batch's optimizer steps.

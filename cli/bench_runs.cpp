@@ -150,7 +150,6 @@ std::optional<BenchResult> bench_train(const BenchSetting& setting, const BenchP
   train::Weights weights(config);
   const RatPlus model(weights.computed(), setting.config);
   train::Optimizer optimizer(weights.masters(), weights.computed(), config.optimizer);
-  optimizer.update_copies();
   Rng rng(1);
   const int64_t V = setting.config.vocab_size;
   train::Batch batch{random_integers({point.batch, point.length}, rng, V),

@@ -27,6 +27,7 @@ struct Item {
   const T* grad;
   T *m, *v, *parameter;
   bfloat16* copy;
+  AdamWScale scale;
 };
 
 template <class T>
@@ -64,18 +65,18 @@ __global__ __launch_bounds__(kThreads) void square_sums(Items<T> items, double* 
   if (thread_index().x == 0) sums[block_index().x] = total;
 }
 
-/// Of the bias correction: rate / (1 - beta1^count), sqrt(1 - beta2^count).
+/// A step's rate, and of the bias correction 1 - beta1^count and sqrt(1 - beta2^count).
 struct Correction {
-  double size, root;
+  double rate, rest, root;
 };
 __host__ __device__ inline Correction correction_of(const AdamWStep& s, double count) {
-  return {s.rate / (1 - std::pow(s.beta1, count)), std::sqrt(1 - std::pow(s.beta2, count))};
+  return {s.rate, 1 - std::pow(s.beta1, count), std::sqrt(1 - std::pow(s.beta2, count))};
 }
 
 /// What is known of a step on the device alone.
 struct Decision {
   bool made;
-  double clip, keep;
+  double clip;
   Correction correction;
 };
 
@@ -95,14 +96,16 @@ __global__ __launch_bounds__(kThreads) void decide(int64_t n, const double* sums
   if (made) ++*control.steps;
   const double scale = control.clip / (norm + kClipEps);
   s.rate = *control.rate;
-  *decision = {made, control.clip > 0 && scale < 1 ? scale : 1.0, 1 - s.rate * s.decay,
+  *decision = {made, control.clip > 0 && scale < 1 ? scale : 1.0,
                correction_of(s, static_cast<double>(*control.steps))};
 }
 
 /// The step's numbers, in the type that it computes in.
 template <class T>
 struct Factors {
-  T keep, scale, beta1, rest1, beta2, rest2, size, root, eps;
+  T scale, beta1, rest1, beta2, rest2, eps;
+  double decay;
+  Correction correction;
 };
 
 /// `decision` is null where the host made it.
@@ -110,13 +113,14 @@ template <class T, int N>
 __global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, const Decision* decision) {
   if (decision != nullptr) {
     if (!decision->made) return;
-    f.keep = static_cast<T>(decision->keep);
     f.scale *= static_cast<T>(decision->clip);
-    f.size = static_cast<T>(decision->correction.size);
-    f.root = static_cast<T>(decision->correction.root);
+    f.correction = decision->correction;
   }
   const auto [item, begin, end] = stretch_of(items, block_index().x);
   const Item<T> of = items.at[item];
+  const double rate = f.correction.rate * of.scale.rate;
+  const T keep = static_cast<T>(1 - rate * (f.decay * of.scale.decay)), size = static_cast<T>(rate / f.correction.rest),
+          root = static_cast<T>(f.correction.root);
   const auto update = [&]<int K>(int64_t i) {
     const auto grads = load_vec<K>(of.grad + i);
     auto firsts = load_vec<K>(of.m + i), seconds = load_vec<K>(of.v + i), values = load_vec<K>(of.parameter + i);
@@ -126,7 +130,7 @@ __global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, c
       const T first = f.beta1 * firsts.at[k] + f.rest1 * g, second = f.beta2 * seconds.at[k] + f.rest2 * g * g;
       firsts.at[k] = first;
       seconds.at[k] = second;
-      values.at[k] = f.keep * values.at[k] - f.size * first / (std::sqrt(second) / f.root + f.eps);
+      values.at[k] = keep * values.at[k] - size * first / (std::sqrt(second) / root + f.eps);
       rounded.at[k] = convert_element<bfloat16>(values.at[k]);
     }
     store_vec(of.m + i, firsts);
@@ -142,10 +146,9 @@ __global__ __launch_bounds__(kThreads) void step(Items<T> items, Factors<T> f, c
 
 template <class T>
 Factors<T> factors_of(const AdamWStep& s) {
-  const auto [size, root] = correction_of(s, static_cast<double>(s.step));
   const auto as = [](double value) { return static_cast<T>(value); };
-  return {as(1 - s.rate * s.decay), as(s.grad_scale), as(s.beta1), as(1 - s.beta1), as(s.beta2),
-          as(1 - s.beta2),          as(size),         as(root),    as(s.eps)};
+  return {as(s.grad_scale), as(s.beta1), as(1 - s.beta1), as(s.beta2),
+          as(1 - s.beta2),  as(s.eps),   s.decay,         correction_of(s, static_cast<double>(s.step))};
 }
 
 /// Calls f(items) for as many items at a time as a launch takes.
@@ -161,7 +164,8 @@ void for_launches(std::span<const AdamWItem> all, F&& f) {
                                  static_cast<T*>(item.m),
                                  static_cast<T*>(item.v),
                                  static_cast<T*>(item.parameter),
-                                 static_cast<bfloat16*>(item.copy)};
+                                 static_cast<bfloat16*>(item.copy),
+                                 item.scale};
       items.blocks += blocks_for(item.n, kBlockElements, std::numeric_limits<int64_t>::max());
     }
     if (items.count == 0 || (items.count < kMostItems && i + 1 < all.size())) continue;

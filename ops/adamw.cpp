@@ -64,8 +64,15 @@ AdamWItem checked(const AdamWParameter& p) {
               is_leaf(p.copy) && p.copy.device() == parameter.device(),
           "adamw: expected the copy as a contiguous bf16 leaf ", parameter.shape(), " on ", parameter.device(),
           ", found ", p.copy.dtype(), ' ', p.copy.shape(), " on ", p.copy.device());
-  return {parameter.numel(), parameter.data(), p.m.data(),
-          p.v.data(),        p.grad.data(),    p.copy.defined() ? p.copy.data() : nullptr};
+  for (const double factor : {p.scale.rate, p.scale.decay})
+    check(std::isfinite(factor) && factor >= 0, "adamw: expected finite scales of 0 or more, found ", factor);
+  return {parameter.numel(),
+          parameter.data(),
+          p.m.data(),
+          p.v.data(),
+          p.grad.data(),
+          p.copy.defined() ? p.copy.data() : nullptr,
+          p.scale};
 }
 
 void check_step(const AdamWStep& step) { check(step.step >= 1, "adamw: steps count from 1, found ", step.step); }
@@ -79,7 +86,7 @@ void note_change(const AdamWParameter& p) {
 
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step) {
   const OpScope scope("adamw");
-  const AdamWParameter one{parameter, grad, m, v, {}};
+  const AdamWParameter one{parameter, grad, m, v, {}, {}};
   const AdamWItem item = checked(one);
   check_step(step);
   run({parameter.dtype(), {&item, 1}, step}, parameter.device());

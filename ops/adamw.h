@@ -26,10 +26,15 @@ struct AdamWStep {
 };
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step);
 
+/// What a parameter's rate and decay are of those of the step: finite, 0 or more.
+struct AdamWScale {
+  double rate = 1, decay = 1;
+};
 /// A parameter of clipped_adamw: as adamw's, and a bf16 leaf of its shape that receives the rounded parameter, or an
 /// undefined tensor.
 struct AdamWParameter {
   Tensor parameter, grad, m, v, copy;
+  AdamWScale scale = {};
 };
 /// What decides about an update and tells of it, all on the parameters' device.
 ///
@@ -55,6 +60,7 @@ struct AdamWItem {
   void *parameter, *m, *v;
   const void* grad;
   void* copy;  // bf16, or null
+  AdamWScale scale;
 };
 struct AdamWArgs {
   DType dtype;

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "autograd/gradient.h"
-#include "ops/adamw.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 
@@ -29,7 +28,7 @@ void check_stores(const nn::ParamStore& parameters, const nn::ParamStore& copies
 }  // namespace
 
 Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies,
-                     const TrainConfig::Optimizer& options)
+                     const TrainConfig::Optimizer& options, const ScaleOf& scale_of)
     : parameters_(parameters.parameters()),
       moments_(accumulate_dtype(parameters.dtype()), 0, nn::Start::init, parameters.device()),
       options_(options),
@@ -43,7 +42,12 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
     copies_.push_back({path, copies.at(path)});
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
           ", its copy ", copies.at(path).shape());
+    scales_.push_back(scale_of ? scale_of({path, parameter}) : AdamWScale());
+    for (const double factor : {scales_.back().rate, scales_.back().decay})
+      check(std::isfinite(factor) && factor >= 0, "optimizer: ", path, ": expected finite scales of 0 or more, found ",
+            factor);
   }
+  update_copies();
   for (const char* moment : {"m.", "v."})
     for (const auto& [path, parameter] : parameters_)
       requires_grad(moments_.add(moment + path, parameter.shape(), nn::constant(0)), false);
@@ -68,12 +72,14 @@ void Optimizer::step(const Tensor& losses, const Tensor& outcome) {
   std::vector<AdamWParameter> all;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor &parameter = parameters_[i].tensor, &computed = copies_[i].tensor;
-    if (grad(computed).defined())
+    if (trains(i) && grad(computed).defined())
       all.push_back({parameter, grad(computed), moments[i].tensor, moments[parameters_.size() + i].tensor,
-                     is_same_tensor(computed, parameter) ? Tensor() : computed});
+                     is_same_tensor(computed, parameter) ? Tensor() : computed, scales_[i]});
   }
   clipped_adamw(all, update, options_.clip, {rate_, losses, steps_, outcome});
 }
+
+bool Optimizer::trains(size_t i) const { return needs_grad(parameters_[i].tensor) && needs_grad(copies_[i].tensor); }
 
 void Optimizer::update_copies() const {
   for (size_t i = 0; i < parameters_.size(); ++i)
@@ -87,7 +93,7 @@ void Optimizer::zero_grad() const {
 void Optimizer::note_recorded_step() const {
   const auto& moments = moments_.parameters();  // all m, then all v
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (!needs_grad(copies_[i].tensor)) continue;
+    if (!trains(i)) continue;
     for (const auto* written : {&parameters_[i], &copies_[i], &moments[i], &moments[parameters_.size() + i]})
       written->tensor.storage()->bump_version();
   }

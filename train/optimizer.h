@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
 #include "nn/param_store.h"
+#include "ops/adamw.h"
 #include "train/config.h"
 
 namespace ratel::train {
@@ -20,18 +22,23 @@ inline DType master_dtype(DType compute) { return accumulate_dtype(compute); }
 
 /// AdamW over all parameters of a store, after clipping the norm of their gradients together as
 /// torch.nn.utils.clip_grad_norm_ does: by clip / (norm + 1e-6), where that is below 1. Parameters without a gradient
-/// keep their values and moments. Deterministic.
+/// keep their values and moments, as do those that want none. Deterministic.
 class Optimizer {
  public:
+  /// What a parameter's rate and weight decay are of those that are set; called once for each:
+  ///   [](const nn::NamedTensor& p) { return AdamWScale{.decay = p.tensor.rank() < 2 ? 0.0 : 1.0}; }
+  using ScaleOf = std::function<AdamWScale(const nn::NamedTensor& parameter)>;
+
   /// Moments start as zeros, in f32 (f64 for f64 parameters) on the parameters' device. Handles are kept, so that the
   /// store may go, and what is added to it later is not trained. Throws Error for a store without parameters, for one
   /// of bf16, which takes masters, and for options that a TrainConfig may not have.
-  Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options)
-      : Optimizer(parameters, parameters, options) {}
+  Optimizer(const nn::ParamStore& parameters, const TrainConfig::Optimizer& options, const ScaleOf& scale_of = {})
+      : Optimizer(parameters, parameters, options, scale_of) {}
   /// The model computes with `copies`, bf16 parameters of the same paths, which hold the gradients; `parameters` are
-  /// their f32 masters, which are trained and saved. Every step rounds the masters into the copies. Throws Error where
-  /// the two do not match, in paths, shapes, dtypes or devices.
-  Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies, const TrainConfig::Optimizer& options);
+  /// their f32 masters, which are trained and saved. They are rounded into the copies here, and by every step those
+  /// that it changed. Throws Error where the two do not match, in paths, shapes, dtypes or devices.
+  Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& copies, const TrainConfig::Optimizer& options,
+            const ScaleOf& scale_of = {});
 
   /// One step with the gradients the parameters hold; they stay.
   UpdateResult step(double rate);
@@ -44,7 +51,8 @@ class Optimizer {
   /// That a recorded step ran again: counts as a change of what it writes of the optimizer's and of the parameters that
   /// want a gradient, as step() itself does.
   void note_recorded_step() const;
-  /// Rounds the parameters into the copies: after the parameters were changed by others than step().
+  /// Rounds the parameters into the copies: after the parameters were changed by others than step(), load() of their
+  /// store among them.
   void update_copies() const;
   /// Forgets the gradients of all parameters.
   void zero_grad() const;
@@ -57,7 +65,10 @@ class Optimizer {
   void load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source);
 
  private:
+  [[nodiscard]] bool trains(size_t i) const;  // whether the i-th parameter and its copy want a gradient
+
   std::vector<nn::NamedTensor> parameters_;
+  std::vector<AdamWScale> scales_;
   std::vector<nn::NamedTensor> copies_;  // the parameters themselves where the model computes with them
   nn::ParamStore moments_;
   TrainConfig::Optimizer options_;

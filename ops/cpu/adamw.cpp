@@ -14,10 +14,11 @@ namespace {
 template <class T>
 void step(const AdamWItem& item, const AdamWStep& s) {
   const auto count = static_cast<double>(s.step);
-  const T keep = static_cast<T>(1 - s.rate * s.decay), scale = static_cast<T>(s.grad_scale);
+  const double rate = s.rate * item.scale.rate;
+  const T keep = static_cast<T>(1 - rate * (s.decay * item.scale.decay)), scale = static_cast<T>(s.grad_scale);
   const T beta1 = static_cast<T>(s.beta1), rest1 = static_cast<T>(1 - s.beta1);
   const T beta2 = static_cast<T>(s.beta2), rest2 = static_cast<T>(1 - s.beta2);
-  const T size = static_cast<T>(s.rate / (1 - std::pow(s.beta1, count)));
+  const T size = static_cast<T>(rate / (1 - std::pow(s.beta1, count)));
   const T root = static_cast<T>(std::sqrt(1 - std::pow(s.beta2, count))), eps = static_cast<T>(s.eps);
   T *parameter = static_cast<T*>(item.parameter), *m = static_cast<T*>(item.m), *v = static_cast<T*>(item.v);
   const T* grad = static_cast<const T*>(item.grad);

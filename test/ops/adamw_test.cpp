@@ -116,8 +116,8 @@ BOOST_AUTO_TEST_CASE(a_clipped_step_counts_as_a_change_of_all_that_it_writes) {
   std::vector<uint64_t> before;
   const std::vector<Tensor> changed{s.parameter, s.m, s.v, copy, steps, outcome};
   for (const Tensor& x : changed) before.push_back(x.storage()->version());
-  ratel::clipped_adamw({{s.parameter, test::randn({5}, 2, DType::f32), s.m, s.v, copy}}, {.1, .9, .95, 1e-8, .1, 1}, 1,
-                       {rate, {}, steps, outcome});
+  ratel::clipped_adamw({{s.parameter, test::randn({5}, 2, DType::f32), s.m, s.v, copy, {}}}, {.1, .9, .95, 1e-8, .1, 1},
+                       1, {rate, {}, steps, outcome});
   for (size_t i = 0; i < changed.size(); ++i) BOOST_TEST(changed[i].storage()->version() == before[i] + 1);
 }
 
@@ -126,6 +126,7 @@ BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
   std::vector<int64_t> sizes(34, 5);
   sizes[3] = (1 << 15) + 7;
   sizes[4] = 0;
+  const ratel::AdamWScale scales[] = {{}, {.rate = 0.5, .decay = 3}, {.decay = 0}};
   const auto run = [&](ratel::Device device, DType dtype, int64_t offset, double clip) {
     std::vector<ratel::AdamWParameter> all;
     for (size_t i = 0; i < sizes.size(); ++i) {
@@ -135,7 +136,8 @@ BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
         return ratel::detach(ratel::slice(whole, 0, offset, sizes[i] + offset));
       };
       all.push_back({placed(i, dtype), placed(100 + i, dtype), placed(200 + i, dtype),
-                     placed(300 + i, dtype) * 0.0 + 1.0, i % 2 == 0 ? placed(0, DType::bf16) : Tensor()});
+                     placed(300 + i, dtype) * 0.0 + 1.0, i % 2 == 0 ? placed(0, DType::bf16) : Tensor(),
+                     scales[i % 3]});
     }
     const AdamWStep step{1e-2, 0.9, 0.95, 1e-8, 0.1, 3};
     double squares = 0;
@@ -147,7 +149,10 @@ BOOST_AUTO_TEST_CASE(many_parameters_are_clipped_together_and_rounded) {
     for (const auto& p : all) {
       auto value = ratel::to_vector<double>(p.parameter), m = ratel::to_vector<double>(p.m);
       auto v = ratel::to_vector<double>(p.v);
-      plain_step(value, ratel::to_vector<double>(p.grad), m, v, scaled);
+      AdamWStep own = scaled;
+      own.rate *= p.scale.rate;
+      own.decay *= p.scale.decay;
+      plain_step(value, ratel::to_vector<double>(p.grad), m, v, own);
       expected.push_back(value);
     }
     // Two steps were made before; what step.step and step.rate say does not count.

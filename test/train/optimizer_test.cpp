@@ -27,7 +27,8 @@ struct Case {
     set_grads(scale);
   }
   void set_grads(double scale, uint64_t seed = 1) const {
-    for (const auto& [name, p] : store.parameters()) set_grad(p, to(test::randn(p.shape(), ++seed) * scale, p.dtype()));
+    for (const auto& [name, p] : store.parameters())
+      set_grad(p, to(test::randn(p.shape(), ++seed) * scale, accumulate_dtype(p.dtype())));
   }
 };
 
@@ -129,6 +130,49 @@ BOOST_AUTO_TEST_CASE(a_parameter_without_a_gradient_stays) {
   test::check_identical(c.store.at("b"), before, "b");
   optimizer.zero_grad();
   BOOST_TEST(!grad(c.store.at("a")).defined());
+}
+
+BOOST_AUTO_TEST_CASE(a_frozen_parameter_stays) {
+  for (const bool by_master : {true, false}) {
+    const Case masters(DType::f32, 1), copies(DType::bf16, 1);
+    requires_grad((by_master ? masters : copies).store.at("b"), false);
+    const Tensor before = clone(detach(masters.store.at("b")));
+    Optimizer optimizer(masters.store, copies.store, {});
+    BOOST_TEST(optimizer.step(0.1).applied);
+    test::check_identical(masters.store.at("b"), before, "master");
+    test::check_identical(copies.store.at("b"), to(before, DType::bf16), "copy");
+    BOOST_TEST(test::relative_error(copies.store.at("a"), to(Case(DType::f32, 1).store.at("a"), DType::bf16)) > 0.01);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(copies_are_their_rounded_masters_from_the_start) {
+  const Case masters(DType::f32, 1), copies(DType::bf16, 1);
+  for (const auto& [name, copy] : copies.store.parameters()) fill_into(copy, 7);
+  const Optimizer optimizer(masters.store, copies.store, {});
+  for (const auto& [name, master] : masters.store.parameters())
+    test::check_identical(copies.store.at(name), to(detach(master), DType::bf16), name);
+}
+
+BOOST_AUTO_TEST_CASE(a_parameter_may_have_its_own_rate_and_decay) {
+  const Case c(DType::f64, 0.1), alike(DType::f64, 0.1);
+  TrainConfig::Optimizer options;
+  options.weight_decay = 0.3, options.clip = 0;
+  Optimizer optimizer(c.store, options, [](const nn::NamedTensor& p) {
+    return p.name == "a" ? ratel::AdamWScale{.rate = 0.5} : ratel::AdamWScale{.decay = 0};
+  });
+  Plain slow(alike.store), undecayed(alike.store);
+  TrainConfig::Optimizer without = options;
+  without.weight_decay = 0;
+  for (int t = 1; t <= 3; ++t) {
+    for (const Case* each : {&c, &alike}) each->set_grads(0.1, static_cast<uint64_t>(10 * t));
+    optimizer.step(0.01);
+    slow.step(alike.store, options, 0.005, t);
+    undecayed.step(alike.store, without, 0.01, t);
+  }
+  test::check_close(c.store.at("a"), ratel::from_vector(slow.p[0], {3, 5}), 1e-13, "half the rate");
+  test::check_close(c.store.at("b"), ratel::from_vector(undecayed.p[1], {7}), 1e-13, "no decay");
+  test::check_error([&] { Optimizer(c.store, {}, [](const auto&) { return ratel::AdamWScale{.rate = -1}; }); },
+                    "optimizer: a: expected finite scales of 0 or more, found -1");
 }
 
 BOOST_AUTO_TEST_CASE(state_goes_to_another_optimizer_and_on_from_there) {

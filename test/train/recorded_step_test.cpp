@@ -41,9 +41,7 @@ struct Training {
         weights(config),
         model(ratel::nn::Scope(weights.computed()), config.model),
         optimizer(weights.masters(), weights.computed(), config.optimizer),
-        trainer(config, model, optimizer, [&data](int64_t first, int64_t count) { return data.batch(first, count); }) {
-    optimizer.update_copies();
-  }
+        trainer(config, model, optimizer, [&data](int64_t first, int64_t count) { return data.batch(first, count); }) {}
 };
 
 struct Fixture {

@@ -31,7 +31,6 @@ int64_t peak_of_a_step(const train::TrainConfig& config) {
   train::Weights weights(config);
   const ratel::RatPlus model(ratel::nn::Scope(weights.computed()), config.model);
   train::Optimizer optimizer(weights.masters(), weights.computed(), config.optimizer);
-  optimizer.update_copies();
   train::Trainer trainer(config, model, optimizer, [&](int64_t, int64_t) { return batch; });
   reset_peak_memory(ratel::kCpu);
   trainer.step();
