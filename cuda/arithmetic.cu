@@ -33,10 +33,27 @@ struct Div {
     return a / b;
   }
 };
+struct Max {  // b's NaN by the comparison, which is false
+  template <class A>
+  __device__ A operator()(A a, A b) const {
+    return a >= b || a != a ? a : b;
+  }
+};
+struct Min {
+  template <class A>
+  __device__ A operator()(A a, A b) const {
+    return a <= b || a != a ? a : b;
+  }
+};
 template <class A>
 struct Affine {
   A scale, shift;
   __device__ A operator()(A x) const { return x * scale + shift; }
+};
+template <class A>
+struct AffineOfQuotient {
+  A scale, divisor, shift;
+  __device__ A operator()(A x) const { return x * scale / divisor + shift; }
 };
 
 template <class T, class F, class Index>
@@ -72,6 +89,8 @@ void binary(const BinaryArgs& args, Stream stream) {
       case BinaryOp::sub: return combine<T>(args, stream, Sub());
       case BinaryOp::mul: return combine<T>(args, stream, Mul());
       case BinaryOp::div: return combine<T>(args, stream, Div());
+      case BinaryOp::max: return combine<T>(args, stream, Max());
+      case BinaryOp::min: return combine<T>(args, stream, Min());
     }
   });
 }
@@ -79,8 +98,15 @@ void binary(const BinaryArgs& args, Stream stream) {
 void affine(const AffineArgs& args, Stream stream) {
   visit_float(args.dtype, "arithmetic", [&]<class T>() {
     using A = accumulate_t<T>;
-    map("affine", args.n, stream, Affine<A>{static_cast<A>(args.scale), static_cast<A>(args.shift)},
-        static_cast<T*>(args.out), static_cast<const T*>(args.x));
+    const auto scale = static_cast<A>(args.scale), divisor = static_cast<A>(args.divisor),
+               shift = static_cast<A>(args.shift);
+    const auto run = [&](auto f) {
+      map("affine", args.n, stream, f, static_cast<T*>(args.out), static_cast<const T*>(args.x));
+    };
+    if (divisor == 1)
+      run(Affine<A>{scale, shift});
+    else
+      run(AffineOfQuotient<A>{scale, divisor, shift});
   });
 }
 

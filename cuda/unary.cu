@@ -43,6 +43,12 @@ struct Sigmoid {
     return sigmoid(x);
   }
 };
+struct Abs {
+  template <class A>
+  __device__ A operator()(A x) const {
+    return std::abs(x);
+  }
+};
 struct Relu {
   template <class A>
   __device__ A operator()(A x) const {
@@ -95,6 +101,12 @@ struct SigmoidGradient {
     return grad * (sigmoid(x) * sigmoid(-x));
   }
 };
+struct AbsGradient {
+  template <class A>
+  __device__ A operator()(A x, A grad) const {
+    return x > 0 ? grad : x < 0 ? -grad : x * A{0};
+  }
+};
 struct ReluGradient {
   template <class A>
   __device__ A operator()(A x, A grad) const {
@@ -128,6 +140,7 @@ void unary_forward(const UnaryArgs& args, Stream stream) {
       case UnaryOp::sqrt: return run(Sqrt());
       case UnaryOp::tanh: return run(Tanh());
       case UnaryOp::sigmoid: return run(Sigmoid());
+      case UnaryOp::abs: return run(Abs());
       case UnaryOp::relu: return run(Relu());
       case UnaryOp::silu: return run(Silu());
       case UnaryOp::gelu: return run(Gelu<T>());
@@ -147,6 +160,7 @@ void unary_backward(const UnaryBackwardArgs& args, Stream stream) {
       case UnaryOp::sqrt: return run(SqrtGradient());
       case UnaryOp::tanh: return run(TanhGradient());
       case UnaryOp::sigmoid: return run(SigmoidGradient());
+      case UnaryOp::abs: return run(AbsGradient());
       case UnaryOp::relu: return run(ReluGradient());
       case UnaryOp::silu: return run(SiluGradient());
       case UnaryOp::gelu: return run(GeluGradient<T>());

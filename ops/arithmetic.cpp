@@ -4,6 +4,7 @@
 #include "core/op_scope.h"
 #include "ops/copy.h"
 #include "ops/reduce.h"
+#include "ops/select.h"
 
 namespace ratel {
 namespace {
@@ -27,7 +28,6 @@ void run_add_into(const AddIntoArgs& args, Device device) {
 }
 
 Tensor binary(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
-  const OpScope scope(name);
   check(is_float(a.dtype()) && a.dtype() == b.dtype(), name, ": expected two tensors of one float dtype, found ",
         a.dtype(), " and ", b.dtype());
   check(a.device() == b.device(), name, ": tensors on ", a.device(), " and ", b.device());
@@ -42,6 +42,7 @@ Tensor binary(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
+  const OpScope scope("add");
   return record(binary(BinaryOp::add, "add", a, b), "add", {a, b},
                 [sa = a.shape(), sb = b.shape()](const Tensor& grad, const Needs& needs) -> Grads {
                   return {needs[0] ? sum_to(grad, sa) : Tensor(), needs[1] ? sum_to(grad, sb) : Tensor()};
@@ -49,6 +50,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
 }
 
 Tensor sub(const Tensor& a, const Tensor& b) {
+  const OpScope scope("sub");
   return record(binary(BinaryOp::sub, "sub", a, b), "sub", {a, b},
                 [sa = a.shape(), sb = b.shape()](const Tensor& grad, const Needs& needs) -> Grads {
                   return {needs[0] ? sum_to(grad, sa) : Tensor(), needs[1] ? -sum_to(grad, sb) : Tensor()};
@@ -56,6 +58,7 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
+  const OpScope scope("mul");
   return record(binary(BinaryOp::mul, "mul", a, b), "mul", {a, b},
                 [a = Saved(a), b = Saved(b)](const Tensor& grad, const Needs& needs) -> Grads {
                   return {needs[0] ? sum_to(grad * *b, a->shape()) : Tensor(),
@@ -64,6 +67,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor div(const Tensor& a, const Tensor& b) {
+  const OpScope scope("div");
   // d(a/b) = da / b - (a / b) db / b
   return record(binary(BinaryOp::div, "div", a, b), "div", {a, b},
                 [a = Saved(a), b = Saved(b)](const Tensor& grad, const Needs& needs) -> Grads {
@@ -75,25 +79,49 @@ Tensor div(const Tensor& a, const Tensor& b) {
 
 namespace {
 
-Tensor affine(const char* name, const Tensor& x, double scale, double shift) {
+/// The larger or the smaller of a and b.
+Tensor extreme(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
   const OpScope scope(name);
-  check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
-  const Tensor in = contiguous(detach(x));
-  Tensor out = empty_like(in);
-  run_affine({in.numel(), in.dtype(), in.data(), out.data(), scale, shift}, in.device());
-  return record(out, name, {x}, [scale](const Tensor& grad, const Needs&) -> Grads { return {mul(grad, scale)}; });
+  return record(binary(op, name, a, b), name, {a, b},
+                [op, a = Saved(a), b = Saved(b)](const Tensor& grad, const Needs& needs) -> Grads {
+                  const Tensor takes_a = op == BinaryOp::max ? less_equal(*b, *a) : less_equal(*a, *b);
+                  const Tensor zero = zeros({}, grad.dtype(), grad.device());
+                  return {needs[0] ? sum_to(where(takes_a, grad, zero), a->shape()) : Tensor(),
+                          needs[1] ? sum_to(where(takes_a, zero, grad), b->shape()) : Tensor()};
+                });
 }
 
 }  // namespace
 
-Tensor add(const Tensor& x, double value) { return affine("add", x, 1, value); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return extreme(BinaryOp::max, "maximum", a, b); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return extreme(BinaryOp::min, "minimum", a, b); }
 
-Tensor mul(const Tensor& x, double value) { return affine("mul", x, value, 0); }
+namespace {
+
+Tensor affine(const char* name, const Tensor& x, double scale, double divisor, double shift) {
+  const OpScope scope(name);
+  check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
+  const Tensor in = contiguous(detach(x));
+  Tensor out = empty_like(in);
+  run_affine({in.numel(), in.dtype(), in.data(), out.data(), scale, divisor, shift}, in.device());
+  return record(out, name, {x}, [scale, divisor](const Tensor& grad, const Needs&) -> Grads {
+    return {divisor == 1 ? mul(grad, scale) : div(grad, divisor)};
+  });
+}
+
+}  // namespace
+
+Tensor add(const Tensor& x, double value) { return affine("add", x, 1, 1, value); }
+
+Tensor mul(const Tensor& x, double value) { return affine("mul", x, value, 1, 0); }
+
+Tensor div(const Tensor& x, double value) { return affine("div", x, 1, value, 0); }
 
 void add_into(const Tensor& into, const Tensor& x) {
   const OpScope scope("add_into");
   check(into.shape() == x.shape(), "add_into: expected shape ", into.shape(), ", found ", x.shape());
-  check(into.is_contiguous() && is_leaf(into), "add_into: the target must be a contiguous leaf");
+  check(is_leaf(into), "add_into: the target must be a leaf: an op made it");
+  check(into.is_contiguous(), "add_into: the target must be contiguous");
   check(into.device() == x.device(), "add_into: tensors on ", into.device(), " and ", x.device());
   // What starts elsewhere in the target's own storage is read as it was before.
   const bool shifted = x.storage() == into.storage() && x.layout().offset != into.layout().offset;

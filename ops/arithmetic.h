@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "ops/create.h"
 
 namespace ratel {
 
@@ -15,10 +16,17 @@ Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
 Tensor div(const Tensor& a, const Tensor& b);
+/// The larger and the smaller of the two: NaN where one of them is. The gradient is that of the one that is taken, a
+/// where they are equal.
+Tensor maximum(const Tensor& a, const Tensor& b);
+Tensor minimum(const Tensor& a, const Tensor& b);
 
-/// The same with a number: x + value and x * value. Gradient: x.
+/// The same with a number: x + value, x * value and x / value. Gradient: x.
 Tensor add(const Tensor& x, double value);
 Tensor mul(const Tensor& x, double value);
+Tensor div(const Tensor& x, double value);
+inline Tensor maximum(const Tensor& x, double value) { return maximum(x, full({}, value, x.dtype(), x.device())); }
+inline Tensor minimum(const Tensor& x, double value) { return minimum(x, full({}, value, x.dtype(), x.device())); }
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
@@ -31,14 +39,15 @@ inline Tensor operator-(const Tensor& x) { return mul(x, -1); }
 inline Tensor operator-(double value, const Tensor& x) { return add(-x, value); }
 inline Tensor operator*(const Tensor& x, double value) { return mul(x, value); }
 inline Tensor operator*(double value, const Tensor& x) { return mul(x, value); }
-inline Tensor operator/(const Tensor& x, double value) { return mul(x, 1 / value); }
+inline Tensor operator/(const Tensor& x, double value) { return div(x, value); }
+inline Tensor operator/(double value, const Tensor& x) { return div(full({}, value, x.dtype(), x.device()), x); }
 
 /// into += x for gradients and counters: not on the tape, `into` contiguous and a leaf, the same shape; x may have
 /// another float dtype (a bf16 gradient into an f32 sum) and any layout, and may overlap `into`.
 /// Counts as a change of `into`.
 void add_into(const Tensor& into, const Tensor& x);
 
-enum class BinaryOp { add, sub, mul, div };
+enum class BinaryOp { add, sub, mul, div, max, min };
 /// out is contiguous in a.shape; a and b are broadcast to that one shape (stride 0 where stretched).
 struct BinaryArgs {
   BinaryOp op;
@@ -47,13 +56,13 @@ struct BinaryArgs {
   const void *a, *b;  // starts of the storages: the layouts' offsets are not applied
   void* out;
 };
-/// out = x * scale + shift over n contiguous elements.
+/// out = x * scale / divisor + shift over n contiguous elements.
 struct AffineArgs {
   int64_t n;
   DType dtype;
   const void* x;
   void* out;
-  double scale, shift;
+  double scale, divisor, shift;
 };
 struct AddIntoArgs {
   int64_t n;

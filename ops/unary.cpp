@@ -74,6 +74,7 @@ Tensor log(const Tensor& x) { return unary(UnaryOp::log, "log", x); }
 Tensor sqrt(const Tensor& x) { return unary(UnaryOp::sqrt, "sqrt", x); }
 Tensor tanh(const Tensor& x) { return unary(UnaryOp::tanh, "tanh", x); }
 Tensor sigmoid(const Tensor& x) { return unary(UnaryOp::sigmoid, "sigmoid", x); }
+Tensor abs(const Tensor& x) { return unary(UnaryOp::abs, "abs", x); }
 Tensor relu(const Tensor& x) { return unary(UnaryOp::relu, "relu", x); }
 Tensor silu(const Tensor& x) { return unary(UnaryOp::silu, "silu", x); }
 Tensor gelu(const Tensor& x) { return unary(UnaryOp::gelu, "gelu", x); }

@@ -15,6 +15,7 @@ Tensor log(const Tensor& x);   ///< NaN below 0, -inf at 0
 Tensor sqrt(const Tensor& x);  ///< NaN below 0; the gradient at 0 is infinite
 Tensor tanh(const Tensor& x);
 Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + e^-x), without overflow for any x
+Tensor abs(const Tensor& x);      ///< the gradient at 0 is 0
 Tensor relu(const Tensor& x);     ///< max(x, 0); the gradient at 0 is 0; NaN stays NaN
 Tensor silu(const Tensor& x);     ///< x sigmoid(x)
 /// x Phi(x) with the normal distribution's Phi(x) = (1 + erf(x / sqrt 2)) / 2: the exact form, not the tanh one.
@@ -26,7 +27,7 @@ Tensor sigmoid_reference(const Tensor& x);
 Tensor silu_reference(const Tensor& x);
 Tensor gelu_reference(const Tensor& x);
 
-enum class UnaryOp { exp, log, sqrt, tanh, sigmoid, relu, silu, gelu };
+enum class UnaryOp { exp, log, sqrt, tanh, sigmoid, abs, relu, silu, gelu };
 /// out = f(x) over n contiguous elements.
 struct UnaryArgs {
   UnaryOp op;

@@ -60,6 +60,9 @@ void binary(const BinaryArgs& args) {
       case BinaryOp::sub: return combine<T>(args, [](auto a, auto b) { return a - b; });
       case BinaryOp::mul: return combine<T>(args, [](auto a, auto b) { return a * b; });
       case BinaryOp::div: return combine<T>(args, [](auto a, auto b) { return a / b; });
+      // A NaN of b is taken as the comparison is false.
+      case BinaryOp::max: return combine<T>(args, [](auto a, auto b) { return a >= b || a != a ? a : b; });
+      case BinaryOp::min: return combine<T>(args, [](auto a, auto b) { return a <= b || a != a ? a : b; });
     }
   });
 }
@@ -67,10 +70,13 @@ void binary(const BinaryArgs& args) {
 void affine(const AffineArgs& args) {
   visit_float(args.dtype, "arithmetic", [&]<class T>() {
     using A = accumulate_t<T>;
-    const auto scale = static_cast<A>(args.scale), shift = static_cast<A>(args.shift);
-    map_blocks(
-        args.n, [=](const auto& x) { return x * scale + shift; }, static_cast<T*>(args.out),
-        static_cast<const T*>(args.x));
+    const auto scale = static_cast<A>(args.scale), divisor = static_cast<A>(args.divisor),
+               shift = static_cast<A>(args.shift);
+    const auto run = [&](auto f) { map_blocks(args.n, f, static_cast<T*>(args.out), static_cast<const T*>(args.x)); };
+    if (divisor == 1)
+      run([=](const auto& x) { return x * scale + shift; });
+    else
+      run([=](const auto& x) { return x * scale / divisor + shift; });
   });
 }
 

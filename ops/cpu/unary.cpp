@@ -39,6 +39,7 @@ void unary_forward(const UnaryArgs& args) {
       case UnaryOp::tanh:
         return forward<T>(args, [](const auto& x) { return lanewise([](auto v) { return lanes::tanh(v); }, x); });
       case UnaryOp::sigmoid: return forward<T>(args, [](const auto& x) { return sigmoid(x); });
+      case UnaryOp::abs: return forward<T>(args, [](const auto& x) { return x.abs(); });
       case UnaryOp::relu:
         // The comparison is false for NaN, which is kept.
         return forward<T>(args, [](const auto& x) { return (x < A{0}).select(A{0}, x); });
@@ -61,6 +62,8 @@ void unary_backward(const UnaryBackwardArgs& args) {
       case UnaryOp::tanh: return backward<T>(args, [](auto x, auto grad) { return grad * lanes::tanh_gradient(x); });
       case UnaryOp::sigmoid:
         return backward<T>(args, [](auto x, auto grad) { return grad * lanes::sigmoid_gradient(x); });
+      case UnaryOp::abs:
+        return backward<T>(args, [](auto x, auto grad) { return x > A{0} ? grad : x < A{0} ? -grad : x * A{0}; });
       case UnaryOp::relu:
         return backward<T>(args, [](auto x, auto grad) { return x > A{0} ? grad : decltype(grad){}; });
       case UnaryOp::silu: return backward<T>(args, [](auto x, auto grad) { return grad * lanes::silu_gradient(x); });

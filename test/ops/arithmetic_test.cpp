@@ -1,9 +1,14 @@
 #include "ops/arithmetic.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "autograd/gradient.h"
 #include "core/memory.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
+#include "ops/reduce.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
 #include "test/support/devices.h"
@@ -39,6 +44,8 @@ double reference(char op, double a, double b) {
     case '+': return a + b;
     case '-': return a - b;
     case '*': return a * b;
+    case '>': return std::max(a, b);
+    case '<': return std::min(a, b);
     default: return a / b;
   }
 }
@@ -48,6 +55,8 @@ Tensor apply(char op, const Tensor& a, const Tensor& b) {
     case '+': return a + b;
     case '-': return a - b;
     case '*': return a * b;
+    case '>': return maximum(a, b);
+    case '<': return minimum(a, b);
     default: return a / b;
   }
 }
@@ -66,7 +75,7 @@ Tensor by_elements(char op, const Tensor& a, const Tensor& b) {
 
 BOOST_AUTO_TEST_CASE(every_op_equals_its_definition_in_every_dtype_and_layout) {
   for (const Case& c : kCases)
-    for (const char op : {'+', '-', '*', '/'})
+    for (const char op : {'+', '-', '*', '/', '>', '<'})
       for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
         const Tensor a = test::randn(c.a, 1, dtype), b = test::randn(c.b, 2, dtype), expected = by_elements(op, a, b);
         for (const ratel::Device device : test::devices()) {
@@ -82,7 +91,7 @@ BOOST_AUTO_TEST_CASE(gradients) {
   for (const Case& c : kCases) {
     if (c.a.numel() > 1000) continue;
     const std::vector<Tensor> inputs{test::randn(c.a, 1), test::randn(c.b, 2) * test::randn(c.b, 2) + 0.5};
-    for (const char op : {'+', '-', '*', '/'}) {
+    for (const char op : {'+', '-', '*', '/', '>', '<'}) {
       const test::TensorFunction f = [op](const auto& x) { return apply(op, x[0], x[1]); };
       test::gradcheck(f, inputs, std::string(c.path) + ' ' + op);
       test::check_gradients_on_gpus(f, inputs, std::string(c.path) + ' ' + op);
@@ -90,8 +99,34 @@ BOOST_AUTO_TEST_CASE(gradients) {
   }
   const std::vector<Tensor> one{test::randn({4, 5}, 3)};
   test::gradcheck([](const auto& x) { return 2.5 - x[0] * 3 + 1; }, one, "numbers");
-  test::gradcheck([](const auto& x) { return x[0] * x[0] - x[0] / 2; }, one, "the same tensor twice");
+  test::gradcheck([](const auto& x) { return x[0] * x[0] - x[0] / 3; }, one, "the same tensor twice");
+  test::gradcheck([](const auto& x) { return 2 / (x[0] * x[0] + 1); }, one, "a number over a tensor");
   test::gradcheck([](const auto& x) { return x[0] * x[1]; }, {test::scattered(one[0]), test::randn({5}, 1)}, "strided");
+}
+
+BOOST_AUTO_TEST_CASE(a_quotient_by_a_number_is_rounded_once) {
+  for (const ratel::Device device : test::devices())
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+      for (int d = 1; d < 200; ++d)
+        test::check_identical(ratel::full({1}, d, dtype, device) / d, ratel::ones({1}, dtype), "d / d");
+}
+
+BOOST_AUTO_TEST_CASE(of_equal_ones_the_first_is_taken_and_nan_is_kept) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  for (const ratel::Device device : test::devices())
+    for (const auto extreme : {static_cast<Tensor (*)(const Tensor&, const Tensor&)>(ratel::maximum),
+                               static_cast<Tensor (*)(const Tensor&, const Tensor&)>(ratel::minimum)}) {
+      const Tensor a = requires_grad(ratel::from_vector<double>({2, 3, kNan, 1}, {4}, DType::f32, device)),
+                   b = requires_grad(ratel::from_vector<double>({2, kNan, 3, 1}, {4}, DType::f32, device));
+      const Tensor y = extreme(a, b);
+      const auto values = ratel::to_vector<double>(y);
+      BOOST_TEST((std::isnan(values[1]) && std::isnan(values[2])));
+      backward(sum(y));
+      BOOST_TEST(ratel::to_vector<double>(grad(a))[0] == 1);
+      BOOST_TEST(ratel::to_vector<double>(grad(b))[0] == 0);
+    }
+  const Tensor x = ratel::from_vector<double>({-3, 0.5, 7}, {3});
+  test::check_identical(minimum(maximum(x, -1), 2), ratel::from_vector<double>({-1, 0.5, 2}, {3}), "within a range");
 }
 
 BOOST_AUTO_TEST_CASE(the_gradient_handed_to_both_sides_of_an_add_is_not_shared) {

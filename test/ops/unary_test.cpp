@@ -109,6 +109,7 @@ BOOST_AUTO_TEST_CASE(primitives_equal_the_c_library) {
       test::check_close(log(low_positive), each(low_positive, std::log), tolerance, c.path);
       test::check_close(sqrt(low_positive), each(low_positive, std::sqrt), tolerance, c.path);
       test::check_close(tanh(low * 0.2), each(low * 0.2, std::tanh), tolerance, c.path);
+      test::check_close(abs(low), each(low, std::abs), 0, c.path);
       test::check_close(relu(low), each(low, [](double v) { return v > 0 ? v : 0; }), 0, c.path);
     }
   }
@@ -123,6 +124,7 @@ BOOST_AUTO_TEST_CASE(gradients) {
     test::gradcheck(of(ratel::sqrt), {x * x + 0.5}, c.path);
     test::gradcheck(of(ratel::tanh), {x}, c.path);
     test::gradcheck(of(ratel::relu), {x}, c.path);
+    test::gradcheck(of(ratel::abs), {x}, c.path);
   }
   for (const auto f : {ratel::exp, ratel::tanh, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu}) {
     test::gradcheck(of(f), {test::scattered(test::randn({3, 4, 5}, 3))}, "strided");
@@ -136,6 +138,9 @@ BOOST_AUTO_TEST_CASE(gradients) {
   const Tensor at_zero = requires_grad(ratel::from_vector<double>({0, -0.0, 1, -1}, {4}));
   backward(relu(at_zero), ratel::from_vector<double>({2, 2, 2, 2}, {4}));
   test::check_close(grad(at_zero), ratel::from_vector<double>({0, 0, 2, 0}, {4}), 0, "relu at 0");
+  zero_grad(at_zero);
+  backward(abs(at_zero), ratel::from_vector<double>({2, 2, 2, 2}, {4}));
+  test::check_close(grad(at_zero), ratel::from_vector<double>({0, 0, 2, -2}, {4}), 0, "abs at 0");
 }
 
 BOOST_AUTO_TEST_CASE(strided_inputs_give_the_same_bits) {
