@@ -46,7 +46,8 @@ Tensor full(const Shape& shape, double value, DType dtype, Device device) {
 
 void fill_into(const Tensor& into, double value) {
   const OpScope scope("fill_into");
-  check(into.is_contiguous() && is_leaf(into), "fill_into: the target must be a contiguous leaf");
+  check(is_leaf(into), "fill_into: the target must be a leaf: an op made it");
+  check(into.is_contiguous(), "fill_into: the target must be contiguous");
   run_fill({into.numel(), into.dtype(), into.data()}, value, into.device());
   into.storage()->bump_version();
 }

@@ -16,7 +16,7 @@ constexpr const char* kName = "fused_linear";
 
 void check_arguments(const Tensor& x, const Tensor& weight, const LinearFusion& fusion) {
   check(x.rank() >= 2 && x.dim(-1) >= 1 && weight.rank() == 2 && weight.dim(1) == x.dim(-1), kName,
-        ": expected x (..., K) and a weight (N, K), found ", x.shape(), " and ", weight.shape());
+        ": expected x (..., K) of two axes or more and a weight (N, K), found ", x.shape(), " and ", weight.shape());
   check(is_float(x.dtype()), kName, ": expected a float dtype, found ", x.dtype());
   Shape out = x.shape();
   out.set(-1, weight.dim(0));

@@ -43,7 +43,11 @@ Tensor transpose(const Tensor& x, int a, int b) {
 
 Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step) {
   const OpScope scope("slice");
-  if (end < 0) end += x.dim(axis);
+  const int64_t size = x.dim(axis), given_begin = begin, given_end = end;
+  if (begin < 0) begin += size;
+  end = end == kToEnd ? size : end < 0 ? end + size : end;
+  check(0 <= begin && begin <= end && end <= size, "slice: range [", given_begin, ", ",
+        given_end == kToEnd ? size : given_end, ") does not fit axis ", axis, " of size ", size);
   return record(view_of(x, x.layout().sliced(axis, begin, end, step)), "slice", {x},
                 [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs&) -> Grads {
                   Tensor whole = zeros(shape, grad.dtype(), grad.device());

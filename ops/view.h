@@ -1,5 +1,7 @@
 #pragma once
 
+#include <limits>
+
 #include "core/tensor.h"
 
 namespace ratel {
@@ -13,8 +15,10 @@ Tensor reshape(const Tensor& x, std::initializer_list<int64_t> shape);
 Tensor reshape(const Tensor& x, const Shape& shape);
 /// x with two axes exchanged.
 Tensor transpose(const Tensor& x, int a, int b);
-/// Elements begin, begin + step, ... before `end` of one axis. A negative end counts from the end of the axis.
-Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step = 1);
+inline constexpr int64_t kToEnd = std::numeric_limits<int64_t>::max();
+/// Elements begin, begin + step, ... before `end` of one axis, or all to its end. Negative ones count from the end of
+/// the axis.
+Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end = kToEnd, int64_t step = 1);
 /// Equal parts of one axis. Throws Error where `parts` does not divide it.
 std::vector<Tensor> split(const Tensor& x, int axis, int64_t parts);
 /// x stretched to `shape` by the broadcasting rule (axes aligned at the end, size 1 stretches).

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/gradient.h"
+#include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/view.h"
 #include "test/support/compare.h"
@@ -129,6 +131,8 @@ BOOST_AUTO_TEST_CASE(filling_changes_a_leaf_where_it_lies) {
         ratel::to_vector<float>(x) == (std::vector<float>{1, 1, 1, 1, 1, -2.5, -2.5, -2.5, -2.5, -2.5, 1, 1, 1, 1, 1}),
         boost::test_tools::per_element());
     BOOST_TEST(x.storage()->version() == version + 1);
-    test::check_error([&] { fill_into(slice(x, 1, 0, 2), 0); }, "must be a contiguous leaf");
+    test::check_error([&] { fill_into(slice(x, 1, 0, 2), 0); }, "the target must be contiguous");
+    const Tensor made = requires_grad(ratel::ones({2}, DType::f32, device)) * 2;
+    test::check_error([&] { fill_into(made, 0); }, "fill_into: the target must be a leaf: an op made it");
   }
 }

@@ -204,7 +204,7 @@ BOOST_AUTO_TEST_CASE(bits_do_not_depend_on_threads) {
 
 BOOST_AUTO_TEST_CASE(errors) {
   const Tensor x = test::randn({2, 4}, 1), weight = test::randn({3, 4}, 2);
-  test::check_error([&] { fused_linear(x, transpose(weight, 0, 1)); }, "expected x (..., K) and a weight (N, K)");
+  test::check_error([&] { fused_linear(x, transpose(weight, 0, 1)); }, "of two axes or more and a weight (N, K)");
   test::check_error([&] { fused_linear(x, to(weight, DType::f32)); }, "expected a weight (3, 4) in f64");
   test::check_error([&] { fused_linear(x, weight, {.norm_weight = test::randn({3}, 1)}); },
                     "expected a norm's weight (4)");

@@ -55,6 +55,9 @@ BOOST_AUTO_TEST_CASE(slice_takes_ranges_and_steps) {
   const Tensor x = counted({3, 4});
   BOOST_TEST(values(slice(x, 1, 1, 3)) == (std::vector<int>{1, 2, 5, 6, 9, 10}));
   BOOST_TEST(values(slice(x, 1, 0, -1)) == (std::vector<int>{0, 1, 2, 4, 5, 6, 8, 9, 10}));
+  BOOST_TEST(values(slice(x, 1, -1)) == (std::vector<int>{3, 7, 11}));
+  BOOST_TEST(values(slice(x, 1, -3, -1)) == (std::vector<int>{1, 2, 5, 6, 9, 10}));
+  BOOST_TEST(values(slice(x, 1, 2)) == (std::vector<int>{2, 3, 6, 7, 10, 11}));
   BOOST_TEST(values(slice(x, -1, 1, 4, 2)) == (std::vector<int>{1, 3, 5, 7, 9, 11}));
   BOOST_TEST(values(slice(x, -1, 0, 4, 3)) == (std::vector<int>{0, 3, 4, 7, 8, 11}));
   BOOST_TEST(values(slice(slice(x, 0, 1, 3), 1, 0, 4, 2)) == (std::vector<int>{4, 6, 8, 10}));
@@ -65,8 +68,9 @@ BOOST_AUTO_TEST_CASE(slice_takes_ranges_and_steps) {
   BOOST_TEST(slice(x, 0, 1, 1, kLongest).shape() == (Shape{0, 4}));
   BOOST_TEST(shares(slice(x, 0, 1, 2), x));
   test::check_error([&] { slice(x, 0, 0, 4); }, "slice: range [0, 4) does not fit axis 0 of size 3");
-  test::check_error([&] { slice(x, 0, -1, 2); }, "slice: range [-1, 2)");
-  test::check_error([&] { slice(x, 0, 0, -4); }, "slice: range [0, -1)");
+  test::check_error([&] { slice(x, 0, -4, 2); }, "slice: range [-4, 2)");
+  test::check_error([&] { slice(x, 0, 0, -4); }, "slice: range [0, -4)");
+  test::check_error([&] { slice(x, 0, 4); }, "slice: range [4, 3)");
   test::check_error([&] { slice(x, 2, 0, 1); }, "slice: axis 2 does not exist in shape ");
 }
 
