@@ -93,7 +93,8 @@ constexpr DType dtype_of() {
   else if constexpr (std::is_same_v<T, uint16_t>)
     return DType::u16;
   else {
-    static_assert(std::is_same_v<T, uint8_t>, "not an element type");
+    static_assert(std::is_same_v<T, uint8_t>,
+                  "elements are double, float, ratel::bfloat16, int64_t, int32_t, uint16_t or uint8_t");
     return DType::u8;
   }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -44,7 +45,9 @@ class Tensor {
   [[nodiscard]] void* data() const {
     return static_cast<char*>(impl().storage->data()) + static_cast<size_t>(impl().layout.offset) * size_of(dtype());
   }
-  /// The same, typed, for reading on the CPU. Throws Error where T is not the dtype, or the tensor is on a GPU.
+  /// The same, typed, on the CPU: to read, or to fill a tensor that nothing was computed from. The tape does not see
+  /// what is written here; ops/copy.h has what it sees. Throws Error where T is not the dtype, or the tensor is on a
+  /// GPU.
   template <class T>
   [[nodiscard]] T* data() const {
     check(!device().is_cuda(), "a tensor on ", device(), " was read on the CPU; to(x, kCpu) copies it");
@@ -68,6 +71,11 @@ class Tensor {
   [[noreturn]] static void fail_undefined();
 
   std::shared_ptr<TensorImpl> impl_;
+};
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
 };
 
 /// An uninitialised, contiguous tensor.

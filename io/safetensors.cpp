@@ -262,6 +262,13 @@ Tensor SafetensorsFile::tensor(std::string_view name) const {
   return Tensor(std::move(tensor));
 }
 
+std::vector<NamedTensor> SafetensorsFile::tensors() const {
+  std::vector<NamedTensor> result;
+  result.reserve(entries().size());
+  for (const auto& entry : entries()) result.push_back({entry.name, tensor(entry.name)});
+  return result;
+}
+
 namespace {
 
 /// Streams the elements in row-major order, by pieces where they are not neighbours already.
@@ -349,8 +356,7 @@ void stream_safetensors(const std::string& path, const std::vector<TensorSource>
   file.commit();
 }
 
-void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                      const Metadata& metadata) {
+void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
   std::vector<TensorSource> sources;
   sources.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) {

@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -58,6 +57,8 @@ class SafetensorsFile {
   /// element size, and is a copy elsewhere and of F16. Mapped tensors of one name share their bytes; writing to them
   /// changes this process's pages and never the file. Throws Error(input) where there is none of that name.
   [[nodiscard]] Tensor tensor(std::string_view name) const;
+  /// All of them, in the header's order: what ParamStore::load takes.
+  [[nodiscard]] std::vector<NamedTensor> tensors() const;
 
  private:
   struct Impl;
@@ -84,7 +85,6 @@ TensorSource source_of(std::string name, const Tensor& tensor);
 /// shape than it says; Error(disk); what a source throws.
 void stream_safetensors(const std::string& path, const std::vector<TensorSource>& tensors,
                         const Metadata& metadata = {});
-void save_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                      const Metadata& metadata = {});
+void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata = {});
 
 }  // namespace ratel::io

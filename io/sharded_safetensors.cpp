@@ -166,6 +166,12 @@ Tensor ShardedSafetensors::tensor(string_view name) const {
   fail_input(path_, "no tensor ", in_quotes(name));
 }
 
+std::vector<NamedTensor> ShardedSafetensors::tensors() const {
+  std::vector<NamedTensor> result;
+  for (const SafetensorsFile& file : files_) std::ranges::move(file.tensors(), std::back_inserter(result));
+  return result;
+}
+
 namespace {
 
 std::string shard_name(size_t number, size_t count) {

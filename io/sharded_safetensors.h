@@ -55,8 +55,9 @@ class ShardedSafetensors {
   /// Of all tensors.
   [[nodiscard]] uint64_t bytes() const;
   [[nodiscard]] const SafetensorsEntry* find(std::string_view name) const;
-  /// As SafetensorsFile::tensor.
+  /// As SafetensorsFile::tensor and tensors().
   [[nodiscard]] Tensor tensor(std::string_view name) const;
+  [[nodiscard]] std::vector<NamedTensor> tensors() const;
 
  private:
   [[nodiscard]] const SafetensorsFile* file_of(std::string_view name) const;

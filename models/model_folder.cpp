@@ -157,9 +157,7 @@ LoadedModel load_model(const std::string& folder, DType dtype, Device device) {
                    concat_text(folder, ": weights of ", parameters, " parameters"));
   nn::ParamStore store(dtype, 0, nn::Start::empty, device);
   RatPlus model(store, config);
-  std::vector<nn::NamedTensor> tensors;
-  for (const auto& entry : opened.weights.entries()) tensors.push_back({entry.name, opened.weights.tensor(entry.name)});
-  store.load(tensors, opened.weights.path());
+  store.load(opened.weights.tensors(), opened.weights.path());
   return {opened.description, std::move(store), std::move(model)};
 }
 

@@ -12,17 +12,13 @@
 
 namespace ratel::nn {
 
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
-
 struct NamedShape {
   std::string name;
   Shape shape;
 };
 
-/// How a parameter starts. Gets the random numbers set aside for that parameter.
+/// How a parameter starts. Gets the random numbers set aside for that parameter. A tensor that is given elsewhere too
+/// is copied.
 using Init = std::function<Tensor(const Shape& shape, DType dtype, Rng& rng)>;
 Init normal(double std);
 Init constant(double value);
@@ -87,5 +83,8 @@ class Scope {
   ParamStore* store_;
   std::string path_;
 };
+
+inline Scope operator/(ParamStore& store, std::string_view name) { return Scope(store) / name; }
+inline Scope operator/(ParamStore& store, int64_t index) { return Scope(store) / index; }
 
 }  // namespace ratel::nn

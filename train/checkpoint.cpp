@@ -45,7 +45,7 @@ class TemporaryFolder {
   bool kept_ = false;
 };
 
-uint64_t bytes_of(const std::vector<nn::NamedTensor>& tensors) {
+uint64_t bytes_of(const std::vector<NamedTensor>& tensors) {
   uint64_t total = 0;
   for (const auto& [name, tensor] : tensors) total += static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
   return total;
@@ -87,12 +87,6 @@ void write_manifest(const std::string& folder, const std::vector<std::string_vie
   io::write_file_atomically(folder + "/MANIFEST.json", manifest.dump(2) + '\n');
 }
 
-std::vector<nn::NamedTensor> read_tensors(const io::SafetensorsFile& file) {
-  std::vector<nn::NamedTensor> tensors;
-  for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
-  return tensors;
-}
-
 }  // namespace
 
 void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& parameters,
@@ -122,9 +116,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   TemporaryFolder guard(temporary);
   require_space_for_checkpoint(run, parameters, optimizer);
   save_model(temporary, state.config.description(state.tokenizer), parameters, io::kOneFile);  // as kFiles lists
-  std::vector<std::pair<std::string, Tensor>> moments;
-  for (const auto& [name, tensor] : optimizer.state()) moments.emplace_back(name, detach(tensor));
-  io::save_safetensors(temporary + "/optimizer.safetensors", moments);
+  io::save_safetensors(temporary + "/optimizer.safetensors", optimizer.state());
   io::write_file_atomically(temporary + "/state.json", to_json(state).dump(2) + '\n');
   std::vector<std::string_view> names(kFiles.begin(), kFiles.end());
   if (state.tokenizer && state.tokenizer->kind() == TokenizerKind::sentencepiece) names.push_back(kTokenizerFile);
@@ -216,8 +208,8 @@ void load_checkpoint(const std::string& checkpoint, const CheckpointState& state
                      Optimizer& optimizer) {
   const auto weights = io::SafetensorsFile::open(io::path_inside(checkpoint, "model.safetensors"));
   const auto moments = io::SafetensorsFile::open(io::path_inside(checkpoint, "optimizer.safetensors"));
-  parameters.load(read_tensors(weights), weights.path());
-  optimizer.load(read_tensors(moments), state.optimizer_steps, moments.path());
+  parameters.load(weights.tensors(), weights.path());
+  optimizer.load(moments.tensors(), state.optimizer_steps, moments.path());
 }
 
 void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared) {

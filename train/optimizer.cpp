@@ -100,7 +100,7 @@ void Optimizer::note_recorded_step() const {
   steps_.storage()->bump_version();
 }
 
-void Optimizer::load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source) {
+void Optimizer::load(const std::vector<NamedTensor>& state, int64_t steps, std::string_view source) {
   moments_.load(state, source);
   copy_into(steps_, full({}, static_cast<double>(steps), DType::i64));
 }

@@ -26,8 +26,8 @@ inline DType master_dtype(DType compute) { return accumulate_dtype(compute); }
 class Optimizer {
  public:
   /// What a parameter's rate and weight decay are of those that are set; called once for each:
-  ///   [](const nn::NamedTensor& p) { return AdamWScale{.decay = p.tensor.rank() < 2 ? 0.0 : 1.0}; }
-  using ScaleOf = std::function<AdamWScale(const nn::NamedTensor& parameter)>;
+  ///   [](const NamedTensor& p) { return AdamWScale{.decay = p.tensor.rank() < 2 ? 0.0 : 1.0}; }
+  using ScaleOf = std::function<AdamWScale(const NamedTensor& parameter)>;
 
   /// Moments start as zeros, in f32 (f64 for f64 parameters) on the parameters' device. Handles are kept, so that the
   /// store may go, and what is added to it later is not trained. Throws Error for a store without parameters, for one
@@ -60,16 +60,16 @@ class Optimizer {
   [[nodiscard]] int64_t steps() const { return static_cast<int64_t>(steps_.item()); }
 
   /// The moments: "m.PATH" and "v.PATH" for every parameter.
-  [[nodiscard]] const std::vector<nn::NamedTensor>& state() const { return moments_.parameters(); }
+  [[nodiscard]] const std::vector<NamedTensor>& state() const { return moments_.parameters(); }
   /// Puts moments and count back. Throws Error(input) that lists what is missing, unexpected or misshaped in `source`.
-  void load(const std::vector<nn::NamedTensor>& state, int64_t steps, std::string_view source);
+  void load(const std::vector<NamedTensor>& state, int64_t steps, std::string_view source);
 
  private:
   [[nodiscard]] bool trains(size_t i) const;  // whether the i-th parameter and its copy want a gradient
 
-  std::vector<nn::NamedTensor> parameters_;
+  std::vector<NamedTensor> parameters_;
   std::vector<AdamWScale> scales_;
-  std::vector<nn::NamedTensor> copies_;  // the parameters themselves where the model computes with them
+  std::vector<NamedTensor> copies_;  // the parameters themselves where the model computes with them
   nn::ParamStore moments_;
   TrainConfig::Optimizer options_;
   Tensor steps_;  // rank 0, i64, on the parameters' device: whether a step is applied is decided there

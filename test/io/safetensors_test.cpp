@@ -31,7 +31,7 @@ using ratel::test::TemporaryFolder;
 
 namespace {
 
-using Named = std::vector<std::pair<std::string, Tensor>>;
+using Named = std::vector<ratel::NamedTensor>;
 
 /// A file of this header and data.
 std::string file_of(std::string_view header, std::string_view data = {}) {
@@ -88,17 +88,17 @@ BOOST_AUTO_TEST_CASE(every_dtype_and_rank_comes_back) {
   const TemporaryFolder folder;
   Named tensors;
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{3}, Shape{0}, Shape{2, 0, 3}, Shape{1, 2, 1, 2, 1, 2, 1, 3}})
-    for (const DType dtype : kAll) tensors.emplace_back(ratel::concat_text(shape, ".", dtype), counting(shape, dtype));
+    for (const DType dtype : kAll) tensors.push_back({ratel::concat_text(shape, ".", dtype), counting(shape, dtype)});
   save_safetensors(folder / "f", tensors, {{"b", "2"}, {"a", "ü \"1\"\n"}});
 
   const SafetensorsFile file = SafetensorsFile::open(folder / "f");
   BOOST_TEST((file.metadata() == Metadata{{"a", "ü \"1\"\n"}, {"b", "2"}}));
   const auto names = file.names();
   BOOST_REQUIRE(names.size() == tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) BOOST_TEST_CONTEXT(tensors[i].first) {
-      BOOST_TEST(names[i] == tensors[i].first);
-      check_same(file.tensor(names[i]), tensors[i].second);
-      BOOST_TEST(file.entries()[i].begin % ratel::size_of(tensors[i].second.dtype()) == 0u);
+  for (size_t i = 0; i < tensors.size(); ++i) BOOST_TEST_CONTEXT(tensors[i].name) {
+      BOOST_TEST(names[i] == tensors[i].name);
+      check_same(file.tensor(names[i]), tensors[i].tensor);
+      BOOST_TEST(file.entries()[i].begin % ratel::size_of(tensors[i].tensor.dtype()) == 0u);
     }
   BOOST_TEST(folder.count() == 1);
 }
@@ -212,13 +212,11 @@ BOOST_AUTO_TEST_CASE(goldens_load) {
 BOOST_AUTO_TEST_CASE(saving_a_golden_again_gives_the_same_tensors) {
   const TemporaryFolder folder;
   const SafetensorsFile golden = SafetensorsFile::open(RATEL_SOURCE_DIR "/test/golden/model_8.safetensors");
-  Named tensors;
-  for (const auto& name : golden.names()) tensors.emplace_back(name, golden.tensor(name));
-  save_safetensors(folder / "f", tensors, golden.metadata());
+  save_safetensors(folder / "f", golden.tensors(), golden.metadata());
   const SafetensorsFile again = SafetensorsFile::open(folder / "f");
   BOOST_TEST((again.metadata() == golden.metadata()));
   BOOST_TEST(again.names() == golden.names());
-  for (const auto& [name, tensor] : tensors) check_same(again.tensor(name), tensor);
+  for (const auto& [name, tensor] : golden.tensors()) check_same(again.tensor(name), tensor);
 }
 
 BOOST_AUTO_TEST_CASE(header_lengths) {

@@ -37,7 +37,7 @@ constexpr SamplingOptions kDrawn{.temperature = 5, .seed = 3};
 RatPlus make_model(ratel::DType dtype, ratel::Device device, ratel::Recurrence recurrence = ratel::Recurrence::gated) {
   ParamStore store(dtype, 1, ratel::nn::Start::init, device);
   RatPlus result(Scope(store), {kWords, 2, 16, 2, recurrence});
-  std::vector<ratel::nn::NamedTensor> weights;
+  std::vector<ratel::NamedTensor> weights;
   for (const auto& [path, tensor] : store.parameters())
     weights.push_back({path, tensor.rank() == 1 ? tensor : test::randn(tensor.shape(), weights.size())});
   store.load(weights, "random");

@@ -32,8 +32,8 @@ struct GoldenModel {
   }
 
   /// The tensors prefix + NAME under our paths.
-  [[nodiscard]] std::vector<nn::NamedTensor> tensors(const std::string& prefix) const {
-    std::vector<nn::NamedTensor> result;
+  [[nodiscard]] std::vector<NamedTensor> tensors(const std::string& prefix) const {
+    std::vector<NamedTensor> result;
     for (const std::string& authors_name : golden.names("grad."))
       result.push_back({path_of_authors_name(authors_name).value(), golden[prefix + authors_name]});
     return result;

@@ -21,9 +21,9 @@
 
 using ratel::Device;
 using ratel::DType;
+using ratel::NamedTensor;
 using ratel::RatPlus;
 using ratel::Tensor;
-using ratel::nn::NamedTensor;
 using ratel::nn::ParamStore;
 using ratel::nn::Scope;
 namespace test = ratel::test;

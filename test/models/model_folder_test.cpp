@@ -65,15 +65,12 @@ class Folder {
   [[nodiscard]] std::string weights() const { return path_ + "/model.safetensors"; }
 
   /// The tensors of the file, to be changed and written back.
-  [[nodiscard]] std::vector<std::pair<std::string, Tensor>> tensors() const {
-    std::vector<std::pair<std::string, Tensor>> result;
-    const auto file = ratel::io::SafetensorsFile::open(weights());
-    for (const auto& name : file.names()) result.emplace_back(name, clone(file.tensor(name)));
+  [[nodiscard]] std::vector<ratel::NamedTensor> tensors() const {
+    auto result = ratel::io::SafetensorsFile::open(weights()).tensors();
+    for (auto& [name, tensor] : result) tensor = clone(tensor);
     return result;
   }
-  void write(const std::vector<std::pair<std::string, Tensor>>& tensors) const {
-    ratel::io::save_safetensors(weights(), tensors);
-  }
+  void write(const std::vector<ratel::NamedTensor>& tensors) const { ratel::io::save_safetensors(weights(), tensors); }
   void write_config(std::string_view text) const { write_file(config(), text); }
 
  private:
@@ -257,8 +254,9 @@ BOOST_AUTO_TEST_CASE(missing_files_are_named) {
   check_refused(folder, folder.config(), "");
   const std::string checkpoints = folder.path() + "/checkpoints";
   std::filesystem::create_directory(checkpoints);
-  test::check_error([&] { (void)load_model(folder.path()); },
-                    "/config.json: expected a file, found none\nhint: a run's models are the folders in " + checkpoints);
+  test::check_error(
+      [&] { (void)load_model(folder.path()); },
+      "/config.json: expected a file, found none\nhint: a run's models are the folders in " + checkpoints);
   std::filesystem::remove(checkpoints);
   std::filesystem::remove(folder.path());
   check_refused(folder, folder.config(), "");
@@ -324,8 +322,8 @@ BOOST_AUTO_TEST_CASE(all_tensors_that_do_not_fit_are_in_one_error) {
   const Folder folder("tensors");
   auto tensors = folder.tensors();
   tensors.erase(tensors.begin());             // embedding.weight
-  tensors.back().second = ratel::zeros({5});  // norm.weight
-  tensors.emplace_back("head.weight", ratel::zeros({11, 4}));
+  tensors.back().tensor = ratel::zeros({5});  // norm.weight
+  tensors.push_back({"head.weight", ratel::zeros({11, 4})});
   folder.write(tensors);
   check_refused(
       folder, folder.weights(),
@@ -337,10 +335,10 @@ BOOST_AUTO_TEST_CASE(dtypes_are_those_config_json_says) {
   auto tensors = folder.tensors();
   for (const DType dtype : {DType::f64, DType::i32}) {
     auto other = tensors;
-    other[2].second = ratel::zeros(tensors[2].second.shape(), dtype);
+    other[2].tensor = ratel::zeros(tensors[2].tensor.shape(), dtype);
     folder.write(other);
     check_refused(folder, folder.weights(),
-                  ratel::concat_text(tensors[2].first, ": expected f32 as in config.json, found ", dtype));
+                  ratel::concat_text(tensors[2].name, ": expected f32 as in config.json, found ", dtype));
   }
 }
 

@@ -44,7 +44,7 @@ Tensor random_tokens(int64_t B, int64_t T, int64_t V, uint64_t seed) {
 /// A model whose weights are large enough for every path to show.
 struct Model {
   explicit Model(const RatPlusConfig& config, DType dtype = DType::f64) : store(dtype, 1), model(Scope(store), config) {
-    std::vector<ratel::nn::NamedTensor> weights;
+    std::vector<ratel::NamedTensor> weights;
     uint64_t seed = 10;
     for (const auto& [path, tensor] : store.parameters()) {
       Rng rng(seed++);

@@ -12,10 +12,10 @@
 using ratel::DType;
 using ratel::Error;
 using ratel::ErrorKind;
+using ratel::NamedTensor;
 using ratel::Shape;
 using ratel::Tensor;
 using ratel::nn::constant;
-using ratel::nn::NamedTensor;
 using ratel::nn::normal;
 using ratel::nn::ParamStore;
 using ratel::nn::Scope;
@@ -68,6 +68,24 @@ BOOST_AUTO_TEST_CASE(parameters_keep_the_order_they_were_made_in) {
     BOOST_TEST(is_leaf(tensor));
     BOOST_TEST(is_same_tensor(tensor, store.at(name)));
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_start_that_is_held_elsewhere_is_copied) {
+  ParamStore store;
+  const Tensor mine = ratel::ones({2});
+  for (const char* path : {"a", "b"})
+    (void)store.add(path, {2}, [&](const Shape&, DType, ratel::Rng&) { return mine; });
+  fill_into(store.at("a"), 5);
+  test::check_identical(mine, ratel::ones({2}), "mine");
+  test::check_identical(store.at("b"), ratel::ones({2}), "b");
+  BOOST_TEST(!needs_grad(mine));
+}
+
+BOOST_AUTO_TEST_CASE(a_place_in_a_store) {
+  ParamStore store;
+  (void)(store / "head").param("weight", {1}, constant(1));
+  (void)(store / 2 / "x").param("weight", {1}, constant(1));
+  BOOST_TEST((store.contains("head.weight") && store.contains("2.x.weight")));
 }
 
 BOOST_AUTO_TEST_CASE(a_start_depends_on_seed_path_and_shape_alone) {

@@ -154,7 +154,7 @@ BOOST_AUTO_TEST_CASE(a_gpu_sees_the_gates_that_the_cpu_sees) {
   const auto gates_on = [&](ratel::Device device) {
     ratel::nn::ParamStore store(DType::f64, 1, ratel::nn::Start::init, device);
     const ratel::RatPlus model(ratel::nn::Scope(store), config);
-    std::vector<ratel::nn::NamedTensor> weights;  // larger ones than at the start
+    std::vector<ratel::NamedTensor> weights;  // larger ones than at the start
     for (const auto& [name, p] : store.parameters())
       weights.push_back({name, test::randn(p.shape(), weights.size() + 1)});
     store.load(weights, "random");

@@ -21,8 +21,8 @@ struct Model {
     store.load(scaled(), "test");
   }
   /// Larger weights than at the start, so that the pattern shows in the loss.
-  [[nodiscard]] std::vector<ratel::nn::NamedTensor> scaled() const {
-    std::vector<ratel::nn::NamedTensor> result;
+  [[nodiscard]] std::vector<ratel::NamedTensor> scaled() const {
+    std::vector<ratel::NamedTensor> result;
     uint64_t seed = 0;
     for (const auto& [name, p] : store.parameters())
       result.push_back({name, test::randn(p.shape(), ++seed, p.dtype())});

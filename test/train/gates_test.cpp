@@ -35,7 +35,7 @@ struct Model {
   ratel::RatPlus model;
   explicit Model(const RatPlusConfig& config = kSmall, DType dtype = DType::f64)
       : store(dtype, 1), model(ratel::nn::Scope(store), config) {
-    std::vector<ratel::nn::NamedTensor> weights;
+    std::vector<ratel::NamedTensor> weights;
     uint64_t seed = 0;
     for (const auto& [name, p] : store.parameters()) weights.push_back({name, test::randn(p.shape(), ++seed)});
     store.load(weights, "random");
@@ -52,7 +52,7 @@ struct Model {
     }
   }
   void weights_with(const std::string& changed, const Tensor& value) const {
-    std::vector<ratel::nn::NamedTensor> weights;
+    std::vector<ratel::NamedTensor> weights;
     for (const auto& [name, p] : store.parameters()) weights.push_back({name, name == changed ? value : p});
     store.load(weights, "test");
   }

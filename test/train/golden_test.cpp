@@ -54,15 +54,15 @@ TrainConfig config_of(const Golden& golden, DType dtype) {
   return c;
 }
 
-std::vector<ratel::nn::NamedTensor> weights_of(const Golden& golden, const std::string& prefix) {
-  std::vector<ratel::nn::NamedTensor> weights;
+std::vector<ratel::NamedTensor> weights_of(const Golden& golden, const std::string& prefix) {
+  std::vector<ratel::NamedTensor> weights;
   for (const std::string& name : golden.names(prefix))
     weights.push_back({*ratel::path_of_authors_name(name), golden[prefix + name]});
   return weights;
 }
 
 /// The weights a run starts from in draw n: the golden ones for n = 0, else moved by a tenth of their tensor's size.
-std::vector<ratel::nn::NamedTensor> start_of(const Golden& golden, uint64_t n) {
+std::vector<ratel::NamedTensor> start_of(const Golden& golden, uint64_t n) {
   auto weights = weights_of(golden, "start.");
   ratel::Rng rng(n);
   for (auto& [name, w] : weights) {

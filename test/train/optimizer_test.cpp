@@ -157,7 +157,7 @@ BOOST_AUTO_TEST_CASE(a_parameter_may_have_its_own_rate_and_decay) {
   const Case c(DType::f64, 0.1), alike(DType::f64, 0.1);
   TrainConfig::Optimizer options;
   options.weight_decay = 0.3, options.clip = 0;
-  Optimizer optimizer(c.store, options, [](const nn::NamedTensor& p) {
+  Optimizer optimizer(c.store, options, [](const ratel::NamedTensor& p) {
     return p.name == "a" ? ratel::AdamWScale{.rate = 0.5} : ratel::AdamWScale{.decay = 0};
   });
   Plain slow(alike.store), undecayed(alike.store);

@@ -24,7 +24,7 @@ struct Model {
   ratel::RatPlus model{ratel::nn::Scope(store), test::tiny_config().model};
   /// The attention of the layer `mute` adds nothing.
   explicit Model(int64_t mute = -1) {
-    std::vector<ratel::nn::NamedTensor> weights;
+    std::vector<ratel::NamedTensor> weights;
     uint64_t seed = 0;
     for (const auto& [name, p] : store.parameters()) {
       const bool is_muted = name == "layers." + std::to_string(mute) + ".mixer.out_proj.weight";
