@@ -1,6 +1,43 @@
 #include "nn/layers.h"
 
+#include "ops/arithmetic.h"
+#include "ops/reduce.h"
+#include "ops/unary.h"
+
 namespace ratel::nn {
+namespace {
+
+/// What follows a product with a bias.
+Tensor after_bias(Tensor y, const Tensor& bias, const LinearFusion& fusion) {
+  y = y + bias;
+  if (fusion.activation == Activation::gelu) y = gelu(y);
+  return fusion.residual.defined() ? fusion.residual + y : y;
+}
+
+LinearFusion norm_of(const LinearFusion& fusion) {
+  return {.norm_weight = fusion.norm_weight, .norm_eps = fusion.norm_eps};
+}
+
+}  // namespace
+
+Linear::Linear(const Scope& s, int64_t in, int64_t out, const LinearOptions& options)
+    : weight(s.param("weight", {out, in}, options.init)),
+      bias(options.bias == Bias::yes ? s.param("bias", {out}, constant(0)) : Tensor()) {}
+
+Tensor Linear::operator()(const Tensor& x, const LinearFusion& fusion) const {
+  if (!bias.defined()) return fused_linear(x, weight, fusion);
+  return after_bias(fused_linear(x, weight, norm_of(fusion)), bias, fusion);
+}
+
+BranchStart Linear::branch(const Tensor& x, const LinearFusion& fusion) const {
+  if (!bias.defined()) return fused_linear_branch(x, weight, fusion);
+  const auto [y, residual] = fused_linear_branch(x, weight, norm_of(fusion));
+  return {after_bias(y, bias, fusion), residual};
+}
+
+Tensor LayerNorm::operator()(const Tensor& x) const {
+  return rms_norm(x - mean(x, {-1}, KeepDims::yes), weight, eps) + bias;
+}
 
 FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)
     : norm(s / "norm", channels, norm_eps),
@@ -19,7 +56,10 @@ RatPlusMixer::RatPlusMixer(const Scope& s, const RatPlusLayerConfig& config)
       out_proj(s / "out_proj", config.channels, config.channels),
       heads(config.heads),
       recurrence(config.recurrence),
-      rope_base(config.rope_base) {}
+      rope_base(config.rope_base) {
+  check(heads >= 1 && config.channels % heads == 0, "RatPlusMixer: expected heads that divide ", config.channels,
+        " channels, found ", heads);
+}
 
 BranchStart RatPlusMixer::project(const Tensor& x) const {
   return in_proj.branch(x, {.norm_weight = norm.weight, .norm_eps = norm.eps});

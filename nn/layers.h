@@ -14,16 +14,20 @@ namespace ratel::nn {
 
 inline constexpr double kInitStd = 0.02;  // RAT+: weights start as N(0, 0.02)
 
-/// y = x W^T without bias:  x (..., in) -> (..., out),  W (out, in); with norm, activation and residual where they are
-/// given: ops/fused_linear.h.
+enum class Bias { no, yes };
+/// What a Linear has beside its weight, and how that starts; RAT+'s have no bias.
+struct LinearOptions {
+  Bias bias = Bias::no;  ///< starts as 0
+  Init init = normal(kInitStd);
+};
+/// y = x W^T, + b where there is a bias:  x (..., in) -> (..., out),  W (out, in),  b (out); with norm, activation and
+/// residual where they are given: ops/fused_linear.h. The activation comes after the bias.
 struct Linear {
-  Tensor weight;
-  Linear(const Scope& s, int64_t in, int64_t out) : weight(s.param("weight", {out, in}, normal(kInitStd))) {}
-  Tensor operator()(const Tensor& x, const LinearFusion& fusion = {}) const { return fused_linear(x, weight, fusion); }
+  Tensor weight, bias;
+  Linear(const Scope& s, int64_t in, int64_t out, const LinearOptions& options = {});
+  Tensor operator()(const Tensor& x, const LinearFusion& fusion = {}) const;
   /// The same after a norm, and x for the residual at the branch's end.
-  [[nodiscard]] BranchStart branch(const Tensor& x, const LinearFusion& fusion) const {
-    return fused_linear_branch(x, weight, fusion);
-  }
+  [[nodiscard]] BranchStart branch(const Tensor& x, const LinearFusion& fusion) const;
 };
 
 /// ids (...) -> (..., C),  W (V, C); as_head gives the logits of the output head tied to it: (..., C) -> (..., V).
@@ -51,6 +55,18 @@ struct RmsNorm {
   RmsNorm(const Scope& s, int64_t channels, double epsilon = 1e-6)
       : weight(s.param("weight", {channels}, constant(1))), eps(epsilon) {}
   Tensor operator()(const Tensor& x) const { return rms_norm(x, weight, eps); }
+};
+
+/// (..., C) -> (..., C): (x - mean) / sqrt(variance + eps) weight + bias over the last axis; they start as 1 and 0.
+/// Source: Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450.
+struct LayerNorm {
+  Tensor weight, bias;
+  double eps;
+  LayerNorm(const Scope& s, int64_t channels, double epsilon = 1e-5)
+      : weight(s.param("weight", {channels}, constant(1))),
+        bias(s.param("bias", {channels}, constant(0))),
+        eps(epsilon) {}
+  Tensor operator()(const Tensor& x) const;
 };
 
 /// The sizes and constants of one RAT+ layer.

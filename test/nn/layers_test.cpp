@@ -5,6 +5,9 @@
 #include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/matmul.h"
+#include "ops/reduce.h"
+#include "ops/unary.h"
 #include "test/support/compare.h"
 #include "test/support/gradcheck.h"
 #include "test/support/reference_model.h"
@@ -72,6 +75,61 @@ BOOST_AUTO_TEST_CASE(linear) {
       },
       {x, weight}, "linear");
   test::check_error([&] { layer(test::randn({2, 3, 4}, 1)); }, "fused_linear");
+}
+
+BOOST_AUTO_TEST_CASE(a_linear_with_a_bias_adds_it_before_the_activation) {
+  ParamStore store = make_store();
+  const nn::Linear layer(store / "l", 5, 7, {.bias = nn::Bias::yes, .init = nn::normal(1)});
+  BOOST_TEST(store.at("l.bias").shape() == Shape({7}));
+  BOOST_TEST(ratel::global_norm({store.at("l.weight")}) > 3);
+  BOOST_TEST(ratel::global_norm({store.at("l.bias")}) == 0);
+  const auto with = [&](const auto& in, bool branches) {
+    nn::Linear other = layer;
+    other.weight = in[1], other.bias = in[2];
+    const ratel::LinearFusion fusion{.norm_weight = in[3], .activation = ratel::Activation::gelu};
+    if (!branches) return other(in[0], {fusion.norm_weight, fusion.norm_eps, fusion.activation, in[4]});
+    const auto [y, residual] = other.branch(in[0], fusion);
+    return y + in[4] + sum(residual * residual);
+  };
+  const auto by_hand = [](const auto& in, bool branches) {
+    const Tensor y = gelu(matmul_nt(rms_norm(in[0], in[3]), in[1]) + in[2]) + in[4];
+    return branches ? y + sum(in[0] * in[0]) : y;
+  };
+  const std::vector<Tensor> inputs{test::randn({2, 3, 5}, 1), test::randn({7, 5}, 2), test::randn({7}, 3),
+                                   test::randn({5}, 4), test::randn({2, 3, 7}, 5)};
+  for (const bool branches : {false, true}) {
+    test::check_close(with(inputs, branches), by_hand(inputs, branches), 1e-14, "with a bias");
+    test::gradcheck([&](const auto& in) { return with(in, branches); }, inputs, "with a bias");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(layer_norm) {
+  ParamStore store = make_store();
+  const nn::LayerNorm layer(store / "n", 6, 0.01);
+  const auto with = [&](const auto& in) {
+    nn::LayerNorm other = layer;
+    other.weight = in[1], other.bias = in[2];
+    return other(in[0]);
+  };
+  const auto by_hand = [](const auto& in) {
+    const Tensor centred = in[0] - mean(in[0], {-1}, ratel::KeepDims::yes);
+    const Tensor variance = mean(centred * centred, {-1}, ratel::KeepDims::yes);
+    return centred / sqrt(variance + 0.01) * in[1] + in[2];
+  };
+  const std::vector<Tensor> inputs{test::randn({2, 3, 6}, 1) * 2 + 3, test::randn({6}, 2), test::randn({6}, 3)};
+  test::check_close(with(inputs), by_hand(inputs), 1e-13, "layer norm");
+  test::gradcheck(with, inputs, "layer norm");
+  test::check_close(
+      layer(inputs[0]),
+      by_hand(std::vector<Tensor>{inputs[0], ratel::ones({6}, DType::f64), ratel::zeros({6}, DType::f64)}), 1e-13,
+      "as it starts");
+}
+
+BOOST_AUTO_TEST_CASE(heads_divide_the_channels) {
+  ParamStore store = make_store();
+  for (const int64_t heads : {0, 3})
+    test::check_error([&] { nn::RatPlusMixer(store / heads, {.channels = 8, .heads = heads}); },
+                      "RatPlusMixer: expected heads that divide 8 channels, found " + std::to_string(heads));
 }
 
 BOOST_AUTO_TEST_CASE(an_embedding_serves_as_the_output_head) {
