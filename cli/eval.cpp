@@ -1,6 +1,7 @@
 #include "train/evaluate.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/cache_size.h"
 #include "cli/commands.h"
@@ -104,6 +105,11 @@ int run_eval(Arguments args) {
   const Evaluation evaluation{train::evaluate(opened.loaded.model, file, how), how.seq_len, how.pattern,
                               cache_size(opened, how.pattern, context)};
   line.finish();
+  if (const double loss = evaluation.result.loss; evaluation.result.tokens > 0 && !std::isfinite(loss))
+    throw Error(concat_text(data, ": the model's loss on it is ", loss,
+                            "\nhint: its weights are not finite, or overflow on the way; `ratel plot` shows where a "
+                            "run diverged"),
+                ErrorKind::numerical);
   if (!evaluation.result.complete) note("ratel: stopped early, after ", evaluation.result.tokens, " tokens");
   if (json)
     print_json(as_json(evaluation));

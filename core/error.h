@@ -14,7 +14,7 @@ enum class ErrorKind {
   input = 3,      ///< a file that is missing, truncated, corrupted or does not match
   memory = 4,     ///< an allocation that did not succeed
   disk = 5,       ///< a file that could not be written
-  numerical = 6,  ///< training stopped on non-finite losses or gradients
+  numerical = 6,  ///< a loss, gradient or logit that is not finite, where nothing can go on
 };
 
 /// The one exception of ratel. what() is one line naming the op or file, what was expected and what was found;

@@ -289,6 +289,17 @@ BOOST_AUTO_TEST_CASE(checkpoints_that_are_damaged) {
   check_fails(t.training(run, {"--resume"}), 3, "checkpoint", Before::progress);
 }
 
+BOOST_AUTO_TEST_CASE(a_model_that_is_not_finite) {
+  const Trained& t = trained();
+  const std::string model = t.model("of_nan");
+  std::string weights = read(model + "/model.safetensors");
+  weights.replace(weights.size() - 4, 4, "\xff\xff\xff\x7f");  // NaN
+  write(model + "/model.safetensors", weights);
+  for (const Words& more : {Words{}, Words{"--json"}})
+    check_fails(eval_of(model, more), 6, "the model's loss on it is nan", Before::progress);
+  check_fails({"generate", "--model", model, "--prompt", "a"}, 6, "is nan");
+}
+
 BOOST_AUTO_TEST_CASE(token_files_that_do_not_fit) {
   const Trained& t = trained();
   write(t.scratch / "odd.bin", "abc");
