@@ -33,7 +33,7 @@ inline void check_cpu(Device device, std::string_view op) {
 /// GPUs of this machine that this build can compute on.
 int cuda_device_count();
 
-/// "cpu", "cuda" (the first GPU) or "cuda:N", wherever there is such a device; nothing for any other text.
+/// "cpu", "cuda" (the first GPU) or "cuda:N", whether there is such a device or not; nothing for any other text.
 std::optional<Device> device_named(std::string_view text);
 /// Throws Error unless this build can compute on `device` of this machine, saying what is missing.
 void check_present(Device device);

@@ -9,7 +9,7 @@
 
 namespace ratel {
 
-/// What the kernels of a recorded work may write of what its ops take as weights, and of the lengths and counts of
+/// Whether the kernels of a recorded work may write tensors that its ops read as weights, or the lengths and counts of
 /// caches (CachePositions).
 enum class Weights {
   written,   ///< anything

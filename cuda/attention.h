@@ -20,7 +20,7 @@ inline AttentionRows rows_by_head(void* data, int64_t H, int64_t T, int64_t d) {
 inline AttentionRows rows_by_token(void* data, int64_t H, int64_t T, int64_t d) { return {data, T * H * d, d, H * d}; }
 inline AttentionOperand operand_of(const AttentionRows& rows) { return {rows.data, rows.batch, rows.head, rows.time}; }
 
-/// Of each query's own key, (B, H, T) in f32: its probability, and the gradient of its score.
+/// Of each query's own key, (B, H, T) in f32: its probability, and the gradient of q . k, the score before its scale.
 struct OwnFactors {
   float *p = nullptr, *ds = nullptr;
 };

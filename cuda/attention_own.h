@@ -14,8 +14,8 @@ struct OwnTerm {
 };
 
 /// Computed by kLanes neighbouring lanes, N channels each at a time. grad . v and grad . out are added in one order: of
-/// a query that sees itself alone both are the same bits, and ds is exactly 0; where out is a gated one divided by its
-/// gate (recurrent_attention), ds is what the rounding leaves.
+/// a query that sees itself alone both are the same bits, and ds is exactly 0 without grad_lse; where out is a gated
+/// one divided by its gate (recurrent_attention), ds is what the rounding leaves.
 template <int kLanes, int N, class T, class A = accumulate_t<T>>
 __device__ OwnTerm<A> own_term(int64_t d, const T* q, const T* k, const T* v, const T* out, const T* grad, A lse,
                                A grad_lse) {

@@ -90,7 +90,7 @@ struct Generation {
 
 /// Continues prompts of at least one token each, all at once. A text follows from model, prompt, pattern, options and
 /// the number of its sample, not from the prompts beside it, up to rounding: a product of many rows may add in another
-/// order than one of few. Sample 0 is what samples = 1 gives. Texts that have ended cost nothing more.
+/// order than one of few. Sample 0 is what samples = 1 gives. Texts that have ended cost little more.
 /// Throws Error for no prompts or an empty one, a token outside the vocabulary, options or a pattern that do not fit,
 /// and Error (memory) where the cache of (longest prompt + max_new_tokens - 1) tokens a text does not fit.
 Generation generate(const RatPlus& model, const std::vector<std::vector<int64_t>>& prompts, const ModelPattern& pattern,

@@ -42,8 +42,8 @@ struct ModelPattern {
   friend bool operator==(const ModelPattern&, const ModelPattern&) = default;
 };
 
-/// The same pattern in the fewest words: heads that are alike as one, and layers that are alike as one. Two patterns of
-/// one model are the same to every query exactly where these are equal.
+/// The same pattern in the fewest words: heads that are alike as one, and layers that are alike as one. Patterns of one
+/// model for which these are equal are the same to every query.
 ModelPattern simplified(ModelPattern pattern);
 
 /// The pattern of a command line: each list holds one value for all of the model's layers, or one a layer.

@@ -12,7 +12,7 @@ namespace ratel {
 ///   [ dilated keys, in order | initial tokens that are not dilated | ring of the window's keys that are neither ]
 /// The ring holds the last window - floor(window / dilation) of its kind: so many at most are in any window. A pattern
 /// of top-k blocks keeps every key, as a dense one does. count() = T/D + (S - S/D) + (W - W/D), rounded down, with S <=
-/// T and W <= T - S: what ratplus.md calls T/D + W + S.
+/// T and W <= T - S: at most T/D + W + S.
 class CacheSlots {
  public:
   constexpr CacheSlots(const Pattern& pattern, int64_t capacity)

@@ -19,8 +19,7 @@ struct GradcheckOptions {
 ///     gradcheck([](const std::vector<Tensor>& in) { return swiglu(in[0], in[1]); }, {gate, up});
 ///
 ///   f        a function of its arguments alone, the same at every call, that returns f64 of any shape
-///   inputs   f64 those that are checked, of any layout and device; what is of an integer dtype, or undefined, is
-///   passed
+///   inputs   those of f64 are checked, of any layout and device; what is of an integer dtype, or undefined, is passed
 ///            on as it is. f is given copies, in the same layouts: what the inputs hold is not touched
 ///
 /// under a RANDOM cotangent: the sum of an output's elements, say, would let the zero gradient of a softmax pass.

@@ -34,7 +34,7 @@ void run_backward(const RmsNormBackwardArgs& args, Device device) {
   cpu::rms_norm_backward(args);
 }
 
-/// x^(-1/2), the one function the composed version needs that is no op of its own: e^(-log(x) / 2) would cost digits.
+/// x^(-1/2), rounded once, which 1 / sqrt(x) is not.
 Tensor inverse_root(const Tensor& x) {
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);

@@ -10,7 +10,7 @@ namespace ratel {
 ///   returns  x's shape, contiguous, dtype of x; bf16 computes in f32 and rounds once
 ///
 /// Gradient: x. Deterministic. Throws Error where the dtype is not a float.
-Tensor exp(const Tensor& x);   ///< 0 in f32 and bf16 where e^x is below 1.7e-38
+Tensor exp(const Tensor& x);   ///< on the CPU, in f32 and bf16, 0 where e^x is below 1.7e-38
 Tensor log(const Tensor& x);   ///< NaN below 0, -inf at 0
 Tensor sqrt(const Tensor& x);  ///< NaN below 0; the gradient at 0 is infinite
 Tensor tanh(const Tensor& x);

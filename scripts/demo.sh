@@ -97,7 +97,7 @@ ensure_eval() { # RUN D
   [[ -s "$file" ]] || mv "$file.tmp" "$file"
 }
 
-say "Training, dense and through D=64 in turn: about five minutes on 2 cores"
+say "Training, dense and through D=64 in turn: five to ten minutes on 2 cores"
 ensure_run "$demo/pretrained" "$ratel" train --config configs/tiny.toml
 "$ratel" plot "$demo/pretrained" --output "$demo/training.svg"
 

@@ -22,7 +22,7 @@ struct LayerGates {
   /// What is left of a state after `span` tokens: the mean of the product of g over windows of that many.
   std::vector<double> kept;
   /// How large the gradient of the loss is, as the square root of a sum of squares: of the gate's rows of
-  /// in_proj.weight, and of all weights of the layer. Were all elements alike, the first would be sqrt(1/13) = 0.28 of
+  /// in_proj.weight, and of all weights of the layer. Were all elements alike, the first would be sqrt(1/14) = 0.27 of
   /// the second. Not there where the pattern has top-k blocks, which have no gradient.
   struct Gradient {
     double of_gate = 0, of_layer = 0;

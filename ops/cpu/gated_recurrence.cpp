@@ -5,8 +5,9 @@
 // memory is then read from end to end, about twice as fast as in pieces of rows. Channels are independent, so results
 // do not depend on the tasks.
 //   forward   reads gate and x, writes h:                        12 B an f32 element
-//   backward  reads gate and x twice, grad_h; writes both grads:  20 B (the second read of a chunk comes from cache)
-// Bound by memory bandwidth: the arithmetic is 4 flops an element, 11 backward.
+//   backward  reads gate and x for the states before the chunks, and again with grad_h (a third reading of a chunk comes
+//             from cache); writes both grads:  28 B
+// Bound by memory bandwidth: the arithmetic is 4 flops an element, 15 backward.
 
 #include "ops/gated_recurrence.h"
 
