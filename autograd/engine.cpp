@@ -90,13 +90,14 @@ class Engine {
     at_work_ = node.sequence;
     check_not_consumed(node);  // by a backward of its own that an op ran meanwhile
     const auto backward = tape_ == Tape::consume ? std::exchange(node.backward, nullptr) : node.backward;
-    const Needs needs(node);
-    const std::vector<Version> gathered = versions_of_gathered(node, needs);
+    const std::vector<const Tensor*> sums = sums_of_inputs(node);
+    const Needs needs(node, sums);
+    const std::vector<Version> versions = versions_of_sums(needs, sums.size());
     Grads results = call(node, backward, grads, needs);
     grads.clear();
     check(results.size() == node.inputs.size(), "backward of ", node.name, ": expected ", node.inputs.size(),
           " gradients, found ", results.size());
-    settle_gathered(node, gathered, results);
+    settle_sums(node, sums, versions, results);
     for (size_t i = 0; i < results.size(); ++i) {
       const auto& input = node.inputs[i];
       if (!input.needed() || !results[i].defined()) continue;
@@ -108,23 +109,41 @@ class Engine {
     }
   }
 
-  /// Drops the results that are a leaf's gradient, added to in place. Before any other reaches a leaf: that could be
-  /// the same one, as another input, and replace what such a result is told by.
-  static void settle_gathered(const Node& node, const std::vector<Version>& gathered, Grads& results) {
+  /// Where each input's gradients are added up: a leaf's own, or what waits for the op that made it.
+  std::vector<const Tensor*> sums_of_inputs(const Node& node) const {
+    std::vector<const Tensor*> sums;
+    sums.reserve(node.inputs.size());
+    for (const auto& input : node.inputs)
+      sums.push_back(input.leaf != nullptr   ? &input.leaf->grad
+                     : input.node != nullptr ? waiting_for(*input.node, input.output)
+                                             : nullptr);
+    return sums;
+  }
+
+  const Tensor* waiting_for(Node& node, size_t output) const {
+    if (node.sequence < first_) return outer_->waiting_for(node, output);
+    const auto found = pending_.find(&node);
+    return found == pending_.end() ? nullptr : &found->second[output];
+  }
+
+  /// Drops the results that are such a sum, added to in place. Before any other reaches one: that could be the same, as
+  /// another input, and replace what such a result is told by.
+  static void settle_sums(const Node& node, const std::vector<const Tensor*>& sums,
+                          const std::vector<Version>& versions, Grads& results) {
     for (size_t i = 0; i < results.size(); ++i) {
-      if (!gathered[i] || !results[i].defined() || !is_same_tensor(results[i], node.inputs[i].leaf->grad)) continue;
-      check(results[i].storage()->version() != *gathered[i], "backward of ", node.name, ": gradient of input ", i,
+      if (!versions[i] || !results[i].defined() || !is_same_tensor(results[i], *sums[i])) continue;
+      check(results[i].storage()->version() != *versions[i], "backward of ", node.name, ": gradient of input ", i,
             ": what was gathered so far came back as it was");
       results[i] = {};
     }
   }
 
-  /// The versions of the gradients that the backward function may add to in place: nobody else has a handle on them, so
-  /// that one of them among its results says that it did.
-  static std::vector<Version> versions_of_gathered(const Node& node, const Needs& needs) {
-    std::vector<Version> versions(node.inputs.size());
-    for (size_t i = 0; i < versions.size(); ++i)
-      if (const Tensor sum = needs.gathered(i); sum.defined()) versions[i] = sum.storage()->version();
+  /// The versions of the sums that the backward function may add to in place: nobody else has a handle on them, so that
+  /// one of them among its results says that it did.
+  static std::vector<Version> versions_of_sums(const Needs& needs, size_t inputs) {
+    std::vector<Version> versions(inputs);
+    for (size_t i = 0; i < inputs; ++i)
+      if (const Tensor sum = needs.sum_so_far(i); sum.defined()) versions[i] = sum.storage()->version();
     return versions;
   }
 

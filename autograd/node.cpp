@@ -85,10 +85,13 @@ DType Needs::dtype(size_t input) const {
 }
 
 Tensor Needs::gathered(size_t input) const {
-  const Node::Input& of = node_->inputs[input];
-  if (of.leaf == nullptr || !of.leaf->grad.defined()) return {};
-  const Tensor& grad = of.leaf->grad;
-  return grad.solely_owned() && grad.is_contiguous() && grad.dtype() == dtype(input) ? grad : Tensor();
+  return node_->inputs[input].leaf != nullptr ? sum_so_far(input) : Tensor();
+}
+
+Tensor Needs::sum_so_far(size_t input) const {
+  const Tensor* const sum = sums_[input];
+  const bool is_free = sum != nullptr && sum->defined() && sum->solely_owned() && sum->is_contiguous();
+  return is_free && sum->dtype() == dtype(input) ? *sum : Tensor();
 }
 
 Node::~Node() {

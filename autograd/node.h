@@ -28,7 +28,8 @@ using Grads = std::vector<Tensor>;
 /// What a backward function is asked for. Refers to the node: good while that function runs.
 class Needs {
  public:
-  explicit Needs(const Node& node) : node_(&node) {}
+  /// sums: of each input, where its gradients are added up; null where there is none yet.
+  Needs(const Node& node, std::span<const Tensor* const> sums) : node_(&node), sums_(sums) {}
   /// Whether that input wants a gradient: a backward function skips the others.
   bool operator[](size_t input) const;
   /// The dtype its gradient is best in: the input's own, which is always right, or the wider one that a leaf sums in.
@@ -37,9 +38,13 @@ class Needs {
   /// else's. Undefined where there is none. A function that adds to it, which must count as a change of it as
   /// add_into's does, returns it in place of a gradient of its own. No backward of its own runs while it holds it.
   [[nodiscard]] Tensor gathered(size_t input) const;
+  /// The same of any input, also of what an op made, which sums in its own dtype: for a gradient that is zero but in a
+  /// part, as a slice's is.
+  [[nodiscard]] Tensor sum_so_far(size_t input) const;
 
  private:
   const Node* node_;
+  std::span<const Tensor* const> sums_;
 };
 
 /// A tensor kept for backward. It shares the storage but not the graph (an output may be saved by the op that made it),

@@ -2,6 +2,7 @@
 
 #include "autograd/node.h"
 #include "core/op_scope.h"
+#include "ops/arithmetic.h"
 #include "ops/copy.h"
 #include "ops/create.h"
 #include "ops/reduce.h"
@@ -49,7 +50,14 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step
   check(0 <= begin && begin <= end && end <= size, "slice: range [", given_begin, ", ",
         given_end == kToEnd ? size : given_end, ") does not fit axis ", axis, " of size ", size);
   return record(view_of(x, x.layout().sliced(axis, begin, end, step)), "slice", {x},
-                [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs&) -> Grads {
+                [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs& needs) -> Grads {
+                  // Added to what is there, T slices of T tokens cost T, and not T^2 for T tensors that are all but
+                  // zeros.
+                  if (const Tensor sum = needs.sum_so_far(0); sum.defined()) {
+                    const Tensor part = slice(sum, axis, begin, end, step);
+                    copy_into(part, part + to(grad, sum.dtype()));
+                    return {sum};
+                  }
                   Tensor whole = zeros(shape, grad.dtype(), grad.device());
                   copy_into(slice(whole, axis, begin, end, step), grad);
                   return {whole};

@@ -3,14 +3,18 @@
 #include <limits>
 
 #include "autograd/gradient.h"
+#include "autograd/node.h"
 #include "ops/arithmetic.h"
 #include "ops/backward.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/reduce.h"
 #include "test/support/compare.h"
 #include "test/support/gradcheck.h"
 
 using ratel::DType;
+using ratel::Grads;
+using ratel::Needs;
 using ratel::Shape;
 using ratel::Tensor;
 namespace test = ratel::test;
@@ -122,4 +126,30 @@ BOOST_AUTO_TEST_CASE(views_of_a_leaf_are_on_the_tape_and_keep_the_dtype) {
     copy_into(slice(expected, 1, 2, 4), ratel::ones({4, 2}));
     test::check_identical(grad(x), expected, "the gradient of a slice");
   }
+}
+
+// Their gradients are added up in one tensor, where what a slice is zero in is not touched.
+BOOST_AUTO_TEST_CASE(many_slices_of_one_tensor_share_one_gradient) {
+  constexpr int64_t kTokens = 64, kChannels = 100;
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+    for (const bool made_by_an_op : {false, true}) {
+      const Tensor x = requires_grad(test::randn({2, kTokens, kChannels}, 1, dtype)), y = made_by_an_op ? x * 1 : x;
+      // Recorded first, it is visited last: when all slices have been.
+      Tensor before;
+      const Tensor first = record(clone(detach(y)), "first", {y}, [&](const Tensor& grad, const Needs& needs) -> Grads {
+        before = clone(detach(needs.sum_so_far(0)));
+        return {ratel::zeros_like(grad)};
+      });
+      Tensor total = ratel::zeros({2, 1, kChannels}, dtype);
+      for (int64_t t = 0; t < kTokens; ++t) total = total + slice(y, 1, t, t + 1) * static_cast<double>(t);
+      backward(sum(total) + sum(slice(y, 2, 10, 90, 4)) + sum(first));
+      std::vector<double> expected;
+      for (int64_t i = 0; i < x.numel(); ++i) {
+        const int64_t channel = i % kChannels;
+        expected.push_back(static_cast<double>(i / kChannels % kTokens) +
+                           (channel >= 10 && channel < 90 && channel % 4 == 2 ? 1 : 0));
+      }
+      test::check_close(grad(x), ratel::from_vector(expected, x.shape()), 0, "gradient");
+      test::check_close(before, ratel::from_vector(expected, x.shape()), 0, "as the last one finds it");
+    }
 }
