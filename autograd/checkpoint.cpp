@@ -19,11 +19,11 @@ Tensor entry_of(const Tensor& x) {
 }  // namespace
 
 Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs) {
-  if (!grad_enabled()) return f(inputs);
   const auto run_copy = [f](const std::vector<Tensor>& x) {
     const auto copy = f;  // a run may change what f holds, as that of a mutable lambda with an Rng does
     return copy(x);
   };
+  if (!grad_enabled()) return run_copy(inputs);
   Tensor out;
   {
     const GradLater recorded_later;

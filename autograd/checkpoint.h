@@ -12,8 +12,8 @@ namespace ratel {
 /// made before. Nesting is allowed.
 ///
 /// f must compute the same thing twice. Every run is one of a fresh copy of f, as it was given: an Rng that a mutable
-/// lambda captured by value draws the same numbers again. What f holds by reference must not have changed, nor a tensor
-/// it captures been written to: of the inputs that is noticed, of those it is not.
+/// lambda captured by value draws the same numbers again. What f holds by reference must not have changed meanwhile,
+/// nor a tensor it captures been written to: backward throws where an input was, and cannot tell of what is captured.
 Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs);
 
 }  // namespace ratel

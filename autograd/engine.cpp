@@ -31,22 +31,24 @@ class Engine {
     if (meta->node == nullptr)
       add_to_leaf(*meta, root.dtype(), grad);
     else
-      deliver(*meta->node, meta->output, grad);
+      deliver(meta->node, meta->output, grad);
   }
 
   void run() {
     while (!ready_.empty()) {
-      Node& node = *ready_.top();
+      const std::shared_ptr<Node> node = ready_.top();
       ready_.pop();
-      auto pending = pending_.extract(&node);
-      visit(node, pending.mapped());
+      auto pending = pending_.extract(node);
+      visit(*node, pending.mapped());
     }
   }
 
  private:
   using Version = std::optional<uint64_t>;
   struct BySequence {
-    bool operator()(const Node* a, const Node* b) const { return a->sequence < b->sequence; }
+    bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const {
+      return a->sequence < b->sequence;
+    }
   };
 
   /// slot += grad. In place only where nobody else can see the slot's storage: an op may hand out one tensor twice.
@@ -72,13 +74,13 @@ class Engine {
           "or keep it with Tape::keep");
   }
 
-  void deliver(Node& node, size_t output, Tensor grad) {
-    if (node.sequence < first_) return outer_->deliver(node, output, std::move(grad));
-    auto [entry, fresh] = pending_.try_emplace(&node);
+  void deliver(const std::shared_ptr<Node>& node, size_t output, Tensor grad) {
+    if (node->sequence < first_) return outer_->deliver(node, output, std::move(grad));
+    auto [entry, fresh] = pending_.try_emplace(node);
     if (fresh) {
-      check_not_consumed(node);
-      entry->second.resize(node.outputs.size());
-      ready_.push(&node);
+      check_not_consumed(*node);
+      entry->second.resize(node->outputs.size());
+      ready_.push(node);
     }
     accumulate(entry->second[output], std::move(grad));
   }
@@ -103,7 +105,7 @@ class Engine {
       if (!input.needed() || !results[i].defined()) continue;
       check_result(node, i, results[i]);
       if (input.node != nullptr)
-        deliver(*input.node, input.output, std::move(results[i]));
+        deliver(input.node, input.output, std::move(results[i]));
       else
         add_to_leaf(*input.leaf, input.dtype, std::move(results[i]));
     }
@@ -115,14 +117,14 @@ class Engine {
     sums.reserve(node.inputs.size());
     for (const auto& input : node.inputs)
       sums.push_back(input.leaf != nullptr   ? &input.leaf->grad
-                     : input.node != nullptr ? waiting_for(*input.node, input.output)
+                     : input.node != nullptr ? waiting_for(input.node, input.output)
                                              : nullptr);
     return sums;
   }
 
-  const Tensor* waiting_for(Node& node, size_t output) const {
-    if (node.sequence < first_) return outer_->waiting_for(node, output);
-    const auto found = pending_.find(&node);
+  const Tensor* waiting_for(const std::shared_ptr<Node>& node, size_t output) const {
+    if (node->sequence < first_) return outer_->waiting_for(node, output);
+    const auto found = pending_.find(node);
     return found == pending_.end() ? nullptr : &found->second[output];
   }
 
@@ -171,8 +173,9 @@ class Engine {
   Engine* outer_;
   uint64_t first_;        // ops of smaller numbers are the outer engine's, and still before it
   uint64_t at_work_ = 0;  // the number of the op whose backward function runs
-  std::priority_queue<Node*, std::vector<Node*>, BySequence> ready_;
-  std::unordered_map<Node*, std::vector<Tensor>> pending_;
+  // Held: what a checkpoint captured may have no other holder than the backward function that just ran.
+  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, BySequence> ready_;
+  std::unordered_map<std::shared_ptr<Node>, std::vector<Tensor>> pending_;
 };
 
 thread_local Engine* running_engine = nullptr;

@@ -94,19 +94,30 @@ Tensor Needs::sum_so_far(size_t input) const {
   return is_free && sum->dtype() == dtype(input) ? *sum : Tensor();
 }
 
-Node::~Node() {
-  thread_local std::vector<std::shared_ptr<Node>>* draining = nullptr;
+namespace {
+
+/// Lets go of an op, and of all that only it held, which are its inputs' ops and those of what its backward function
+/// captured: one after the other, not one inside the other.
+void release(std::shared_ptr<Node> node) {
+  thread_local std::vector<std::shared_ptr<Node>>* waiting = nullptr;
+  if (node == nullptr) return;
+  if (waiting != nullptr) return waiting->push_back(std::move(node));
   std::vector<std::shared_ptr<Node>> queue;
-  auto& target = draining != nullptr ? *draining : queue;
-  for (Input& input : inputs)
-    if (input.node != nullptr) target.push_back(std::move(input.node));
-  if (draining != nullptr) return;
-  draining = &queue;
+  waiting = &queue;
+  queue.push_back(std::move(node));
   while (!queue.empty()) {
     const std::shared_ptr<Node> last = std::move(queue.back());
     queue.pop_back();
   }
-  draining = nullptr;
+  waiting = nullptr;
+}
+
+}  // namespace
+
+AutogradMeta::~AutogradMeta() { release(std::move(node)); }
+
+Node::~Node() {
+  for (Input& input : inputs) release(std::move(input.node));
 }
 
 void record(std::span<Tensor> outputs, const char* name, const std::vector<Tensor>& inputs, Node::Backward backward) {

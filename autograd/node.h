@@ -15,6 +15,11 @@ struct Node;
 
 /// The autograd half of a tensor. Handles share it; views and detached tensors have their own or none.
 struct AutogradMeta {
+  AutogradMeta() = default;
+  ~AutogradMeta();
+  AutogradMeta(const AutogradMeta&) = delete;
+  AutogradMeta& operator=(const AutogradMeta&) = delete;
+
   bool requires_grad = false;
   bool retain_grad = false;
   Tensor grad;                 // accumulated, for leaves and retained tensors
@@ -83,7 +88,7 @@ struct Node {
   Backward backward;  // emptied when the tape is consumed, which frees what it saved
 
   Node() = default;
-  ~Node();  // iterative: a chain of a million ops needs no deep stack
+  ~Node();  // iterative, with ~AutogradMeta(): a chain of a million ops needs no deep stack
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 };

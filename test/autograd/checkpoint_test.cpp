@@ -166,6 +166,31 @@ BOOST_AUTO_TEST_CASE(captured_results_get_their_gradients_from_all_who_read_them
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_captured_result_may_have_no_other_holder) {
+  const Tensor x = requires_grad(test::randn({3}, 1)), weight = requires_grad(test::randn({3}, 2));
+  const auto y = [&] {
+    const Tensor made = weight * weight;
+    return sum(checkpoint([made](const auto& in) { return in[0] * made; }, {x}));
+  }();
+  backward(y);
+  test::check_close(grad(weight), 2 * detach(weight) * detach(x), 1e-15, "captured");
+  // Inside another one what is captured is made anew in backward, and goes with the function that captured it.
+  zero_grad(weight);
+  backward(sum(checkpoint(
+      [&](const auto& in) {
+        const Tensor made = weight * weight;
+        return checkpoint([made](const auto& inner) { return inner[0] * made; }, in);
+      },
+      {x})));
+  test::check_close(grad(weight), 2 * detach(weight) * detach(x), 1e-15, "captured inside");
+}
+
+BOOST_AUTO_TEST_CASE(long_chains_of_captures_need_no_deep_stack) {
+  Tensor y = requires_grad(ratel::ones({1})) * 1;
+  for (int i = 0; i < 200000; ++i) y = checkpoint([before = y](const auto&) { return before * 1; }, {Tensor()});
+  y = {};
+}
+
 BOOST_AUTO_TEST_CASE(random_numbers_are_the_same_in_every_run) {
   const Tensor x = requires_grad(ratel::ones({64}));
   const Tensor y = checkpoint(
@@ -175,6 +200,18 @@ BOOST_AUTO_TEST_CASE(random_numbers_are_the_same_in_every_run) {
   zero_grad(x);
   backward(sum(y));
   test::check_identical(grad(x), detach(y), "and again");
+
+  // One function in several checkpoints draws the same in each; inside another one, and without a tape, too.
+  const Function drawing = [rng = ratel::Rng(1)](const auto& in) mutable {
+    return in[0] * ratel::random_uniform({64}, rng);
+  };
+  const Function twice = [&](const auto& in) { return checkpoint(drawing, in) + 2 * checkpoint(drawing, in); };
+  zero_grad(x);
+  const Tensor z = checkpoint(twice, {x});
+  backward(sum(z));
+  test::check_identical(grad(x), detach(z), "nested");
+  const ratel::NoGrad no_grad;
+  test::check_identical(checkpoint(drawing, {x}), checkpoint(drawing, {x}), "without a tape");
 }
 
 BOOST_AUTO_TEST_CASE(it_holds_less_memory) {
