@@ -61,8 +61,11 @@ Layout Layout::transposed(int a, int b) const {
 Layout Layout::sliced(int axis, int64_t begin, int64_t end, int64_t step) const {
   const int64_t size = shape[axis];
   check(step >= 1, "slice: step must be at least 1, found ", step);
-  check(0 <= begin && begin <= end && end <= size, "slice: range [", begin, ", ", end, ") does not fit axis ", axis,
-        " of size ", size);
+  const int64_t given_begin = begin, given_end = end == kToEnd ? size : end;
+  if (begin < 0) begin += size;
+  end = given_end < 0 ? given_end + size : given_end;
+  check(0 <= begin && begin <= end && end <= size, "slice: range [", given_begin, ", ", given_end,
+        ") does not fit axis ", axis, " of size ", size);
   Layout result = *this;
   const auto a = static_cast<size_t>(shape.normalize_axis(axis));
   result.offset += begin * strides[a];

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <limits>
+
 #include "core/shape.h"
 
 namespace ratel {
+
+/// The end of an axis, as the end of a slice.
+inline constexpr int64_t kToEnd = std::numeric_limits<int64_t>::max();
 
 /// How a shape lies in a storage: element (i0, i1, ...) is at offset + i0*stride[0] + i1*stride[1] + ..., in elements.
 struct Layout {
@@ -26,7 +31,8 @@ struct Layout {
 
   /// The views. Each throws Error for axes or ranges that do not exist.
   [[nodiscard]] Layout transposed(int a, int b) const;
-  [[nodiscard]] Layout sliced(int axis, int64_t begin, int64_t end, int64_t step = 1) const;
+  /// Negative ends of the range count from the axis's; kToEnd is that.
+  [[nodiscard]] Layout sliced(int axis, int64_t begin, int64_t end = kToEnd, int64_t step = 1) const;
   [[nodiscard]] Layout broadcast_to(const Shape& target, std::string_view op) const;
   /// The same elements under another shape, or throws Error where no strides express that without a copy.
   [[nodiscard]] bool can_view_as(const Shape& target) const;

@@ -73,6 +73,7 @@ class Tensor {
   std::shared_ptr<TensorImpl> impl_;
 };
 
+/// A tensor of a store or a file, by its path or name.
 struct NamedTensor {
   std::string name;
   Tensor tensor;

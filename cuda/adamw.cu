@@ -100,7 +100,7 @@ __global__ __launch_bounds__(kThreads) void decide(int64_t n, const double* sums
                correction_of(s, static_cast<double>(*control.steps))};
 }
 
-/// The step's numbers, in the type that it computes in.
+/// The step's numbers, in the type that it computes in, and in f64 those that a parameter's scale comes to.
 template <class T>
 struct Factors {
   T scale, beta1, rest1, beta2, rest2, eps;

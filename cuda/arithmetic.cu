@@ -45,15 +45,11 @@ struct Min {
     return a <= b || a != a ? a : b;
   }
 };
-template <class A>
-struct Affine {
-  A scale, shift;
-  __device__ A operator()(A x) const { return x * scale + shift; }
-};
-template <class A>
-struct AffineOfQuotient {
-  A scale, divisor, shift;
-  __device__ A operator()(A x) const { return x * scale / divisor + shift; }
+/// F with a number for b.
+template <class F, class A>
+struct WithNumber {
+  A value;
+  __device__ A operator()(A x) const { return F()(x, value); }
 };
 
 template <class T, class F, class Index>
@@ -95,18 +91,18 @@ void binary(const BinaryArgs& args, Stream stream) {
   });
 }
 
-void affine(const AffineArgs& args, Stream stream) {
+void with_number(const NumberArgs& args, Stream stream) {
   visit_float(args.dtype, "arithmetic", [&]<class T>() {
     using A = accumulate_t<T>;
-    const auto scale = static_cast<A>(args.scale), divisor = static_cast<A>(args.divisor),
-               shift = static_cast<A>(args.shift);
-    const auto run = [&](auto f) {
-      map("affine", args.n, stream, f, static_cast<T*>(args.out), static_cast<const T*>(args.x));
+    const auto run = [&]<class F>(F) {
+      map("arithmetic", args.n, stream, WithNumber<F, A>{static_cast<A>(args.value)}, static_cast<T*>(args.out),
+          static_cast<const T*>(args.x));
     };
-    if (divisor == 1)
-      run(Affine<A>{scale, shift});
-    else
-      run(AffineOfQuotient<A>{scale, divisor, shift});
+    switch (args.op) {
+      case NumberOp::add: return run(Add());
+      case NumberOp::mul: return run(Mul());
+      case NumberOp::div: return run(Div());
+    }
   });
 }
 

@@ -1,6 +1,7 @@
 #include "nn/layers.h"
 
 #include "ops/arithmetic.h"
+#include "ops/copy.h"
 #include "ops/reduce.h"
 #include "ops/unary.h"
 
@@ -11,7 +12,10 @@ namespace {
 Tensor after_bias(Tensor y, const Tensor& bias, const LinearFusion& fusion) {
   y = y + bias;
   if (fusion.activation == Activation::gelu) y = gelu(y);
-  return fusion.residual.defined() ? fusion.residual + y : y;
+  if (!fusion.residual.defined()) return y;
+  check(fusion.residual.shape() == y.shape(), "Linear: expected a residual of shape ", y.shape(), ", found ",
+        fusion.residual.shape());
+  return fusion.residual + y;
 }
 
 LinearFusion norm_of(const LinearFusion& fusion) {
@@ -36,7 +40,9 @@ BranchStart Linear::branch(const Tensor& x, const LinearFusion& fusion) const {
 }
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
-  return rms_norm(x - mean(x, {-1}, KeepDims::yes), weight, eps) + bias;
+  const DType wide = accumulate_dtype(x.dtype());  // a mean that is large beside the deviations would swallow them
+  const Tensor in = to(x, wide), centred = in - mean(in, {-1}, KeepDims::yes);
+  return to(rms_norm(centred, to(weight, wide), eps) + to(bias, wide), x.dtype());
 }
 
 FeedForward::FeedForward(const Scope& s, int64_t channels, double norm_eps)

@@ -58,7 +58,8 @@ struct RmsNorm {
 };
 
 /// (..., C) -> (..., C): (x - mean) / sqrt(variance + eps) weight + bias over the last axis; they start as 1 and 0.
-/// Source: Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450.
+/// bf16 computes in f32 and rounds once. Throws Error as rms_norm does. Source: Ba, Kiros and Hinton, "Layer
+/// normalization", arXiv 1607.06450.
 struct LayerNorm {
   Tensor weight, bias;
   double eps;

@@ -66,7 +66,7 @@ Tensor ParamStore::add(const std::string& path, const Shape& shape, const Init& 
     case Start::init: {
       Rng rng(seed_, stream_of(path));
       value = moved_to(init(shape, dtype_, rng), device_);
-      if (!value.solely_owned()) value = clone(detach(value));
+      if (!value.solely_owned() || !value.is_contiguous() || !is_leaf(value)) value = clone(detach(value));
       break;
     }
     case Start::empty: value = ratel::empty(shape, dtype_, device_); break;

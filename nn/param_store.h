@@ -17,8 +17,8 @@ struct NamedShape {
   Shape shape;
 };
 
-/// How a parameter starts. Gets the random numbers set aside for that parameter. A tensor that is given elsewhere too
-/// is copied.
+/// How a parameter starts. Gets the random numbers set aside for that parameter. A tensor that others hold, that an op
+/// made, or whose elements are not neighbours is copied.
 using Init = std::function<Tensor(const Shape& shape, DType dtype, Rng& rng)>;
 Init normal(double std);
 Init constant(double value);

@@ -64,8 +64,7 @@ AdamWItem checked(const AdamWParameter& p) {
               is_leaf(p.copy) && p.copy.device() == parameter.device(),
           "adamw: expected the copy as a contiguous bf16 leaf ", parameter.shape(), " on ", parameter.device(),
           ", found ", p.copy.dtype(), ' ', p.copy.shape(), " on ", p.copy.device());
-  for (const double factor : {p.scale.rate, p.scale.decay})
-    check(std::isfinite(factor) && factor >= 0, "adamw: expected finite scales of 0 or more, found ", factor);
+  check_scale(p.scale, "adamw");
   return {parameter.numel(),
           parameter.data(),
           p.m.data(),
@@ -83,6 +82,11 @@ void note_change(const AdamWParameter& p) {
 }
 
 }  // namespace
+
+void check_scale(const AdamWScale& scale, std::string_view whose) {
+  for (const double factor : {scale.rate, scale.decay})
+    check(std::isfinite(factor) && factor >= 0, whose, ": expected finite scales of 0 or more, found ", factor);
+}
 
 void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamWStep& step) {
   const OpScope scope("adamw");

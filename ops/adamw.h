@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "core/stream.h"
@@ -30,6 +31,8 @@ void adamw(const Tensor& parameter, const Tensor& grad, const Tensor& m, const T
 struct AdamWScale {
   double rate = 1, decay = 1;
 };
+/// Throws Error "whose: ..." for others.
+void check_scale(const AdamWScale& scale, std::string_view whose);
 /// A parameter of clipped_adamw: as adamw's, and a bf16 leaf of its shape that receives the rounded parameter, or an
 /// undefined tensor.
 struct AdamWParameter {

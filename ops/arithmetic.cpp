@@ -15,10 +15,10 @@ void run_binary(const BinaryArgs& args, Device device) {
   cpu::binary(args);
 }
 
-void run_affine(const AffineArgs& args, Device device) {
+void run_with_number(const NumberArgs& args, Device device) {
   if constexpr (kHasCuda)
-    if (device.is_cuda()) return cuda::affine(args, current_stream(device));
-  cpu::affine(args);
+    if (device.is_cuda()) return cuda::with_number(args, current_stream(device));
+  cpu::with_number(args);
 }
 
 void run_add_into(const AddIntoArgs& args, Device device) {
@@ -84,10 +84,11 @@ Tensor extreme(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) 
   const OpScope scope(name);
   return record(binary(op, name, a, b), name, {a, b},
                 [op, a = Saved(a), b = Saved(b)](const Tensor& grad, const Needs& needs) -> Grads {
-                  const Tensor takes_a = op == BinaryOp::max ? less_equal(*b, *a) : less_equal(*a, *b);
-                  const Tensor zero = zeros({}, grad.dtype(), grad.device());
-                  return {needs[0] ? sum_to(where(takes_a, grad, zero), a->shape()) : Tensor(),
-                          needs[1] ? sum_to(where(takes_a, zero, grad), b->shape()) : Tensor()};
+                  // As the kernels choose: what is no number is equal to nothing.
+                  const Tensor is_better = op == BinaryOp::max ? less_equal(*b, *a) : less_equal(*a, *b);
+                  const Tensor takes_a = where(equal(*a, *a), is_better, full({}, 1, DType::u8, grad.device()));
+                  return {needs[0] ? sum_to(where(takes_a, grad, 0), a->shape()) : Tensor(),
+                          needs[1] ? sum_to(where(takes_a, 0, grad), b->shape()) : Tensor()};
                 });
 }
 
@@ -98,24 +99,26 @@ Tensor minimum(const Tensor& a, const Tensor& b) { return extreme(BinaryOp::min,
 
 namespace {
 
-Tensor affine(const char* name, const Tensor& x, double scale, double divisor, double shift) {
+Tensor with_number(NumberOp op, const char* name, const Tensor& x, double value) {
   const OpScope scope(name);
   check(is_float(x.dtype()), name, ": expected a float dtype, found ", x.dtype());
   const Tensor in = contiguous(detach(x));
   Tensor out = empty_like(in);
-  run_affine({in.numel(), in.dtype(), in.data(), out.data(), scale, divisor, shift}, in.device());
-  return record(out, name, {x}, [scale, divisor](const Tensor& grad, const Needs&) -> Grads {
-    return {divisor == 1 ? mul(grad, scale) : div(grad, divisor)};
+  run_with_number({op, in.numel(), in.dtype(), in.data(), out.data(), value}, in.device());
+  return record(out, name, {x}, [op, value](const Tensor& grad, const Needs&) -> Grads {
+    switch (op) {
+      case NumberOp::mul: return {mul(grad, value)};
+      case NumberOp::div: return {div(grad, value)};
+      default: return {grad};
+    }
   });
 }
 
 }  // namespace
 
-Tensor add(const Tensor& x, double value) { return affine("add", x, 1, 1, value); }
-
-Tensor mul(const Tensor& x, double value) { return affine("mul", x, value, 1, 0); }
-
-Tensor div(const Tensor& x, double value) { return affine("div", x, 1, value, 0); }
+Tensor add(const Tensor& x, double value) { return with_number(NumberOp::add, "add", x, value); }
+Tensor mul(const Tensor& x, double value) { return with_number(NumberOp::mul, "mul", x, value); }
+Tensor div(const Tensor& x, double value) { return with_number(NumberOp::div, "div", x, value); }
 
 void add_into(const Tensor& into, const Tensor& x) {
   const OpScope scope("add_into");

@@ -21,7 +21,7 @@ Tensor div(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
 
-/// The same with a number: x + value, x * value and x / value. Gradient: x.
+/// The same with a number: x + value, x * value, x / value, and the larger and the smaller of the two. Gradient: x.
 Tensor add(const Tensor& x, double value);
 Tensor mul(const Tensor& x, double value);
 Tensor div(const Tensor& x, double value);
@@ -56,13 +56,15 @@ struct BinaryArgs {
   const void *a, *b;  // starts of the storages: the layouts' offsets are not applied
   void* out;
 };
-/// out = x * scale / divisor + shift over n contiguous elements.
-struct AffineArgs {
+enum class NumberOp { add, mul, div };
+/// out = x + value, x * value or x / value over n contiguous elements.
+struct NumberArgs {
+  NumberOp op;
   int64_t n;
   DType dtype;
   const void* x;
   void* out;
-  double scale, divisor, shift;
+  double value;
 };
 struct AddIntoArgs {
   int64_t n;
@@ -72,12 +74,12 @@ struct AddIntoArgs {
 };
 namespace cpu {
 void binary(const BinaryArgs& args);
-void affine(const AffineArgs& args);
+void with_number(const NumberArgs& args);
 void add_into(const AddIntoArgs& args);
 }  // namespace cpu
 namespace cuda {
 void binary(const BinaryArgs& args, Stream stream);
-void affine(const AffineArgs& args, Stream stream);
+void with_number(const NumberArgs& args, Stream stream);
 void add_into(const AddIntoArgs& args, Stream stream);
 }  // namespace cuda
 

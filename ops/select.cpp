@@ -2,6 +2,7 @@
 
 #include "autograd/node.h"
 #include "core/op_scope.h"
+#include "ops/create.h"
 #include "ops/reduce.h"
 
 namespace ratel {
@@ -35,11 +36,30 @@ Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b)
   return out;
 }
 
+/// A number as a tensor like x.
+Tensor number_like(const char* name, const Tensor& x, double value) {
+  const OpScope scope(name);
+  check(is_float(x.dtype()) || full({}, value, x.dtype()).item() == value, name, ": ", x.dtype(), " does not hold ",
+        value);
+  return full({}, value, x.dtype(), x.device());
+}
+
 }  // namespace
 
 Tensor equal(const Tensor& a, const Tensor& b) { return compare(CompareOp::equal, "equal", a, b); }
 Tensor less(const Tensor& a, const Tensor& b) { return compare(CompareOp::less, "less", a, b); }
 Tensor less_equal(const Tensor& a, const Tensor& b) { return compare(CompareOp::less_equal, "less_equal", a, b); }
+
+Tensor equal(const Tensor& x, double value) { return equal(x, number_like("equal", x, value)); }
+Tensor less(const Tensor& x, double value) { return less(x, number_like("less", x, value)); }
+Tensor less_equal(const Tensor& x, double value) { return less_equal(x, number_like("less_equal", x, value)); }
+
+Tensor where(const Tensor& condition, const Tensor& a, double b) {
+  return where(condition, a, number_like("where", a, b));
+}
+Tensor where(const Tensor& condition, double a, const Tensor& b) {
+  return where(condition, number_like("where", b, a), b);
+}
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   constexpr const char* kName = "where";

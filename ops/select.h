@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/tensor.h"
-#include "ops/create.h"
 
 namespace ratel {
 
@@ -15,12 +14,10 @@ Tensor equal(const Tensor& a, const Tensor& b);
 Tensor less(const Tensor& a, const Tensor& b);
 Tensor less_equal(const Tensor& a, const Tensor& b);
 
-/// The same with a number, which is converted to x's dtype.
-inline Tensor equal(const Tensor& x, double value) { return equal(x, full({}, value, x.dtype(), x.device())); }
-inline Tensor less(const Tensor& x, double value) { return less(x, full({}, value, x.dtype(), x.device())); }
-inline Tensor less_equal(const Tensor& x, double value) {
-  return less_equal(x, full({}, value, x.dtype(), x.device()));
-}
+/// The same with a number. Throws Error besides where x is of an integer dtype that does not hold it.
+Tensor equal(const Tensor& x, double value);
+Tensor less(const Tensor& x, double value);
+Tensor less_equal(const Tensor& x, double value);
 
 /// a where the condition is not 0, else b.
 ///
@@ -30,6 +27,9 @@ inline Tensor less_equal(const Tensor& x, double value) {
 ///
 /// Gradients: a and b, each where it is taken and 0 elsewhere, whatever the other one's is. Throws Error as above.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+/// The same with a number in place of one of them, as above.
+Tensor where(const Tensor& condition, const Tensor& a, double b);
+Tensor where(const Tensor& condition, double a, const Tensor& b);
 
 enum class CompareOp { equal, less, less_equal };
 /// out is contiguous in the layouts' one shape.

@@ -44,11 +44,6 @@ Tensor transpose(const Tensor& x, int a, int b) {
 
 Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end, int64_t step) {
   const OpScope scope("slice");
-  const int64_t size = x.dim(axis), given_begin = begin, given_end = end;
-  if (begin < 0) begin += size;
-  end = end == kToEnd ? size : end < 0 ? end + size : end;
-  check(0 <= begin && begin <= end && end <= size, "slice: range [", given_begin, ", ",
-        given_end == kToEnd ? size : given_end, ") does not fit axis ", axis, " of size ", size);
   return record(view_of(x, x.layout().sliced(axis, begin, end, step)), "slice", {x},
                 [shape = x.shape(), axis, begin, end, step](const Tensor& grad, const Needs& needs) -> Grads {
                   // Added to what is there, T slices of T tokens cost T, and not T^2 for T tensors that are all but

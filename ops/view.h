@@ -1,7 +1,5 @@
 #pragma once
 
-#include <limits>
-
 #include "core/tensor.h"
 
 namespace ratel {
@@ -15,9 +13,8 @@ Tensor reshape(const Tensor& x, std::initializer_list<int64_t> shape);
 Tensor reshape(const Tensor& x, const Shape& shape);
 /// x with two axes exchanged.
 Tensor transpose(const Tensor& x, int a, int b);
-inline constexpr int64_t kToEnd = std::numeric_limits<int64_t>::max();
-/// Elements begin, begin + step, ... before `end` of one axis, or all to its end. Negative ones count from the end of
-/// the axis.
+/// Elements begin, begin + step, ... before `end` of one axis, by default to its end. Negative ones count from the
+/// end of the axis. Throws Error for a range that does not fit.
 Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end = kToEnd, int64_t step = 1);
 /// Equal parts of one axis. Throws Error where `parts` does not divide it.
 std::vector<Tensor> split(const Tensor& x, int axis, int64_t parts);

@@ -43,9 +43,7 @@ Optimizer::Optimizer(const nn::ParamStore& parameters, const nn::ParamStore& cop
     check(copies.at(path).shape() == parameter.shape(), "optimizer: ", path, " has shape ", parameter.shape(),
           ", its copy ", copies.at(path).shape());
     scales_.push_back(scale_of ? scale_of({path, parameter}) : AdamWScale());
-    for (const double factor : {scales_.back().rate, scales_.back().decay})
-      check(std::isfinite(factor) && factor >= 0, "optimizer: ", path, ": expected finite scales of 0 or more, found ",
-            factor);
+    check_scale(scales_.back(), "optimizer: " + path);
   }
   update_copies();
   for (const char* moment : {"m.", "v."})

@@ -13,7 +13,7 @@ namespace ratel::train {
 
 /// What became of one optimizer step.
 struct UpdateResult {
-  double grad_norm = 0;  ///< over all parameters, before clipping
+  double grad_norm = 0;  ///< over all parameters that are trained, before clipping
   bool applied = false;  ///< false where the norm is not finite: nothing changed then
 };
 

@@ -67,16 +67,15 @@ void binary(const BinaryArgs& args) {
   });
 }
 
-void affine(const AffineArgs& args) {
+void with_number(const NumberArgs& args) {
   visit_float(args.dtype, "arithmetic", [&]<class T>() {
-    using A = accumulate_t<T>;
-    const auto scale = static_cast<A>(args.scale), divisor = static_cast<A>(args.divisor),
-               shift = static_cast<A>(args.shift);
+    const auto value = static_cast<accumulate_t<T>>(args.value);
     const auto run = [&](auto f) { map_blocks(args.n, f, static_cast<T*>(args.out), static_cast<const T*>(args.x)); };
-    if (divisor == 1)
-      run([=](const auto& x) { return x * scale + shift; });
-    else
-      run([=](const auto& x) { return x * scale / divisor + shift; });
+    switch (args.op) {
+      case NumberOp::add: return run([=](const auto& x) { return x + value; });
+      case NumberOp::mul: return run([=](const auto& x) { return x * value; });
+      case NumberOp::div: return run([=](const auto& x) { return x / value; });
+    }
   });
 }
 

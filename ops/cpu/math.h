@@ -75,13 +75,15 @@ V exp(V x) {
 inline double exp(double x) { return std::exp(x); }
 
 /// ln x: x = 2^n m, m within sqrt 2 of 1, and a polynomial of m - 1. NaN below 0, -inf at 0.
-/// Source of the polynomial: S. Moshier, Cephes, logf.
+/// Source of the polynomial: S. Moshier, Cephes, logf. No sum is of two products: which of them was fused with it would
+/// be the compiler's choice, and another one for vectors.
 template <class V>
 V log(V x) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int32_t kHalfRoot = 0x3f3504f3;  // the bits of sqrt(1/2)
-  const auto is_denormal = x < std::numeric_limits<float>::min();
-  const auto bits = std::bit_cast<bits_t<V>>(V(is_denormal ? x * 0x1p23F : x));
+  const V size = abs(x);
+  const auto is_denormal = size < std::numeric_limits<float>::min();
+  const auto bits = std::bit_cast<bits_t<V>>(V(is_denormal ? size * 0x1p23F : size));
   const bits_t<V> exponent = (bits - kHalfRoot) >> 23;
   const V f = std::bit_cast<V>(bits_t<V>(bits - (exponent << 23))) - 1.0F;
   const V n = to_float<V>(exponent) - (is_denormal ? V{} + 23.0F : V{});
@@ -93,9 +95,9 @@ V log(V x) {
   p = p * f + 2.0000714765e-1F;
   p = p * f - 2.4999993993e-1F;
   p = p * f + 3.3333331174e-1F;
-  const V square = f * f;
-  const V y = (p * f * square - n * 2.12194440e-4F) - square * 0.5F;
-  const V finite = (f + y) + n * 0.693359375F;
+  p = p * f - 0.5F;
+  const V of_m = f * f * p + f;
+  const V finite = n * 0.693359375F + (n * -2.12194440e-4F + of_m);
   const V at_edges = x == 0.0F ? V{} - kInfinity : x < 0.0F ? V{} + std::numeric_limits<float>::quiet_NaN() : x;
   return x > 0.0F && x < kInfinity ? finite : at_edges;
 }
@@ -110,7 +112,7 @@ V tanh(V x) {
   p = p * square - 5.37397155531e-2F;
   p = p * square + 1.33314422036e-1F;
   p = p * square - 3.33332819422e-1F;
-  const V near = p * square * x + x;
+  const V near = x * (p * square + 1.0F);
   const V beyond = 1.0F - 2.0F / (exp(t + t) + 1.0F);
   return t < 0.625F ? near : x < 0.0F ? -beyond : beyond;
 }

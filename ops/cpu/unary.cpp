@@ -6,7 +6,7 @@
 #include "ops/cpu/math.h"
 
 // One pass in blocks that stay in the first-level cache, vectorised, bf16 through f32. Bytes an element in f32: forward
-// 8, backward 12. Memory bounds relu, sqrt, exp and log; the arithmetic (10 to 40 operations an element) bounds the
+// 8, backward 12. Memory bounds relu, abs and exp; the arithmetic (10 to 40 operations an element) bounds the
 // others while the tensor is in the second-level cache, and is about even with memory beyond.
 
 namespace ratel::cpu {
@@ -34,7 +34,7 @@ void unary_forward(const UnaryArgs& args) {
       case UnaryOp::log:
         return forward<T>(args, [](const auto& x) { return lanewise([](auto v) { return lanes::log(v); }, x); });
       case UnaryOp::sqrt:
-        // Not Eigen's, which approximates it in f32.
+        // Not Eigen's vectors, which approximate it in f32 where EIGEN_FAST_MATH is on.
         return forward<T>(args, [](const auto& x) { return x.unaryExpr([](A v) { return std::sqrt(v); }); });
       case UnaryOp::tanh:
         return forward<T>(args, [](const auto& x) { return lanewise([](auto v) { return lanes::tanh(v); }, x); });

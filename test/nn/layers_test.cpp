@@ -97,6 +97,11 @@ BOOST_AUTO_TEST_CASE(a_linear_with_a_bias_adds_it_before_the_activation) {
   };
   const std::vector<Tensor> inputs{test::randn({2, 3, 5}, 1), test::randn({7, 5}, 2), test::randn({7}, 3),
                                    test::randn({5}, 4), test::randn({2, 3, 7}, 5)};
+  test::check_error(
+      [&] {
+        layer(inputs[0], {.residual = inputs[4] + test::randn({4, 2, 3, 7}, 6)});
+      },
+      "Linear: expected a residual of shape (2, 3, 7), found (4, 2, 3, 7)");
   for (const bool branches : {false, true}) {
     test::check_close(with(inputs, branches), by_hand(inputs, branches), 1e-14, "with a bias");
     test::gradcheck([&](const auto& in) { return with(in, branches); }, inputs, "with a bias");

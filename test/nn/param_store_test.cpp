@@ -7,6 +7,7 @@
 #include "ops/backward.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/view.h"
 #include "test/support/compare.h"
 
 using ratel::DType;
@@ -79,6 +80,12 @@ BOOST_AUTO_TEST_CASE(a_start_that_is_held_elsewhere_is_copied) {
   test::check_identical(mine, ratel::ones({2}), "mine");
   test::check_identical(store.at("b"), ratel::ones({2}), "b");
   BOOST_TEST(!needs_grad(mine));
+  const auto start_as = [&](const char* path, const std::function<Tensor()>& make) {
+    return store.add(path, {2, 3}, [&](const Shape&, DType, ratel::Rng&) { return make(); });
+  };
+  BOOST_TEST(start_as("transposed", [] { return transpose(ratel::ones({3, 2}), 0, 1); }).is_contiguous());
+  BOOST_TEST(start_as("stretched", [] { return broadcast_to(ratel::ones({}), {2, 3}); }).is_contiguous());
+  BOOST_TEST(is_leaf(start_as("made by an op", [] { return requires_grad(ratel::ones({2, 3})) * 2; })));
 }
 
 BOOST_AUTO_TEST_CASE(a_place_in_a_store) {

@@ -116,6 +116,16 @@ BOOST_AUTO_TEST_CASE(where_takes_one_or_the_other_in_every_dtype_and_layout) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(numbers_in_place_of_tensors) {
+  for (const ratel::Device device : test::devices()) {
+    const Tensor x = ratel::from_vector<double>({-1, 2, 3}, {3}, DType::bf16, device), is_low = less(x, 2.5);
+    test::check_identical(where(is_low, x, 0.5), ratel::from_vector<double>({-1, 2, 0.5}, {3}, DType::bf16), "for b");
+    test::check_identical(where(is_low, 0.5, x), ratel::from_vector<double>({0.5, 0.5, 3}, {3}, DType::bf16), "for a");
+    const Tensor i = to(x, DType::i64);
+    test::check_identical(where(equal(i, 2), 7, i), ratel::from_vector<int64_t>({-1, 7, 3}, {3}), "integers");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(gradients) {
   for (const Case& c : kCases) {
     if (c.a.numel() > 1000) continue;
@@ -146,4 +156,8 @@ BOOST_AUTO_TEST_CASE(misuse_is_named) {
   test::check_error([&] { where(less(x, 0), x, y); }, "where: shapes (3) and (2) do not broadcast");
   test::check_error([&] { where(less(y, 0), x, x); }, "where: shapes (2) and (3) do not broadcast");
   test::check_error([&] { where(Tensor(), x, x); }, "where: an undefined tensor");
+  test::check_error([&] { less(i, 0.5); }, "less: i64 does not hold 0.5");
+  test::check_error([&] { equal(i, kNan); }, "equal: i64 does not hold nan");
+  test::check_error([&] { less_equal(to(i, DType::u8), 256); }, "less_equal: u8 does not hold 256");
+  test::check_error([&] { where(less(x, 0), i, -0.5); }, "where: i64 does not hold -0.5");
 }

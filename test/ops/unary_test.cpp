@@ -143,10 +143,25 @@ BOOST_AUTO_TEST_CASE(gradients) {
   test::check_close(grad(at_zero), ratel::from_vector<double>({0, 0, 2, -2}, {4}), 0, "abs at 0");
 }
 
-BOOST_AUTO_TEST_CASE(strided_inputs_give_the_same_bits) {
-  const Tensor x = test::randn({5, 6, 7}, 1, DType::f32);
-  for (const auto f : {ratel::exp, ratel::tanh, ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu})
-    test::check_identical(f(test::scattered(x)), f(x), "strided");
+BOOST_AUTO_TEST_CASE(bits_depend_on_the_element_alone) {
+  const auto all = {ratel::exp,     ratel::log,  ratel::sqrt, ratel::tanh,
+                    ratel::sigmoid, ratel::relu, ratel::silu, ratel::gelu};
+  const Tensor x = test::randn({5, 6, 7}, 1, DType::f32), positive = x * x;
+  for (const auto f : all) test::check_identical(f(test::scattered(positive)), f(positive), "strided");
+  // In pieces that fill no register, and in one that fills many.
+  const Tensor many = exp(test::randn({7 * 3000}, 2, DType::f32) * 9);
+  for (const auto f : all) {
+    const auto whole = ratel::to_vector<float>(f(many));
+    std::vector<float> pieces;
+    for (int64_t i = 0; i < many.numel(); i += 7)
+      for (const float value : ratel::to_vector<float>(f(slice(many, 0, i, i + 7)))) pieces.push_back(value);
+    BOOST_TEST(whole == pieces);
+  }
+  for (const float denormal : {-1e-39F, -0.0F}) {
+    const double y = log(ratel::full({1}, denormal)).item();
+    BOOST_TEST((denormal == 0 ? std::isinf(y) : std::isnan(y)));
+  }
+  BOOST_TEST(std::signbit(tanh(ratel::full({1}, -0.0)).item()));
 }
 
 BOOST_AUTO_TEST_CASE(extreme_arguments) {
