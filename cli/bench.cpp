@@ -59,7 +59,7 @@ void add_options(Options& options, Request& asked, BenchSetting& setting) {
       "decode   one token a sequence, the cache coming to hold T tokens: the last T/16 are measured,\n"
       "         16 at least and 1024 at most\n"
       "train    a batch of training: D=1 one optimizer step, D>1 the joint two, through D and then densely; it takes\n"
-      "         no window\n"
+      "         no window, initial keys or pattern file\n"
       "layer    the mixer of one layer, forward, and forward with backward\n"
       "Times are medians. Peak memory is that of tensors, weights included.\n");
   options.example("ratel bench decode --preset tiny --dilations 1,16,64 --length 512,8192 --batch 1,8");

@@ -46,7 +46,8 @@ void print_help() {
   text +=
       "\n  ratel COMMAND --help   options and examples of one command\n"
       "  ratel --version\n"
-      "\nExit codes: 0 done, 2 usage, 3 bad input file, 4 out of memory, 5 disk, 6 numerical stop, 129/130/143 "
+      "\nExit codes: 0 done, 2 usage, 3 bad input file, 4 out of memory, 5 disk, 6 numbers that are not finite, "
+      "129/130/143 "
       "signals\n";
   print(text);
 }
@@ -80,6 +81,7 @@ int report(const std::string& message, int code) {
 }  // namespace ratel::cli
 
 int main(int argc, char** argv) {
+  ratel::cli::reserve_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of `ulimit -f` then reports it, as a full disk does
   ratel::cli::explain_bus_errors();
   try {
@@ -89,6 +91,13 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return ratel::cli::report("out of memory", static_cast<int>(ratel::ErrorKind::memory));
   } catch (const std::exception& error) {
-    return ratel::cli::report(error.what(), static_cast<int>(ratel::ErrorKind::usage));
+    // Of libraries; oneTBB tells by its text alone that the system gave no thread.
+    const std::string text = error.what();
+    if (text.find("pthread_create") != std::string::npos)
+      return ratel::cli::report(text +
+                                    "\nhint: the system gives no memory or no number for another thread: see "
+                                    "`ulimit -v` and `ulimit -u`",
+                                static_cast<int>(ratel::ErrorKind::memory));
+    return ratel::cli::report(text, static_cast<int>(ratel::ErrorKind::usage));
   }
 }

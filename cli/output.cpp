@@ -1,5 +1,6 @@
 #include "cli/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,14 @@
 #include "io/report.h"
 
 namespace ratel::cli {
+
+void reserve_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF) {
+      // The lowest free number, which is this one.
+      [[maybe_unused]] const int taken = ::open("/dev/null", O_RDONLY);
+    }
+}
 
 void print(std::string_view text) {
   while (!text.empty()) {

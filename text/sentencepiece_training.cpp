@@ -3,6 +3,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <exception>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -74,6 +75,8 @@ std::string train_sentencepiece(const WordCounts& words, const SentencePieceTrai
          {"minloglevel", "3"}},
         &rows, &model);
     if (!status.ok()) problem = reason_of(status.ToString());
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& error) {
     problem = error.what();
   }

@@ -330,6 +330,21 @@ BOOST_AUTO_TEST_CASE(output_that_cannot_be_written) {
   BOOST_TEST(!fs::exists(output + ".tmp"));
 }
 
+// What is said must not end up in the file that would get the number of a closed stream.
+BOOST_AUTO_TEST_CASE(streams_that_are_closed) {
+  const Trained& t = trained();
+  write(t.scratch / "rows.jsonl", "{\"text\":\"hello\"}\nbad\n");
+  const std::string tokenize = concat_text("$RATEL tokenize ", t.scratch / "rows.jsonl", " --max-bad 1 --output ");
+  BOOST_TEST(shell(tokenize + (t.scratch / "open.bin")).code == 0);
+  for (const char* closed : {"2>&-", "<&- 2>&-", "<&- >&- 2>&-"}) {
+    const std::string path = t.scratch / "closed.bin";
+    (void)shell(concat_text(tokenize, path, ' ', closed));
+    BOOST_TEST(read(path) == read(t.scratch / "open.bin"), closed);
+    fs::remove(path);
+  }
+  BOOST_TEST(shell(concat_text(tokenize, t.scratch / "x.bin", " >&-")).code == 5);
+}
+
 BOOST_AUTO_TEST_CASE(a_disk_that_fills_up_in_training_loses_no_checkpoint) {
   const Trained& t = trained();
   const std::string run = t.scratch / "filling";
