@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "io/report.h"
 
@@ -52,6 +54,35 @@ std::filesystem::file_status status_of(const std::string& path) {
   return status;
 }
 
+/// Throws for an error of reading: what the process has no room for says nothing of the file.
+[[noreturn]] void fail_to_read(const std::string& path, std::string_view what, int code) {
+  const bool is_short_of = code == ENOMEM || code == EMFILE || code == ENFILE;
+  throw Error(concat_text(path, ": ", what, ": ", reason(code)), is_short_of ? ErrorKind::memory : ErrorKind::input);
+}
+
+/// A regular file, open for reading, and its size.
+struct Opened {
+  Descriptor file;
+  size_t size = 0;
+  explicit Opened(const std::string& path)
+      // O_NONBLOCK: opening a pipe that nobody writes to must not wait.
+      : file(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); })) {
+    if (file.get() < 0) fail_to_read(path, "not opened", errno);
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) fail_to_read(path, "not read", errno);
+    if (!S_ISREG(status.st_mode))
+      fail_input(path, "expected a regular file, found ", S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+    size = static_cast<size_t>(status.st_size);
+  }
+};
+
+bool is_same_file(int descriptor, const std::string& path) {
+  struct stat held {
+  }, there{};
+  return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
+         held.st_ino == there.st_ino;
+}
+
 std::string parent_of(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();
   return parent.empty() ? "." : parent.string();
@@ -60,37 +91,62 @@ std::string parent_of(const std::string& path) {
 }  // namespace
 
 MappedFile MappedFile::open(const std::string& path, Mapping mapping) {
-  // O_NONBLOCK: opening a pipe that nobody writes to must not wait.
-  const Descriptor file(
-      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }));
-  if (file.get() < 0) fail_input(path, "not opened: ", reason(errno));
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) fail_input(path, "not read: ", reason(errno));
-  if (!S_ISREG(status.st_mode))
-    fail_input(path, "expected a regular file, found ", S_ISDIR(status.st_mode) ? "a folder" : "a special file");
+  const Opened opened(path);
   MappedFile result;
   result.path_ = path;
-  const auto size = static_cast<size_t>(status.st_size);
+  const size_t size = opened.size;
   if (size == 0) {
     result.owner_ = std::make_shared<char>();
     return result;
   }
   const int protection = mapping == Mapping::private_copy ? PROT_READ | PROT_WRITE : PROT_READ;
-  void* data = ::mmap(nullptr, size, protection, MAP_PRIVATE | MAP_NORESERVE, file.get(), 0);
-  if (data == MAP_FAILED) fail_input(path, "not mapped into memory: ", reason(errno));
+  void* data = ::mmap(nullptr, size, protection, MAP_PRIVATE | MAP_NORESERVE, opened.file.get(), 0);
+  if (data == MAP_FAILED) fail_to_read(path, "not mapped into memory", errno);
   result.owner_ = std::shared_ptr<void>(data, [size](void* mapped) { ::munmap(mapped, size); });
   result.bytes_ = {static_cast<const std::byte*>(data), size};
   return result;
 }
 
-OutputFile::OutputFile(std::string path, Mode mode) : path_(std::move(path)) {
-  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (mode == Mode::append ? O_APPEND : O_TRUNC);
-  descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), flags, 0666); });
-  if (descriptor_ < 0) fail_disk(path_, "not opened for writing: ", reason(errno));
+void read_file(const std::string& path, const std::function<void(std::span<const std::byte> piece)>& f) {
+  const Opened opened(path);
+  std::vector<std::byte> piece(size_t{1} << 20);
+  while (true) {
+    const ssize_t length = retry_interrupted([&] { return ::read(opened.file.get(), piece.data(), piece.size()); });
+    if (length < 0) fail_to_read(path, "not read", errno);
+    if (length == 0) return;
+    f(std::span(piece).first(static_cast<size_t>(length)));
+  }
 }
 
-OutputFile::~OutputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+OutputFile::OutputFile(std::string path, Mode mode) : path_(std::move(path)) {
+  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (mode == Mode::append ? O_APPEND : 0);
+  while (true) {
+    descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), flags, 0666); });
+    if (descriptor_ < 0) fail_disk(path_, "not opened for writing: ", reason(errno));
+    if (mode == Mode::append) return;
+    const bool is_locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+    if (!is_locked && errno == EWOULDBLOCK) {
+      ::close(std::exchange(descriptor_, -1));
+      fail_disk(path_, "another process is writing it");
+    }
+    // File systems without locks are taken as they are. Who had it before may have renamed it in the meantime.
+    if (!is_locked || is_same_file(descriptor_, path_)) break;
+    ::close(std::exchange(descriptor_, -1));
+  }
+  lock_ = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);  // close() does not end the lock then
+  // What is no file to be shortened, /dev/null say, says EINVAL.
+  if (retry_interrupted([&] { return ::ftruncate(descriptor_, 0); }) != 0 && errno != EINVAL) {
+    const int code = errno;
+    close_all();
+    fail_disk(path_, "not opened for writing: ", reason(code));
+  }
+}
+
+OutputFile::~OutputFile() { close_all(); }
+
+void OutputFile::close_all() {
+  for (int* each : {&descriptor_, &lock_})
+    if (*each >= 0) ::close(std::exchange(*each, -1));
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {
@@ -116,7 +172,7 @@ void OutputFile::close() {
   if (result != 0 && errno != EINTR) fail_disk(path_, "not closed: ", reason(errno));
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), file_(path_ + ".tmp", OutputFile::Mode::truncate) {}
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), file_(path_ + ".tmp", OutputFile::Mode::exclusive) {}
 
 AtomicFile::~AtomicFile() {
   if (state_ != State::committed) ::unlink(file_.path().c_str());

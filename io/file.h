@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,7 +20,8 @@ enum class Mapping {
 /// is mapped ends the process when the missing part is touched, as with every mapping: replace files by renaming.
 class MappedFile {
  public:
-  /// Throws Error(input) where the file is missing, unreadable or not a regular file.
+  /// Throws Error(input) where the file is missing, unreadable or not a regular file, and Error(memory) where the
+  /// system has no memory or no descriptor for it.
   static MappedFile open(const std::string& path, Mapping mapping = Mapping::read_only);
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
@@ -34,10 +36,17 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// Hands the bytes of a regular file over, piece by piece. They are read: a disk that fails is an Error(input), where a
+/// mapped file would end the process. Throws as MappedFile::open does besides.
+void read_file(const std::string& path, const std::function<void(std::span<const std::byte> piece)>& f);
+
 /// A descriptor open for writing. Every call throws Error(disk) with the system's reason where it does not succeed.
 class OutputFile {
  public:
-  enum class Mode { truncate, append };
+  enum class Mode {
+    append,
+    exclusive,  ///< empty, and no other OutputFile, of any process, writes it so until this is destroyed: Error(disk)
+  };
   OutputFile(std::string path, Mode mode);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
@@ -54,12 +63,16 @@ class OutputFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
+  void close_all();
+
   std::string path_;
   int descriptor_ = -1;
+  int lock_ = -1;  // the same file, for as long as it is exclusive
 };
 
 /// A file that appears under its name only when it is complete: bytes go to `path`.tmp, which commit() brings to the
-/// disk and renames. Without commit() the destructor removes it, and what was at `path` stays. Throws Error(disk).
+/// disk and renames. Without commit() the destructor removes it, and what was at `path` stays. Throws Error(disk), also
+/// where another one writes the same file.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

@@ -1,5 +1,6 @@
 #include "io/metrics_file.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -60,9 +61,10 @@ void visit_metrics(const std::string& path, const std::function<void(const Json&
   for_each_row(file.text(), path, [&](std::string_view, const Json& row) { visit(row); });
 }
 
-void truncate_after(const std::string& path, int64_t step,
-                    const std::function<void(const std::string& message)>& warn) {
-  if (!path_exists(path)) return;
+int64_t truncate_after(const std::string& path, int64_t step,
+                       const std::function<void(const std::string& message)>& warn) {
+  if (!path_exists(path)) return 0;
+  int64_t last = 0;
   const MappedFile file = MappedFile::open(path);
   AtomicFile kept(path);
   std::string buffer;
@@ -72,7 +74,10 @@ void truncate_after(const std::string& path, int64_t step,
     for_each_row(file.text(), path, [&](std::string_view line, const Json& row) {
       const Json* at = row.find("step");
       if (at == nullptr || !at->is_int()) return;
-      if (at->as_int() <= step) buffer.append(line).append(1, '\n');
+      if (at->as_int() <= step) {
+        buffer.append(line).append(1, '\n');
+        last = std::max(last, at->as_int());
+      }
       if (buffer.size() >= kBufferBytes) {
         kept.write(buffer);
         buffer.clear();
@@ -86,6 +91,7 @@ void truncate_after(const std::string& path, int64_t step,
   }
   kept.write(buffer);
   kept.commit();
+  return last;
 }
 
 }  // namespace ratel::io

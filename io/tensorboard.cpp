@@ -113,7 +113,7 @@ uint32_t crc32c(std::string_view bytes) {
 }
 
 EventFile::EventFile(const std::string& folder, int64_t first_step)
-    : file_(new_path(folder), OutputFile::Mode::truncate) {
+    : file_(new_path(folder), OutputFile::Mode::exclusive) {
   write(event_at(0).bytes(event::kFileVersion, "brain.Event:2").done());
   write(event_at(first_step).message(event::kSessionLog, Message().integer(kStatus, kStart)).done());
 }

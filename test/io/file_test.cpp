@@ -6,6 +6,7 @@
 #include <boost/test/unit_test.hpp>
 #include <csignal>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "test/io/support.h"
@@ -21,6 +22,7 @@ using ratel::io::OutputFile;
 using ratel::io::path_exists;
 using ratel::io::path_inside;
 using ratel::io::paths_in;
+using ratel::io::read_file;
 using ratel::io::read_text_file;
 using ratel::io::require_free_space;
 using ratel::io::write_file_atomically;
@@ -162,6 +164,62 @@ BOOST_AUTO_TEST_CASE(without_commit_nothing_changes) {
   BOOST_TEST(folder.count() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(two_do_not_write_one_file) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a", other = "a.tmp: another process is writing it";
+  {
+    AtomicFile first(path);
+    first.write("first");
+    check_error(ErrorKind::disk, other, [&] { AtomicFile second(path); });
+    first.prepare();  // closed, but not renamed yet
+    check_error(ErrorKind::disk, other, [&] { AtomicFile second(path); });
+    first.commit();
+    write_file_atomically(path, "second");  // the name is free again
+  }
+  BOOST_TEST(content_of(path) == "second");
+  // What a process that was killed has left is written over.
+  (void)folder.file("a.tmp", "much more than what follows");
+  write_file_atomically(path, "third");
+  BOOST_TEST(content_of(path) == "third");
+  BOOST_TEST(folder.count() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(reading_piece_by_piece) {
+  const TemporaryFolder folder;
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{3} << 20, (size_t{3} << 20) + 5}) {
+    std::string text(size, 'x');
+    if (size > 0) text.front() = 'a', text.back() = 'z';
+    const std::string path = folder.file("a", text);
+    std::string found;
+    read_file(path, [&](std::span<const std::byte> piece) {
+      found.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    });
+    BOOST_TEST((found == text), size);
+  }
+  const auto nothing = [](std::span<const std::byte>) {};
+  check_error(ErrorKind::input, "not opened: No such file", [&] { read_file(folder / "none", nothing); });
+  check_error(ErrorKind::input, "found a folder", [&] { read_file(folder / "", nothing); });
+}
+
+BOOST_AUTO_TEST_CASE(no_descriptor_left_says_nothing_of_a_file) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a", "text");
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{0, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  std::string what;
+  ErrorKind kind{};
+  try {
+    MappedFile::open(path);
+  } catch (const ratel::Error& error) {
+    what = error.what(), kind = error.kind();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  BOOST_TEST((kind == ErrorKind::memory));
+  BOOST_TEST(what.find("/a: not opened: Too many open files") != std::string::npos, what);
+}
+
 BOOST_AUTO_TEST_CASE(a_full_disk) {
   OutputFile full("/dev/full", OutputFile::Mode::append);
   check_error(ErrorKind::disk, "/dev/full: not written: No space left on device", [&] { full.write("x"); });
@@ -173,7 +231,7 @@ BOOST_AUTO_TEST_CASE(a_write_that_stops_half_way) {
   {
     const FileSizeLimit limit(1000);
     check_error(ErrorKind::disk, "File too large", [&] { write_file_atomically(path, std::string(1500, 'x')); });
-    OutputFile file(folder / "b", OutputFile::Mode::truncate);
+    OutputFile file(folder / "b", OutputFile::Mode::exclusive);
     check_error(ErrorKind::disk, "File too large", [&] { file.write(std::string(1500, 'x')); });
   }
   BOOST_TEST(content_of(path) == "before");
