@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -95,19 +96,34 @@ void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& 
                          "a checkpoint needs", "make room, or keep fewer with --train.keep_checkpoints");
 }
 
+namespace {
+
+/// Whether what is there is whole, and what the run has reached, on the same data. Damaged or of something else it is
+/// of no use to the run whose folder it is in.
+bool is_checkpoint_of(const std::string& path, const CheckpointState& state) {
+  try {
+    verify_checkpoint(path);
+    const CheckpointState there = read_checkpoint_state(path);
+    const Progress &a = there.progress, &b = state.progress;
+    return a.step == b.step && a.samples == b.samples && a.tokens == b.tokens &&
+           there.optimizer_steps == state.optimizer_steps && there.data == state.data;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
+    return false;
+  }
+}
+
+}  // namespace
+
 std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
                             const Optimizer& optimizer) {
   std::string path = checkpoint_path(run, state.progress.step);
   const std::string temporary = path + ".tmp";
   std::error_code error;
   if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere is there, too
-    try {
-      verify_checkpoint(path);
-      return path;
-    } catch (const Error&) {  // damaged: of no use to anybody
-      fs::remove_all(path, error);
-      if (error) fail_disk(path, "a damaged checkpoint that cannot be removed: ", error.message());
-    }
+    if (is_checkpoint_of(path, state)) return path;
+    fs::remove_all(path, error);
+    if (error) fail_disk(path, "a checkpoint of something else that cannot be removed: ", error.message());
   }
   fs::create_directories(checkpoints_path(run), error);
   if (error) fail_disk(checkpoints_path(run), "the folder cannot be made: ", error.message());
@@ -142,11 +158,16 @@ void verify_checkpoint(const std::string& checkpoint) {
     const io::JsonCursor entry = manifest["files"][name];
     std::error_code error;
     if (!fs::is_regular_file(fs::symlink_status(file, error))) fail_input(file, "expected a file, found none");
-    const io::MappedFile mapped = io::MappedFile::open(file);
-    if (const int64_t size = entry["size"].as_int(); !std::cmp_equal(size, mapped.bytes().size()))
-      fail_input(file, "expected ", size, " bytes, found ", mapped.bytes().size());
+    uint64_t bytes = 0;
+    io::Sha256 hash;
+    io::read_file(file, [&](std::span<const std::byte> piece) {
+      bytes += piece.size();
+      hash.update(piece);
+    });
+    if (const int64_t size = entry["size"].as_int(); !std::cmp_equal(size, bytes))
+      fail_input(file, "expected ", size, " bytes, found ", bytes);
     const std::string& expected = entry["sha256"].as_string();
-    if (const std::string found = io::sha256_hex(mapped.bytes()); found != expected)
+    if (const std::string found = hash.hex(); found != expected)
       fail_input(file, "expected SHA-256 ", expected, ", found ", found);
   }
 }
@@ -171,8 +192,11 @@ std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const W
   for (const CheckpointEntry& checkpoint : checkpoints) {
     try {
       verify_checkpoint(checkpoint.path);
+      if (const int64_t step = read_checkpoint_state(checkpoint.path).progress.step; step != checkpoint.step)
+        fail_input(checkpoint.path, "expected the checkpoint of step ", checkpoint.step, ", found that of step ", step);
       return checkpoint;
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
       if (warn) warn(concat_text(error.what(), "; the checkpoint is passed over"));
     }
   }
@@ -212,9 +236,12 @@ void load_checkpoint(const std::string& checkpoint, const CheckpointState& state
   optimizer.load(moments.tensors(), state.optimizer_steps, moments.path());
 }
 
-void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared) {
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared,
+                       int64_t from) {
   auto checkpoints = list_checkpoints(run);
-  std::erase_if(checkpoints, [newest_step](const CheckpointEntry& entry) { return entry.step > newest_step; });
+  std::erase_if(checkpoints, [&](const CheckpointEntry& entry) {
+    return entry.step > newest_step || (from > 0 && entry.step <= from);
+  });
   const auto count = static_cast<int64_t>(checkpoints.size());
   for (int64_t i = 0; i < count - std::max<int64_t>(keep, 1); ++i) {
     if (spared == checkpoints[static_cast<size_t>(i)].step) continue;

@@ -61,9 +61,11 @@ CheckpointState read_checkpoint_state(const std::string& checkpoint);
 void load_checkpoint(const std::string& checkpoint, const CheckpointState& state, const nn::ParamStore& parameters,
                      Optimizer& optimizer);
 
-/// Removes all checkpoints up to `newest_step` but the newest `keep` (at least 1) of them and that of the step
-/// `spared`. The one of `newest_step` must be valid, and stays. Later ones are left alone. Throws Error(disk).
-void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared = {});
+/// Removes all checkpoints after step `from` and up to `newest_step` but the newest `keep` (at least 1) of them and
+/// that of the step `spared`. The one of `newest_step` must be valid, and stays. Others are left alone. Throws
+/// Error(disk).
+void prune_checkpoints(const std::string& run, int64_t keep, int64_t newest_step, std::optional<int64_t> spared = {},
+                       int64_t from = 0);
 
 /// There is no such checkpoint afterwards. Throws Error(disk).
 void remove_checkpoint(const std::string& path);

@@ -98,10 +98,11 @@ class RunThreads {
 /// One run from the first step of this session to its last.
 class Session {
  public:
-  Session(const TrainConfig& config, const RunOptions& options, std::optional<Tokenizer> tokenizer, TrainData data,
-          std::optional<Validator> validator)
+  Session(const TrainConfig& config, const RunOptions& options, const RunLock& lock, std::optional<Tokenizer> tokenizer,
+          TrainData data, std::optional<Validator> validator)
       : config_(config),
         options_(options),
+        lock_(lock),
         data_(std::move(data)),
         validator_(std::move(validator)),
         weights_(config),
@@ -136,7 +137,14 @@ class Session {
     // Not only when the first steps are done.
     if (!trainer_.finished()) require_space_for_checkpoint(options_.out, weights_.masters(), optimizer_);
     optimizer_.update_copies();
-    io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
+    const int64_t last_row = io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
+    if (last_row < step()) {
+      prune_from_ = config_.train.keep_best ? step() : 0;
+      if (options_.observer.warn)
+        options_.observer.warn(concat_text(
+            metrics_path(options_.out), ": expected rows up to step ", step(), ", found ", last_row,
+            config_.train.keep_best ? "; which checkpoint is the best is not known: all of them are kept" : ""));
+    }
     io::write_file_atomically(config_path(options_.out), to_toml(config_));
     validations_ = validations_of(options_.out);
     validated_step_ = validations_.empty() ? -1 : validations_.back().step;
@@ -197,6 +205,7 @@ class Session {
   }
 
   void save() {
+    lock_.check_folder();
     records_->sync();  // a checkpoint without its rows would leave a gap in the metrics of a resumed run
     state_.progress = trainer_.progress();
     state_.epoch = state_.progress.samples / data_.windows();
@@ -214,7 +223,7 @@ class Session {
 
   void save_and_prune() {
     save();
-    prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best());
+    prune_checkpoints(options_.out, config_.train.keep_checkpoints, step(), best(), prune_from_);
   }
 
   /// Keeps what was reached, and all older checkpoints: one of them may be from before the trouble. But that of the
@@ -231,6 +240,7 @@ class Session {
 
   const TrainConfig& config_;
   const RunOptions& options_;
+  const RunLock& lock_;
   TrainData data_;
   std::optional<Validator> validator_;
   Weights weights_;
@@ -241,6 +251,7 @@ class Session {
   CheckpointState state_;               // what of it does not change while this session lasts
   std::vector<Validated> validations_;  // all of the run so far
   int64_t validated_step_ = -1;         // the last step that has its row
+  int64_t prune_from_ = 0;              // checkpoints up to this step are not known to be worse than later ones
   double flops_a_token_ = 0;            // of all passes of a batch
   std::optional<double> peak_flops_;
   std::string saved_, last_skipped_;
@@ -297,7 +308,7 @@ RunResult run(const TrainConfig& config, const RunOptions& options, const std::o
   const RunThreads threads(config);
   std::optional<cuda::GemmChoiceGuard> gemms;
   if (config.train.autotune) gemms.emplace(cuda::GemmChoice::timed);
-  Session session(config, options, tokenizer, std::move(data), std::move(validator));
+  Session session(config, options, lock, tokenizer, std::move(data), std::move(validator));
   session.begin(initialize);
   return session.train();
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,7 +62,7 @@ void remove_leftovers(const std::string& run) {
       }
 }
 
-RunLock::RunLock(const std::string& run) {
+RunLock::RunLock(const std::string& run) : run_(run) {
   std::error_code error;
   fs::create_directories(run, error);
   if (error) fail_disk(run, "the run folder cannot be made: ", error.message());
@@ -78,11 +79,25 @@ RunLock::RunLock(const std::string& run) {
          "ends, or choose another folder");
   }
   // The number only serves the message above: that it may not be written is no reason to stop.
+  folder_ = ::open(run.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const std::string self = std::to_string(::getpid());
   if (::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, self.data(), self.size(), 0) < 0) errno = 0;
 }
 
-RunLock::~RunLock() { ::close(descriptor_); }
+RunLock::~RunLock() {
+  ::close(descriptor_);
+  if (folder_ >= 0) ::close(folder_);
+}
+
+void RunLock::check_folder() const {
+  struct stat held {
+  }, there{};
+  if (::fstat(folder_, &held) != 0) return;  // no descriptor was left to tell by
+  if (::stat(run_.c_str(), &there) != 0 || held.st_dev != there.st_dev || held.st_ino != there.st_ino)
+    fail_disk(run_,
+              "the run folder was moved, removed or replaced while the run was in it\nhint: where it is now, "
+              "--resume goes on from its newest checkpoint");
+}
 
 std::optional<std::string> run_of_best(const std::string& path) {
   fs::path named(path);

@@ -33,12 +33,15 @@ class RunLock {
  public:
   /// Throws Error(usage) naming the process that holds it, Error(disk) where the folder cannot be made.
   explicit RunLock(const std::string& run);
+  /// Throws Error(disk) where the folder is not at its path any more.
+  void check_folder() const;
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
  private:
-  int descriptor_ = -1;
+  std::string run_;
+  int descriptor_ = -1, folder_ = -1;
 };
 
 /// The run of a RUN/best, where no file or folder has that name: resolve_model_dir() knows what it means.

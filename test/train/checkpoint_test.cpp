@@ -161,12 +161,28 @@ BOOST_FIXTURE_TEST_CASE(a_valid_checkpoint_stays_and_a_damaged_one_is_replaced, 
   train::verify_checkpoint(path);
 }
 
+BOOST_FIXTURE_TEST_CASE(a_checkpoint_under_the_name_of_another_step_is_none, Fixture) {
+  const std::string six = save(6), twelve = train::checkpoint_path(run, 12);
+  fs::copy(six, twelve);
+  std::vector<std::string> warnings;
+  const auto found = train::newest_checkpoint(run, [&](const std::string& text) { warnings.push_back(text); });
+  BOOST_TEST_REQUIRE(found.has_value());
+  BOOST_TEST(found->path == six);
+  BOOST_TEST_REQUIRE(warnings.size() == 1u);
+  BOOST_TEST(warnings[0].find("expected the checkpoint of step 12, found that of step 6") != std::string::npos);
+  BOOST_TEST(save(12) == twelve);
+  BOOST_TEST(train::read_checkpoint_state(twelve).progress.step == 12);
+}
+
 BOOST_FIXTURE_TEST_CASE(pruning_keeps_the_newest, Fixture) {
   for (const int64_t step : {1, 2, 10, 9}) std::ignore = save(step);
   const std::string later = save(20);  // damaged, say: it was passed over when the run resumed
   train::prune_checkpoints(run, 2, 10);
   BOOST_TEST(steps() == (std::vector<int64_t>{9, 10, 20}), boost::test_tools::per_element());
   train::prune_checkpoints(run, 0, 10);
+  BOOST_TEST(steps() == (std::vector<int64_t>{10, 20}), boost::test_tools::per_element());
+  std::ignore = save(15);
+  train::prune_checkpoints(run, 1, 20, {}, 10);  // up to 10 all stay
   BOOST_TEST(steps() == (std::vector<int64_t>{10, 20}), boost::test_tools::per_element());
   train::prune_checkpoints(run, 1, 20);
   BOOST_TEST(steps() == (std::vector<int64_t>{20}), boost::test_tools::per_element());

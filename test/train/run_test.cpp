@@ -15,6 +15,7 @@
 namespace fs = std::filesystem;
 namespace test = ratel::test;
 namespace train = ratel::train;
+using ratel::concat_text;
 using test::check_error;
 using train::Changes;
 using train::RunResult;
@@ -169,6 +170,24 @@ BOOST_FIXTURE_TEST_CASE(a_run_whose_checkpoints_are_gone_keeps_its_rows, Fixture
   fs::create_directory_symlink(folder / "elsewhere", checkpoints);
   train::train_run(options("run", Start::resume));
   test::check_same_run(folder / "run", folder / "whole", 12, "run");
+}
+
+// Where the folder was, nothing is made anew, and nothing of another run is taken for the run's own.
+BOOST_FIXTURE_TEST_CASE(a_run_folder_that_is_moved_or_replaced_ends_the_run, Fixture) {
+  for (const char* then : {"moved", "replaced"}) {
+    const std::string name = concat_text("run_", then), run = folder / name, elsewhere = run + "_elsewhere";
+    TrainOptions o = options(name);
+    o.observer.step = [&, o](const train::StepReport& report) {
+      if (report.step != 5) return;
+      fs::rename(run, elsewhere);
+      if (then == std::string("replaced")) fs::copy(elsewhere, run, fs::copy_options::recursive);
+    };
+    BOOST_TEST((kind_of([&] { train::train_run(o); }) == ratel::ErrorKind::disk));
+    BOOST_TEST(fs::exists(run) == (then == std::string("replaced")));
+    if (fs::exists(run)) fs::remove_all(run);
+    fs::rename(elsewhere, run);
+    BOOST_TEST((train::train_run(options(name, Start::resume)).status == RunResult::Status::finished));
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(a_finished_run_resumes_to_nothing, Fixture) {

@@ -176,6 +176,28 @@ BOOST_FIXTURE_TEST_CASE(a_run_that_gives_up_again_and_again_keeps_its_best_check
   BOOST_TEST(reports[0].is_best);
 }
 
+// Which checkpoint was the best is in the rows. Without them none of what is there is removed.
+BOOST_FIXTURE_TEST_CASE(lost_rows_cost_no_checkpoint, Fixture) {
+  config.train.keep_checkpoints = 1;
+  config.train.keep_best = true;
+  config.optimizer.peak_rate = 0.3;  // it gets better, then worse
+  config.optimizer.warmup_fraction = 1;
+  train::train_run(options("run"));
+  std::vector<int64_t> left = steps_left("run");
+  BOOST_TEST_REQUIRE(left.size() == 2u);
+  fs::remove(train::metrics_path(folder / "run"));
+  config.train.steps = 14;
+  TrainOptions more = options("run", Start::resume);
+  more.changes = train::Changes::allow;
+  warnings.clear();
+  train::train_run(more);
+  left.push_back(14);
+  BOOST_TEST(steps_left("run") == left, boost::test_tools::per_element());
+  BOOST_TEST(std::ranges::any_of(warnings, [](const std::string& text) {
+    return text.find("expected rows up to step 12, found 0; which checkpoint is the best is not known") != text.npos;
+  }));
+}
+
 BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
   config.train.keep_checkpoints = 1;
   config.train.keep_best = true;
