@@ -206,6 +206,10 @@ class Session {
 
   void save() {
     lock_.check_folder();
+    if (data_.file().fingerprint() != state_.data.fingerprint)
+      fail_input(options_.data,
+                 "it was changed while the run read it, and what was learned since the last checkpoint "
+                 "may be of other data\nhint: put the file back, and go on from there with --resume");
     records_->sync();  // a checkpoint without its rows would leave a gap in the metrics of a resumed run
     state_.progress = trainer_.progress();
     state_.epoch = state_.progress.samples / data_.windows();

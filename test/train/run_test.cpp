@@ -190,6 +190,24 @@ BOOST_FIXTURE_TEST_CASE(a_run_folder_that_is_moved_or_replaced_ends_the_run, Fix
   }
 }
 
+BOOST_FIXTURE_TEST_CASE(data_that_is_changed_in_place_gets_into_no_checkpoint, Fixture) {
+  config.train.checkpoint_every = 4;
+  const std::string data = folder / "data.bin";
+  const auto before = test::tiny_tokens(300, 1);
+  TrainOptions o = options("run");
+  o.observer.step = [&](const train::StepReport& report) {
+    if (report.step != 6) return;
+    std::fstream file(data, std::ios::in | std::ios::out | std::ios::binary);  // in place: the same file
+    file.put(static_cast<char>(file.peek() == 1 ? 2 : 1));
+  };
+  check_error([&] { train::train_run(o); }, "it was changed while the run read it");
+  BOOST_TEST(train::newest_checkpoint(folder / "run")->step == 4);
+  test::write_tokens(data, before);
+  BOOST_TEST((train::train_run(options("run", Start::resume)).status == RunResult::Status::finished));
+  train::train_run(options("whole"));
+  test::check_same_run(folder / "run", folder / "whole", 12, "resumed");
+}
+
 BOOST_FIXTURE_TEST_CASE(a_finished_run_resumes_to_nothing, Fixture) {
   train::train_run(options("done"));
   const auto rows = test::exact_metrics(folder / "done");
