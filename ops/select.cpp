@@ -1,5 +1,8 @@
 #include "ops/select.h"
 
+#include <cmath>
+#include <limits>
+
 #include "autograd/node.h"
 #include "core/op_scope.h"
 #include "ops/create.h"
@@ -39,8 +42,12 @@ Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b)
 /// A number as a tensor like x.
 Tensor number_like(const char* name, const Tensor& x, double value) {
   const OpScope scope(name);
-  check(is_float(x.dtype()) || full({}, value, x.dtype()).item() == value, name, ": ", x.dtype(), " does not hold ",
-        value);
+  const bool is_held = is_float(x.dtype()) || visit_integer(x.dtype(), name, [&]<class T>() {
+                         using Range = std::numeric_limits<T>;
+                         const double end = std::ldexp(1.0, Range::digits);  // one past the largest
+                         return value >= (Range::is_signed ? -end : 0) && value < end && value == std::trunc(value);
+                       });
+  check(is_held, name, ": ", x.dtype(), " does not hold ", value);
   return full({}, value, x.dtype(), x.device());
 }
 

@@ -14,7 +14,8 @@ Tensor equal(const Tensor& a, const Tensor& b);
 Tensor less(const Tensor& a, const Tensor& b);
 Tensor less_equal(const Tensor& a, const Tensor& b);
 
-/// The same with a number. Throws Error besides where x is of an integer dtype that does not hold it.
+/// The same with a number, rounded to x's dtype. Throws Error besides where that is an integer dtype which does not
+/// hold it.
 Tensor equal(const Tensor& x, double value);
 Tensor less(const Tensor& x, double value);
 Tensor less_equal(const Tensor& x, double value);

@@ -1,4 +1,5 @@
 #include "autograd/engine.h"
+#include "autograd/checkpoint.h"
 
 #include <thread>
 
@@ -304,6 +305,75 @@ BOOST_AUTO_TEST_CASE(a_backward_function_may_add_to_what_a_leaf_has_gathered) {
   backward(y * 1, ratel::ones({2}, DType::f64));
   test::check_error(
       [&] { backward(sum(probe(y, [](const Tensor&, const Needs& needs) -> Grads { return {needs.gathered(0)}; }))); },
+      "backward of probe: gradient of input 0: what was gathered so far came back as it was");
+}
+
+// What an op made sums as a leaf does, until the op is visited.
+BOOST_AUTO_TEST_CASE(a_backward_function_may_add_to_what_waits_for_an_op) {
+  int in_place = 0;
+  const auto adding = [&](const Tensor& g, const Needs& needs) -> Grads {
+    const Tensor sum = needs.sum_so_far(0);
+    BOOST_TEST(!needs.gathered(0).defined());
+    if (!sum.defined()) return {g};
+    add_into(sum, g);
+    ++in_place;
+    return {sum};
+  };
+  const Tensor ones = ratel::ones({2}, DType::f64), x = leaf({1, 2});
+  const auto run = [&](const std::function<Tensor(const Tensor& made)>& f, ratel::Tape tape, double expected, int times,
+                       const char* what) {
+    zero_grad(x);
+    in_place = 0;
+    const Tensor made = x * 1, y = f(made);
+    backward(y, ones, tape);
+    if (tape == ratel::Tape::keep) backward(y, ones);
+    BOOST_TEST(in_place == times, what << ": " << in_place);
+    const double whole = tape == ratel::Tape::keep ? 2 * expected : expected;
+    BOOST_TEST(ratel::to_vector<double>(grad(x)) == (std::vector<double>{whole, whole}), what);
+    BOOST_TEST(ratel::to_vector<double>(ones) == (std::vector<double>{1, 1}), what);  // the caller's is left alone
+  };
+  // What is recorded last is visited first: a product's gradient is nobody else's, and the others are added to it.
+  const auto probes = [&](const Tensor& made) {
+    const Tensor first = probe(made, adding), second = probe(made, adding), third = made * 3;
+    return first + second + third;
+  };
+  run(probes, ratel::Tape::consume, 5, 2, "of several readers");
+  run(probes, ratel::Tape::keep, 5, 4, "twice");
+  run(
+      [&](const Tensor& made) {
+        const Tensor first = probe(made, adding), second = made + made;
+        return first + second;
+      },
+      ratel::Tape::consume, 3, 1, "behind one that handed out a tensor twice");
+  run([&](const Tensor& made) { return ratel::checkpoint([&](const auto& in) { return probes(in[0]); }, {made}); },
+      ratel::Tape::consume, 5, 2, "of an input of a checkpoint");
+  run([&](const Tensor& made) { return ratel::checkpoint([made, probes](const auto&) { return probes(made); }, {x}); },
+      ratel::Tape::consume, 5, 2, "of what a checkpoint captured");
+  run(
+      [&](const Tensor& made) {
+        const Tensor pair =
+            record(clone(detach(made)), "pair", {made, made}, [](const Tensor& g, const Needs& needs) -> Grads {
+              const Tensor sum = needs.sum_so_far(1);
+              add_into(sum, g);
+              return {g, sum};
+            });
+        const Tensor last = made * 3;
+        return pair + last;
+      },
+      ratel::Tape::consume, 5, 0, "as one of two inputs");
+  // Who asked for the gradient of what was made gets all of it, and keeps it.
+  const Tensor made = x * 1;
+  retain_grad(made);
+  backward(probes(made), ones);
+  BOOST_TEST(ratel::to_vector<double>(grad(made)) == (std::vector<double>{5, 5}));
+  test::check_error(
+      [&] {
+        const Tensor again = x * 1;
+        const Tensor idle =
+            probe(again, [](const Tensor&, const Needs& needs) -> Grads { return {needs.sum_so_far(0)}; });
+        const Tensor last = again * 3;
+        backward(idle + last, ones);
+      },
       "backward of probe: gradient of input 0: what was gathered so far came back as it was");
 }
 
