@@ -119,27 +119,39 @@ void read_file(const std::string& path, const std::function<void(std::span<const
 }
 
 OutputFile::OutputFile(std::string path, Mode mode) : path_(std::move(path)) {
-  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (mode == Mode::append ? O_APPEND : 0);
-  while (true) {
+  constexpr int kAlways = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY;
+  // Neither a pipe that nobody reads, which would block, nor a link's target.
+  const int flags = kAlways | (mode == Mode::append ? O_APPEND : O_NONBLOCK | O_NOFOLLOW);
+  const auto open_it = [&] {
     descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), flags, 0666); });
     if (descriptor_ < 0) fail_disk(path_, "not opened for writing: ", reason(errno));
-    if (mode == Mode::append) return;
-    const bool is_locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
-    if (!is_locked && errno == EWOULDBLOCK) {
-      ::close(std::exchange(descriptor_, -1));
-      fail_disk(path_, "another process is writing it");
-    }
-    // File systems without locks are taken as they are. Who had it before may have renamed it in the meantime.
-    if (!is_locked || is_same_file(descriptor_, path_)) break;
-    ::close(std::exchange(descriptor_, -1));
-  }
-  lock_ = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);  // close() does not end the lock then
-  // What is no file to be shortened, /dev/null say, says EINVAL.
-  if (retry_interrupted([&] { return ::ftruncate(descriptor_, 0); }) != 0 && errno != EINVAL) {
-    const int code = errno;
+  };
+  const auto give_up = [&](const std::string& why) {
     close_all();
-    fail_disk(path_, "not opened for writing: ", reason(code));
+    fail_disk(path_, why);
+  };
+  open_it();
+  if (mode == Mode::append) return;
+  for (int tries = 1; !lock_it(); ++tries) {
+    // Who had it before has renamed it in the meantime.
+    if (tries == 100) give_up("not opened for writing: it is another file each time");
+    close_all();
+    open_it();
   }
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) give_up("expected a regular file, or none");
+  lock_ = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);  // close() does not end the lock then
+  if (lock_ < 0 || retry_interrupted([&] { return ::ftruncate(descriptor_, 0); }) != 0)
+    give_up("not opened for writing: " + reason(errno));
+}
+
+bool OutputFile::lock_it() {
+  // A file system without locks is taken as it is.
+  if (retry_interrupted([&] { return ::flock(descriptor_, LOCK_EX | LOCK_NB); }) == 0)
+    return is_same_file(descriptor_, path_);
+  if (errno != EWOULDBLOCK) return true;
+  close_all();
+  fail_disk(path_, "it is being written already");
 }
 
 OutputFile::~OutputFile() { close_all(); }

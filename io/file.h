@@ -63,6 +63,7 @@ class OutputFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
+  bool lock_it();
   void close_all();
 
   std::string path_;

@@ -63,8 +63,8 @@ void visit_metrics(const std::string& path, const std::function<void(const Json&
 
 int64_t truncate_after(const std::string& path, int64_t step,
                        const std::function<void(const std::string& message)>& warn) {
-  if (!path_exists(path)) return 0;
-  int64_t last = 0;
+  if (!path_exists(path)) return step;
+  int64_t missing = 0, next = 1;  // steps count from 1, and their rows lie in order
   const MappedFile file = MappedFile::open(path);
   AtomicFile kept(path);
   std::string buffer;
@@ -76,7 +76,8 @@ int64_t truncate_after(const std::string& path, int64_t step,
       if (at == nullptr || !at->is_int()) return;
       if (at->as_int() <= step) {
         buffer.append(line).append(1, '\n');
-        last = std::max(last, at->as_int());
+        if (at->as_int() > next) missing = at->as_int() - 1;
+        next = std::max(next, at->as_int() + 1);
       }
       if (buffer.size() >= kBufferBytes) {
         kept.write(buffer);
@@ -91,7 +92,7 @@ int64_t truncate_after(const std::string& path, int64_t step,
   }
   kept.write(buffer);
   kept.commit();
-  return last;
+  return next <= step ? step : missing;
 }
 
 }  // namespace ratel::io

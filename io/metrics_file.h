@@ -35,7 +35,7 @@ std::vector<Json> parse_metrics(std::string_view text, std::string_view path);
 /// Keeps only the rows whose integer "step" is at most `step`, for a run that resumes from there. The file is replaced
 /// atomically; nothing happens where there is none. Once a row of that step or a later one has been read, a line that
 /// is no row ends the file, and is named to `warn`: a crash may leave anything there. Before it Error(input) is thrown
-/// as above. Error(disk). Returns the last step that has a row now, 0 where none has.
+/// as above. Error(disk). Returns the last step up to `step` without a row, 0 where each has one.
 int64_t truncate_after(const std::string& path, int64_t step,
                        const std::function<void(const std::string& message)>& warn = {});
 

@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(without_commit_nothing_changes) {
 
 BOOST_AUTO_TEST_CASE(two_do_not_write_one_file) {
   const TemporaryFolder folder;
-  const std::string path = folder / "a", other = "a.tmp: another process is writing it";
+  const std::string path = folder / "a", other = "a.tmp: it is being written already";
   {
     AtomicFile first(path);
     first.write("first");
@@ -182,6 +182,13 @@ BOOST_AUTO_TEST_CASE(two_do_not_write_one_file) {
   write_file_atomically(path, "third");
   BOOST_TEST(content_of(path) == "third");
   BOOST_TEST(folder.count() == 1);
+  // But nothing that is no file of its own: a pipe would block, and a link lead elsewhere.
+  BOOST_REQUIRE(::mkfifo((path + ".tmp").c_str(), 0600) == 0);
+  check_error(ErrorKind::disk, "a.tmp: ", [&] { write_file_atomically(path, "fourth"); });
+  std::filesystem::remove(path + ".tmp");
+  std::filesystem::create_symlink(folder.file("target", "untouched"), path + ".tmp");
+  check_error(ErrorKind::disk, "a.tmp: not opened for writing: ", [&] { write_file_atomically(path, "fourth"); });
+  BOOST_TEST((content_of(path) == "third" && content_of(folder / "target") == "untouched"));
 }
 
 BOOST_AUTO_TEST_CASE(reading_piece_by_piece) {

@@ -95,6 +95,23 @@ BOOST_AUTO_TEST_CASE(a_long_file_is_read_and_cut_piece_by_piece) {
   BOOST_TEST(folder.count() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(missing_rows_are_told) {
+  const TemporaryFolder folder;
+  const auto missing = [&](const std::vector<int64_t>& steps, int64_t step) {
+    std::string text;
+    for (const int64_t at : steps) text += "{\"step\":" + std::to_string(at) + "}\n";
+    return truncate_after(folder.file("m", text), step);
+  };
+  BOOST_TEST(missing({1, 2, 3}, 3) == 0);
+  BOOST_TEST(missing({1, 2, 2, 3, 4}, 3) == 0);  // a validation has its step's number; later rows go
+  BOOST_TEST(missing({}, 3) == 3);
+  BOOST_TEST(missing({1, 2}, 3) == 3);
+  BOOST_TEST(missing({3}, 3) == 2);
+  BOOST_TEST(missing({1, 2, 5, 6}, 6) == 4);
+  BOOST_TEST(missing({}, 0) == 0);
+  BOOST_TEST(truncate_after(folder / "none", 7) == 7);
+}
+
 BOOST_AUTO_TEST_CASE(bad_rows_are_named) {
   const TemporaryFolder folder;
   const std::string text = "{\"step\":1}\n{\"step\":}\n";
