@@ -19,7 +19,7 @@ void reserve_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF) {
       // The lowest free number, which is this one.
-      [[maybe_unused]] const int taken = ::open("/dev/null", O_RDONLY);
+      [[maybe_unused]] const int taken = ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
     }
 }
 

@@ -10,8 +10,7 @@
 namespace ratel::cli {
 
 /// Where stdin, stdout or stderr is closed, its number would be that of the next file that is opened, and get what is
-/// said on it: /dev/null takes it, for reading alone, so that writing to it fails as before. At the beginning of
-/// main().
+/// said on it: /dev/null takes it, such that reading or writing fails as before. At the beginning of main().
 void reserve_standard_streams();
 /// Writes to stdout at once. Throws Error(disk) where that does not succeed.
 void print(std::string_view text);

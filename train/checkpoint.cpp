@@ -1,7 +1,10 @@
 #include "train/checkpoint.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string_view>
@@ -26,16 +29,13 @@ constexpr int64_t kFormatVersion = 1;
 constexpr std::array<std::string_view, 4> kFiles{"config.json", "model.safetensors", "optimizer.safetensors",
                                                  "state.json"};
 
-/// A folder that goes away again unless it is kept.
+/// A folder that is not there before, nor at the end.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(std::string path) : path_(std::move(path)) { remove(); }
-  ~TemporaryFolder() {
-    if (!kept_) remove();
-  }
+  ~TemporaryFolder() { remove(); }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  void keep() { kept_ = true; }
 
  private:
   void remove() const {
@@ -43,7 +43,6 @@ class TemporaryFolder {
     fs::remove_all(path_, error);
   }
   std::string path_;
-  bool kept_ = false;
 };
 
 uint64_t bytes_of(const std::vector<NamedTensor>& tensors) {
@@ -77,12 +76,27 @@ Json to_json(const CheckpointState& state) {
   return json;
 }
 
+/// Of a file: read, not mapped, so that a disk that fails is an error.
+struct Digest {
+  uint64_t bytes = 0;
+  std::string sha256;
+};
+Digest digest_of(const std::string& path) {
+  Digest result;
+  io::Sha256 hash;
+  io::read_file(path, [&](std::span<const std::byte> piece) {
+    result.bytes += piece.size();
+    hash.update(piece);
+  });
+  result.sha256 = hash.hex();
+  return result;
+}
+
 void write_manifest(const std::string& folder, const std::vector<std::string_view>& names) {
   Json files = Json::object();
   for (const std::string_view name : names) {
-    const io::MappedFile file = io::MappedFile::open(io::path_inside(folder, name));
-    files.append(std::string(name),
-                 Json::object({{"size", file.bytes().size()}, {"sha256", io::sha256_hex(file.bytes())}}));
+    const Digest digest = digest_of(io::path_inside(folder, name));
+    files.append(std::string(name), Json::object({{"size", digest.bytes}, {"sha256", digest.sha256}}));
   }
   const Json manifest = Json::object({{"format_version", kFormatVersion}, {"files", std::move(files)}});
   io::write_file_atomically(folder + "/MANIFEST.json", manifest.dump(2) + '\n');
@@ -98,19 +112,33 @@ void require_space_for_checkpoint(const std::string& run, const nn::ParamStore& 
 
 namespace {
 
-/// Whether what is there is whole, and what the run has reached, on the same data. Damaged or of something else it is
-/// of no use to the run whose folder it is in.
-bool is_checkpoint_of(const std::string& path, const CheckpointState& state) {
+enum class There { nothing, damaged, other, same };
+/// What is at the place of a checkpoint of this state, which may differ in the seconds that it took.
+There what_is_at(const std::string& path, const CheckpointState& state) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(path, error))) return There::nothing;  // a link that leads nowhere is there, too
   try {
     verify_checkpoint(path);
-    const CheckpointState there = read_checkpoint_state(path);
-    const Progress &a = there.progress, &b = state.progress;
-    return a.step == b.step && a.samples == b.samples && a.tokens == b.tokens &&
-           there.optimizer_steps == state.optimizer_steps && there.data == state.data;
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
-    return false;
+  } catch (const Error& damage) {
+    if (damage.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
+    return There::damaged;
   }
+  try {
+    CheckpointState there = read_checkpoint_state(path);
+    there.progress.seconds = state.progress.seconds;
+    return to_json(there).dump() == to_json(state).dump() ? There::same : There::other;
+  } catch (const Error&) {
+    return There::other;  // of a later version, say
+  }
+}
+
+/// `temporary` becomes `path`. What is there, whole, is removed when it is.
+void put_in_place(const std::string& temporary, const std::string& path) {
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
+  std::error_code error;  // nothing to exchange it with, or a file system that cannot
+  fs::remove_all(path, error);
+  if (!error) fs::rename(temporary, path, error);
+  if (error) fail_disk(path, "not renamed from ", temporary, ": ", error.message());
 }
 
 }  // namespace
@@ -119,17 +147,16 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
                             const Optimizer& optimizer) {
   std::string path = checkpoint_path(run, state.progress.step);
   const std::string temporary = path + ".tmp";
+  const There there = what_is_at(path, state);
+  if (there == There::same) return path;
   std::error_code error;
-  if (fs::exists(fs::symlink_status(path, error))) {  // a link that leads nowhere is there, too
-    if (is_checkpoint_of(path, state)) return path;
-    fs::remove_all(path, error);
-    if (error) fail_disk(path, "a checkpoint of something else that cannot be removed: ", error.message());
-  }
+  if (there == There::damaged) fs::remove_all(path, error);  // of no use to anybody, but for its room
+  if (error) fail_disk(path, "a damaged checkpoint that cannot be removed: ", error.message());
   fs::create_directories(checkpoints_path(run), error);
   if (error) fail_disk(checkpoints_path(run), "the folder cannot be made: ", error.message());
   io::fsync_directory(run);
 
-  TemporaryFolder guard(temporary);
+  const TemporaryFolder guard(temporary);  // removed at the end, with what was there before if anything was
   require_space_for_checkpoint(run, parameters, optimizer);
   save_model(temporary, state.config.description(state.tokenizer), parameters, io::kOneFile);  // as kFiles lists
   io::save_safetensors(temporary + "/optimizer.safetensors", optimizer.state());
@@ -138,9 +165,7 @@ std::string save_checkpoint(const std::string& run, const CheckpointState& state
   if (state.tokenizer && state.tokenizer->kind() == TokenizerKind::sentencepiece) names.push_back(kTokenizerFile);
   write_manifest(temporary, names);
   io::fsync_directory(temporary);
-  fs::rename(temporary, path, error);
-  if (error) fail_disk(path, "not renamed from ", temporary, ": ", error.message());
-  guard.keep();
+  put_in_place(temporary, path);
   io::fsync_directory(checkpoints_path(run));
   return path;
 }
@@ -158,17 +183,11 @@ void verify_checkpoint(const std::string& checkpoint) {
     const io::JsonCursor entry = manifest["files"][name];
     std::error_code error;
     if (!fs::is_regular_file(fs::symlink_status(file, error))) fail_input(file, "expected a file, found none");
-    uint64_t bytes = 0;
-    io::Sha256 hash;
-    io::read_file(file, [&](std::span<const std::byte> piece) {
-      bytes += piece.size();
-      hash.update(piece);
-    });
-    if (const int64_t size = entry["size"].as_int(); !std::cmp_equal(size, bytes))
-      fail_input(file, "expected ", size, " bytes, found ", bytes);
-    const std::string& expected = entry["sha256"].as_string();
-    if (const std::string found = hash.hex(); found != expected)
-      fail_input(file, "expected SHA-256 ", expected, ", found ", found);
+    const Digest found = digest_of(file);
+    if (const int64_t size = entry["size"].as_int(); !std::cmp_equal(size, found.bytes))
+      fail_input(file, "expected ", size, " bytes, found ", found.bytes);
+    if (const std::string& expected = entry["sha256"].as_string(); found.sha256 != expected)
+      fail_input(file, "expected SHA-256 ", expected, ", found ", found.sha256);
   }
 }
 
@@ -186,19 +205,28 @@ std::vector<CheckpointEntry> list_checkpoints(const std::string& run) {
   return found;
 }
 
+bool is_usable(const CheckpointEntry& checkpoint, const Warn& warn) {
+  try {
+    verify_checkpoint(checkpoint.path);
+    // Its step alone: what a later version has put into its state is an error for who reads it, and no damage.
+    const std::string path = io::path_inside(checkpoint.path, "state.json");
+    const Json state = io::read_json_file(path);
+    if (const Json* step = state.find("step"); step != nullptr && step->is_int() && step->as_int() != checkpoint.step)
+      fail_input(checkpoint.path, "expected the checkpoint of step ", checkpoint.step, ", found that of step ",
+                 step->as_int());
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
+    if (warn) warn(concat_text(error.what(), "; the checkpoint is passed over"));
+    return false;
+  }
+}
+
 std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const Warn& warn) {
   auto checkpoints = list_checkpoints(run);
   std::reverse(checkpoints.begin(), checkpoints.end());
   for (const CheckpointEntry& checkpoint : checkpoints) {
-    try {
-      verify_checkpoint(checkpoint.path);
-      if (const int64_t step = read_checkpoint_state(checkpoint.path).progress.step; step != checkpoint.step)
-        fail_input(checkpoint.path, "expected the checkpoint of step ", checkpoint.step, ", found that of step ", step);
-      return checkpoint;
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::memory) throw;  // which says nothing of the checkpoint
-      if (warn) warn(concat_text(error.what(), "; the checkpoint is passed over"));
-    }
+    if (is_usable(checkpoint, warn)) return checkpoint;
   }
   if (!checkpoints.empty())
     fail_input(checkpoints_path(run), "expected a valid checkpoint, found ", checkpoints.size(), ", all damaged");

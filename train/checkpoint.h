@@ -38,8 +38,9 @@ struct CheckpointState {
 };
 
 /// Writes RUN/checkpoints/step-N/ so that it is there whole or not at all, whenever the process or the machine stops:
-/// into step-N.tmp/, every file brought to the disk, the manifest last, then renamed. A valid step-N stays as it is.
-/// Returns its path. Throws Error(disk); nothing that was there is lost, and no step-N.tmp is left, then.
+/// into step-N.tmp/, every file brought to the disk, the manifest last, then renamed. A valid step-N of the same state
+/// stays as it is; one of another changes places with the new one, and goes. Returns its path. Throws Error(disk);
+/// nothing whole that was there is lost, and no step-N.tmp is left, then.
 std::string save_checkpoint(const std::string& run, const CheckpointState& state, const nn::ParamStore& parameters,
                             const Optimizer& optimizer);
 
@@ -52,7 +53,10 @@ struct CheckpointEntry {
 };
 /// All step-N folders of a run, oldest first, valid or not.
 std::vector<CheckpointEntry> list_checkpoints(const std::string& run);
-/// The newest that verify_checkpoint accepts; each newer one that it does not is named to `warn`. Nothing where the
+/// Whether verify_checkpoint accepts it, and its state is of its step; if not it is named to `warn`. Throws
+/// Error(memory) where the process has no memory or descriptor to tell.
+bool is_usable(const CheckpointEntry& checkpoint, const Warn& warn);
+/// The newest that is usable; each newer one that is not is named to `warn`. Nothing where the
 /// run has no checkpoints at all. Throws Error(input) where there are some but none is valid.
 std::optional<CheckpointEntry> newest_checkpoint(const std::string& run, const Warn& warn = {});
 

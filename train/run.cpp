@@ -137,13 +137,14 @@ class Session {
     // Not only when the first steps are done.
     if (!trainer_.finished()) require_space_for_checkpoint(options_.out, weights_.masters(), optimizer_);
     optimizer_.update_copies();
-    const int64_t last_row = io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
-    if (last_row < step()) {
-      prune_from_ = config_.train.keep_best ? step() : 0;
+    const int64_t missing = io::truncate_after(metrics_path(options_.out), step(), options_.observer.warn);
+    if (missing > 0) {
+      prune_from_ = config_.train.keep_best ? missing : 0;
       if (options_.observer.warn)
         options_.observer.warn(concat_text(
-            metrics_path(options_.out), ": expected rows up to step ", step(), ", found ", last_row,
-            config_.train.keep_best ? "; which checkpoint is the best is not known: all of them are kept" : ""));
+            metrics_path(options_.out), ": rows up to step ", missing, " are missing",
+            config_.train.keep_best ? ": which checkpoint is the best is not known, and none of theirs is removed"
+                                    : ""));
     }
     io::write_file_atomically(config_path(options_.out), to_toml(config_));
     validations_ = validations_of(options_.out);
@@ -206,6 +207,7 @@ class Session {
 
   void save() {
     lock_.check_folder();
+    // Of 64 blocks of it: what is changed between them goes unnoticed.
     if (data_.file().fingerprint() != state_.data.fingerprint)
       fail_input(options_.data,
                  "it was changed while the run read it, and what was learned since the last checkpoint "

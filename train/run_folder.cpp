@@ -78,8 +78,8 @@ RunLock::RunLock(const std::string& run) : run_(run) {
     fail(run, ": process ", length > 0 ? holder.data() : "?", " is training in this run folder\nhint: wait until it ",
          "ends, or choose another folder");
   }
-  // The number only serves the message above: that it may not be written is no reason to stop.
   folder_ = ::open(run.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // The number only serves the message above: that it may not be written is no reason to stop.
   const std::string self = std::to_string(::getpid());
   if (::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, self.data(), self.size(), 0) < 0) errno = 0;
 }

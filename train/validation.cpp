@@ -113,14 +113,8 @@ std::optional<CheckpointEntry> best_checkpoint(const std::string& run, const War
   std::erase_if(validations, [](const Validated& one) { return !std::isfinite(one.loss); });
   std::ranges::stable_sort(validations, {}, &Validated::loss);
   for (const Validated& one : validations) {
-    const std::string path = checkpoint_path(run, one.step);
-    if (!io::is_folder(path)) continue;
-    try {
-      verify_checkpoint(path);
-      return CheckpointEntry{one.step, path};
-    } catch (const Error& error) {
-      if (warn) warn(concat_text(error.what(), "; the checkpoint is passed over"));
-    }
+    const CheckpointEntry checkpoint{one.step, checkpoint_path(run, one.step)};
+    if (io::is_folder(checkpoint.path) && is_usable(checkpoint, warn)) return checkpoint;
   }
   return {};
 }

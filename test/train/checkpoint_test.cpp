@@ -6,6 +6,8 @@
 #include <fstream>
 #include <tuple>
 
+#include "io/file.h"
+#include "io/hash.h"
 #include "models/model_folder.h"
 #include "test/train/tiny_run.h"
 
@@ -172,6 +174,45 @@ BOOST_FIXTURE_TEST_CASE(a_checkpoint_under_the_name_of_another_step_is_none, Fix
   BOOST_TEST(warnings[0].find("expected the checkpoint of step 12, found that of step 6") != std::string::npos);
   BOOST_TEST(save(12) == twelve);
   BOOST_TEST(train::read_checkpoint_state(twelve).progress.step == 12);
+}
+
+// That what is to replace it cannot be written costs nothing.
+BOOST_FIXTURE_TEST_CASE(a_checkpoint_of_another_state_goes_when_the_new_one_is_there, Fixture) {
+  const std::string path = save(4);
+  config.optimizer.beta1 = 0.5;
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{3000, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  check_error([&] { std::ignore = save(4); }, "File too large");
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  train::verify_checkpoint(path);
+  BOOST_TEST(train::read_checkpoint_state(path).config.optimizer.beta1 != 0.5);
+  BOOST_TEST(save(4) == path);
+  train::verify_checkpoint(path);
+  BOOST_TEST(train::read_checkpoint_state(path).config.optimizer.beta1 == 0.5);
+  BOOST_TEST(std::distance(fs::directory_iterator(fs::path(path).parent_path()), fs::directory_iterator()) == 1);
+}
+
+BOOST_FIXTURE_TEST_CASE(what_a_later_version_wrote_is_not_damaged, Fixture) {
+  std::ignore = save(4);
+  const std::string newest = save(8), file = newest + "/state.json", manifest = newest + "/MANIFEST.json";
+  const auto edit = [](const std::string& path, const std::string& from, const std::string& to) {
+    std::string text = ratel::io::read_text_file(path, 1 << 20);
+    BOOST_TEST_REQUIRE(text.find(from) != std::string::npos);
+    ratel::io::write_file_atomically(path, text.replace(text.find(from), from.size(), to));
+  };
+  const auto hash = [&] { return ratel::io::sha256_hex(ratel::io::MappedFile::open(file).bytes()); };
+  const std::string size = std::to_string(fs::file_size(file)), old_hash = hash();
+  edit(file, "\"train.steps\"", "\"train.strides\"");
+  edit(manifest, old_hash, hash());
+  edit(manifest, "\"size\": " + size, "\"size\": " + std::to_string(fs::file_size(file)));
+  const auto found = train::newest_checkpoint(run);
+  BOOST_TEST_REQUIRE(found.has_value());
+  BOOST_TEST(found->path == newest);
+  check_error([&] { train::read_checkpoint_state(newest); }, "train.strides");
 }
 
 BOOST_FIXTURE_TEST_CASE(pruning_keeps_the_newest, Fixture) {
