@@ -18,6 +18,7 @@ class Engine {
       : tape_(tape), ops_(ops), outer_(outer), first_(outer == nullptr ? 0 : outer->at_work_) {}
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
+  ~Engine() = default;
 
   [[nodiscard]] const GradientOps& ops() const { return ops_; }
 

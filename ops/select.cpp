@@ -32,7 +32,7 @@ Shape shape_of_pair(const char* name, const Tensor& a, const Tensor& b) {
 Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b) {
   const OpScope scope(name);
   const Shape shape = shape_of_pair(name, a, b);
-  const Tensor out = empty(shape, DType::u8, a.device());
+  Tensor out = empty(shape, DType::u8, a.device());
   run_compare({op, a.layout().broadcast_to(shape, name), b.layout().broadcast_to(shape, name), a.dtype(),
                a.storage()->data(), b.storage()->data(), static_cast<uint8_t*>(out.data())},
               a.device());
