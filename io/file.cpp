@@ -76,13 +76,6 @@ struct Opened {
   }
 };
 
-bool is_same_file(int descriptor, const std::string& path) {
-  struct stat held {
-  }, there{};
-  return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
-         held.st_ino == there.st_ino;
-}
-
 std::string parent_of(const std::string& path) {
   const auto parent = std::filesystem::path(path).parent_path();
   return parent.empty() ? "." : parent.string();
@@ -206,6 +199,13 @@ void AtomicFile::commit() {
 
 void remove_file(const std::string& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_disk(path, "not removed: ", reason(errno));
+}
+
+bool is_same_file(int descriptor, const std::string& path) {
+  struct stat held {};
+  struct stat there {};
+  return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
+         held.st_ino == there.st_ino;
 }
 
 bool path_exists(const std::string& path) { return std::filesystem::exists(status_of(path)); }

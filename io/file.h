@@ -102,6 +102,8 @@ class AtomicFile {
 /// tell: a folder above it may not be read, a name is too long, links lead in a circle.
 bool path_exists(const std::string& path);
 bool is_folder(const std::string& path);
+/// Whether the open file or folder is the one at the path.
+bool is_same_file(int descriptor, const std::string& path);
 /// The paths of what is in a folder, in no order; none where there is no folder. Throws Error(input) where it may not
 /// be read.
 std::vector<std::string> paths_in(const std::string& folder);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,10 +89,7 @@ RunLock::~RunLock() {
 }
 
 void RunLock::check_folder() const {
-  struct stat held {
-  }, there{};
-  if (::fstat(folder_, &held) != 0) return;  // no descriptor was left to tell by
-  if (::stat(run_.c_str(), &there) != 0 || held.st_dev != there.st_dev || held.st_ino != there.st_ino)
+  if (folder_ >= 0 && !io::is_same_file(folder_, run_))  // without a descriptor there is nothing to tell by
     fail_disk(run_,
               "the run folder was moved, removed or replaced while the run was in it\nhint: where it is now, "
               "--resume goes on from its newest checkpoint");

@@ -36,6 +36,13 @@ struct Fixture {
     config.train.validate_every = 3;
   }
 
+  void keep_the_best_of_one_that_gets_worse() {
+    config.train.keep_checkpoints = 1;
+    config.train.keep_best = true;
+    config.optimizer.peak_rate = 0.3;  // it gets better, then worse
+    config.optimizer.warmup_fraction = 1;
+  }
+
   TrainOptions options(const std::string& out, Start start = Start::fresh) {
     TrainOptions o;
     o.config = test::write_config(folder / "config.toml", config);
@@ -180,10 +187,7 @@ BOOST_FIXTURE_TEST_CASE(a_run_that_gives_up_again_and_again_keeps_its_best_check
 
 // Which checkpoint was the best is in the rows. Without them none of what is there is removed.
 BOOST_FIXTURE_TEST_CASE(lost_rows_cost_no_checkpoint, Fixture) {
-  config.train.keep_checkpoints = 1;
-  config.train.keep_best = true;
-  config.optimizer.peak_rate = 0.3;  // it gets better, then worse
-  config.optimizer.warmup_fraction = 1;
+  keep_the_best_of_one_that_gets_worse();
   train::train_run(options("run"));
   std::vector<int64_t> left = steps_left("run");
   BOOST_TEST_REQUIRE(left.size() == 2u);
@@ -208,10 +212,7 @@ BOOST_FIXTURE_TEST_CASE(lost_rows_cost_no_checkpoint, Fixture) {
 }
 
 BOOST_FIXTURE_TEST_CASE(the_best_checkpoint_stays_and_is_found, Fixture) {
-  config.train.keep_checkpoints = 1;
-  config.train.keep_best = true;
-  config.optimizer.peak_rate = 0.3;  // it gets better, then worse
-  config.optimizer.warmup_fraction = 1;
+  keep_the_best_of_one_that_gets_worse();
   train::train_run(options("run"));
   int64_t best = 0;
   double lowest = std::numeric_limits<double>::infinity();
